@@ -1,0 +1,21 @@
+//! The vocabulary: what a job, a task, a slot, a run and an attempt are, and which of their combinations can exist.
+//!
+//! Everything here is a value. No file is opened, no clock is read, no thread is started; time and randomness come in as
+//! arguments. Every other room may use this one, and this one uses none.
+//!
+//! Reading order: [`id`] and [`units`] name and measure; [`spec`] is a job as written, [`dag`] and [`schedule`] its two
+//! hard parts made safe, [`template`] the expressions in it, [`job`] the checked whole; [`ending`], [`state`] and
+//! [`record`] say what became of it.
+
+pub mod dag;
+pub mod ending;
+pub mod id;
+pub mod job;
+pub mod record;
+pub mod schedule;
+pub mod spec;
+pub mod state;
+pub mod units;
+
+/// An instant in UTC, the only kind of time that Petit stores.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,314 @@
+//! The journal: what is going on, kept through crashes.
+//!
+//! Rooms decide and return [`Change`]s; a [`Storage`] commits a list of them as one transaction, or none of them. Facts for
+//! the history come out of the same transaction. The rules by which rows change are elsewhere: this room only keeps
+//! what it is told, and refuses one thing, to record a slot that is already recorded.
+//!
+//! Two backends pass one test suite: [`Memory`] for tests and library users, [`Sqlite`] for the daemon.
+
+mod memory;
+mod sqlite;
+#[cfg(test)]
+mod suite;
+
+use std::{path::PathBuf, sync::Arc};
+
+pub use memory::Memory;
+pub use sqlite::Sqlite;
+use tokio::sync::oneshot;
+
+use crate::{
+    core::{
+        Timestamp,
+        ending::Ending,
+        id::{JobId, RunId, SpecHash, TaskId},
+        record::{
+            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+            TaskRecord,
+        },
+        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
+    },
+    events::Fact,
+};
+
+/// One change of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Keeps a version of a job; one that is already kept stays as it is. A new one is a fact.
+    PutSpec(SpecRecord),
+    /// Makes a version of a job the active one, in place of the one that was.
+    SetActive(ActiveRecord),
+    /// Takes a job out of the active set. Its runs, slots and watermark stay.
+    RemoveActive(JobId),
+    /// Records a reconcile. A fact.
+    Reconcile(ReconcileRecord),
+    /// Records a new slot, claimed (`outcome: None`) or decided at once. Fails if it is recorded already, and nothing
+    /// of the transaction takes place. Decided, it is a fact.
+    PutSlot(SlotRecord),
+    /// Decides a claimed slot. A fact.
+    DecideSlot {
+        /// The job.
+        job: JobId,
+        /// The slot.
+        at: Timestamp,
+        /// What became of it.
+        outcome: SlotOutcome,
+        /// Why it did not run as scheduled.
+        reason: Option<SlotReason>,
+        /// The reason in words.
+        detail: Option<String>,
+        /// When that was decided.
+        decided_at: Timestamp,
+    },
+    /// Records slots in a row that share an outcome. A fact.
+    PutStretch(StretchRecord),
+    /// Every slot of the job up to this instant is recorded. Never moves backwards.
+    SetWatermark {
+        /// The job.
+        job: JobId,
+        /// The instant.
+        at: Timestamp,
+    },
+    /// Records a new run, with its tasks as they stand at the beginning.
+    CreateRun {
+        /// The run.
+        run: RunRecord,
+        /// Its tasks.
+        tasks: Vec<TaskRecord>,
+    },
+    /// A run's first task was granted.
+    StartRun {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Says why a run waits.
+    NoteRun {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// A run ended. A fact.
+    EndRun {
+        /// The run.
+        run: RunId,
+        /// How.
+        status: RunStatus,
+        /// When.
+        at: Timestamp,
+        /// Why, in words.
+        reason: Option<String>,
+    },
+    /// A task of a run changed. A finished one is a fact.
+    SetTask(TaskRecord),
+    /// An attempt is about to start: committed before its process exists.
+    LaunchAttempt(AttemptRecord),
+    /// An attempt's process exists.
+    StartAttempt {
+        /// The run.
+        run: RunId,
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: u32,
+        /// When it started.
+        at: Timestamp,
+        /// The process.
+        pid: u32,
+        /// Its start time in ticks since boot.
+        pid_start: Option<u64>,
+    },
+    /// An attempt ended: the whole row. A fact.
+    EndAttempt(AttemptRecord),
+    /// Pauses a job, or everything, in place of an earlier pause of the same.
+    Pause(PauseRecord),
+    /// Ends a pause.
+    Resume(Option<JobId>),
+}
+
+/// A stored fact, with its number in the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberedFact {
+    /// Grows by one with each fact of this journal.
+    pub number: i64,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// A run with everything known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunDetail {
+    /// The run.
+    pub run: RunRecord,
+    /// Its tasks, in the order of the job's file.
+    pub tasks: Vec<TaskRecord>,
+    /// Their attempts, in the order in which they began.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+/// Which runs to list; an empty filter lists all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Only of this job.
+    pub job: Option<JobId>,
+    /// Only with one of these statuses, if any are given.
+    pub statuses: Vec<RunStatus>,
+    /// Only with this trigger.
+    pub trigger: Option<Trigger>,
+    /// Only created at or after.
+    pub since: Option<Timestamp>,
+    /// At most so many, the newest first.
+    pub limit: Option<u32>,
+}
+
+/// The latest finished runs of a job, by the time of their end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LatestRuns {
+    /// The latest that finished, however.
+    pub finished: Option<RunRecord>,
+    /// The latest that succeeded.
+    pub succeeded: Option<RunRecord>,
+    /// The latest, finished or not, that the success of other jobs made.
+    pub by_dependency: Option<RunRecord>,
+}
+
+/// Why the journal could not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// The slot is recorded already; nothing was changed.
+    #[error("the slot of `{job}` at {at} is recorded already")]
+    SlotTaken {
+        /// The job.
+        job: JobId,
+        /// The slot.
+        at: Timestamp,
+    },
+    /// A change names a row that does not exist; nothing was changed.
+    #[error("{what} is not in the journal")]
+    Missing {
+        /// What was looked for.
+        what: String,
+    },
+    /// The file was written by a newer version of Petit.
+    #[error("the journal {} has format {found}, this version of Petit knows up to {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// The database refused.
+    #[error("could not {operation} the journal {}", path.display())]
+    Database {
+        /// What was attempted.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the database said.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    /// A row does not read as what it should be.
+    #[error("the journal {} holds a row of {table} that cannot be read: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The writer has stopped, because the daemon is shutting down.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl StorageError {
+    /// Whether the same commit may succeed later, when a disk has space again or a lock is gone.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(
+                    rusqlite::ErrorCode::DiskFull
+                        | rusqlite::ErrorCode::SystemIoFailure
+                        | rusqlite::ErrorCode::DatabaseBusy
+                        | rusqlite::ErrorCode::DatabaseLocked
+                        | rusqlite::ErrorCode::CannotOpen
+                        | rusqlite::ErrorCode::OutOfMemory
+                )
+            ),
+            Self::SlotTaken { .. } | Self::Missing { .. } | Self::Newer { .. } | Self::Damaged { .. } | Self::Closed => {
+                false
+            }
+        }
+    }
+}
+
+/// The answer to a commit: resolves once the changes are on disk, or none of them is.
+#[derive(Debug)]
+pub struct Ack(oneshot::Receiver<Result<(), StorageError>>);
+
+impl Ack {
+    /// An answer to come, and the end that gives it.
+    pub(crate) fn new() -> (oneshot::Sender<Result<(), StorageError>>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+
+    /// Waits for the answer. Dropping the wait does not undo the commit.
+    pub async fn wait(self) -> Result<(), StorageError> {
+        self.0.await.unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// Waits for the answer on a thread that may block.
+    pub fn wait_blocking(self) -> Result<(), StorageError> {
+        self.0.blocking_recv().unwrap_or(Err(StorageError::Closed))
+    }
+}
+
+/// A journal. Reads block for a moment (below a millisecond for SQLite) and see every commit that was acknowledged.
+pub trait Storage: Send + Sync {
+    /// Commits all of `changes`, in their order, as one transaction. Commits take effect in the order of these calls.
+    fn commit(&self, changes: Vec<Change>) -> Ack;
+
+    /// The journal's own id, made when it was created.
+    fn journal_id(&self) -> Result<String, StorageError>;
+    /// The active set, by job.
+    fn active(&self) -> Result<Vec<ActiveRecord>, StorageError>;
+    /// A version of a job.
+    fn spec(&self, hash: &SpecHash) -> Result<Option<SpecRecord>, StorageError>;
+    /// All pauses.
+    fn pauses(&self) -> Result<Vec<PauseRecord>, StorageError>;
+    /// Up to when each job's slots are recorded.
+    fn watermarks(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError>;
+    /// One run, whole.
+    fn run(&self, run: RunId) -> Result<Option<RunDetail>, StorageError>;
+    /// The runs that match, newest first.
+    fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError>;
+    /// Every run that has not ended, whole, oldest first.
+    fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError>;
+    /// The latest finished runs of a job.
+    fn latest(&self, job: &JobId) -> Result<LatestRuns, StorageError>;
+    /// The slots of a job from one instant to another, both included, in order.
+    fn slots(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<SlotRecord>, StorageError>;
+    /// Every slot that is claimed and undecided.
+    fn claimed(&self) -> Result<Vec<SlotRecord>, StorageError>;
+    /// The stretches of a job that overlap from one instant to another, both included, in order.
+    fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError>;
+    /// The latest reconciles, newest first.
+    fn reconciles(&self, limit: u32) -> Result<Vec<ReconcileRecord>, StorageError>;
+    /// Facts with a number above `after`, in order, at most `limit` of them.
+    fn facts(&self, after: i64, limit: u32) -> Result<Vec<NumberedFact>, StorageError>;
+}
+
+/// The columns in which an [`Ending`] is kept.
+pub(crate) fn ending_parts(ending: Option<Ending>) -> (Option<&'static str>, Option<i32>, Option<i32>) {
+    (ending.map(Ending::name), ending.and_then(Ending::exit_code), ending.and_then(Ending::signal))
+}
