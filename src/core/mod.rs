@@ -7,6 +7,7 @@
 //! hard parts made safe, [`template`] the expressions in it, [`job`] the checked whole; [`ending`], [`state`] and
 //! [`record`] say what became of it.
 
+pub mod active;
 pub mod dag;
 pub mod ending;
 pub mod id;

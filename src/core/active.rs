@@ -1,0 +1,20 @@
+//! The active set: the jobs that fire, each at the version that was last applied.
+//!
+//! It is swapped whole by `reconcile` and read by everybody else. A job that a reconcile did not touch keeps its very
+//! [`Arc`], so that "unchanged" is a comparison of pointers.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{id::JobId, job::Job, record::ActiveRecord};
+
+/// A job as it is active.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActiveJob {
+    /// What it does.
+    pub job: Arc<Job>,
+    /// Since when, from which file, in which generation.
+    pub record: ActiveRecord,
+}
+
+/// All active jobs.
+pub type ActiveSet = BTreeMap<JobId, Arc<ActiveJob>>;
