@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary `petit`: hands the command line to the library and returns its exit code.
+
+fn main() -> std::process::ExitCode {
+    petit::cli::main()
+}

@@ -1,0 +1,19 @@
+//! The commands, one file each: the arguments, whose documentation is the help, then the function.
+
+pub mod cancel;
+pub mod init;
+pub mod list;
+pub mod logs;
+pub mod next;
+pub mod pause;
+pub mod plan;
+pub mod run;
+pub mod runs;
+pub mod schema;
+pub mod show;
+pub mod status;
+pub mod sync;
+pub mod trigger;
+pub mod validate;
+pub mod version;
+pub mod why;

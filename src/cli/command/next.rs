@@ -1,0 +1,61 @@
+//! `petit next`
+
+use chrono::Utc;
+use serde_json::json;
+
+use crate::{
+    cli::{CliError, Exit, Globals, output::Table, source::Source},
+    control::NextQuery,
+    core::{Timestamp, id::JobId, schedule},
+};
+
+/// List fires to come: of one job, of all, or of a cron expression
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only of this job
+    job: Option<JobId>,
+    /// Of this expression instead of a job; needs no files
+    #[arg(long, value_name = "EXPR", conflicts_with = "job")]
+    cron: Option<String>,
+    /// The expression's IANA zone
+    #[arg(long, value_name = "TZ", requires = "cron", default_value = "UTC")]
+    timezone: String,
+    /// After this instant (RFC 3339) instead of now
+    #[arg(long, value_name = "TIME", value_parser = super::why::parse_instant)]
+    after: Option<Timestamp>,
+    /// How many
+    #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    number: u32,
+}
+
+/// Prints the fires.
+pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
+    match &args.cron {
+        Some(expression) => of_expression(globals, args, expression),
+        None => of_jobs(globals, args),
+    }
+}
+
+fn of_expression(globals: &Globals, args: &Args, expression: &str) -> Result<Exit, CliError> {
+    let after = args.after.unwrap_or_else(Utc::now);
+    let fires = schedule::preview(expression, &args.timezone, after, args.number as usize)
+        .map_err(|error| CliError::new(Exit::Negative, "invalid_schedule", error.to_string()))?;
+    let texts: Vec<String> = fires.iter().map(chrono::DateTime::to_rfc3339).collect();
+    globals.print(&json!({ "next": texts }), || texts.iter().map(|text| format!("{text}\n")).collect())?;
+    Ok(Exit::Done)
+}
+
+fn of_jobs(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
+    let output = globals.output();
+    let query = NextQuery { job: args.job.clone(), count: args.number as usize, after: args.after };
+    let fires = Source::open(globals)?.next(&query)?;
+    globals.print(&fires, || {
+        let mut table = Table::new(&output, &["at", "utc", "job", "zone"]);
+        for fire in &fires {
+            let utc = fire.at_utc.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            table.row([fire.at.as_str().into(), utc.into(), fire.job.as_str().into(), fire.timezone.as_str().into()]);
+        }
+        table.render("nothing will fire: no job has a schedule, or all that have one are disabled or paused")
+    })?;
+    Ok(Exit::Done)
+}

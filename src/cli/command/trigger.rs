@@ -1,0 +1,67 @@
+//! `petit trigger`
+
+use serde_json::{Map, Value};
+
+use super::{logs, runs::duration};
+use crate::{
+    cli::{CliError, Exit, Globals, source},
+    control::TriggerRequest,
+    core::{id::JobId, state::RunStatus},
+};
+
+/// Run a job now, through the daemon; prints the run's id
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The job
+    job: JobId,
+    /// An input of the run, as KEY=VALUE; may be given several times
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = parse_param)]
+    params: Vec<(String, String)>,
+    /// Wait for the run to end, and exit with 1 if it did not succeed
+    #[arg(long)]
+    wait: bool,
+    /// Print the run's output as it comes; implies --wait
+    #[arg(long)]
+    follow: bool,
+    /// Start even while another run of the job is going
+    #[arg(long)]
+    ignore_overlap: bool,
+}
+
+fn parse_param(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Triggers, and waits if asked to.
+pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
+    let mut params = Map::new();
+    for (key, value) in &args.params {
+        if params.insert(key.clone(), Value::String(value.clone())).is_some() {
+            return Err(CliError::usage(format!("the parameter `{key}` is given twice")));
+        }
+    }
+    let request = TriggerRequest { job: args.job.clone(), params, ignore_overlap: args.ignore_overlap };
+    let client = source::client(globals)?;
+    let made = source::block_on(client.trigger(&request))?;
+    let output = globals.output();
+    for note in &made.notes {
+        output.remark(note);
+    }
+    if !args.wait && !args.follow {
+        globals.print(&made, || format!("{}\n", made.run))?;
+        return Ok(Exit::Done);
+    }
+    if args.follow {
+        logs::follow(globals, made.run, None)?;
+    }
+    let ended = source::block_on(client.run(made.run, true))?;
+    globals.print(&ended, || {
+        let took = ended.duration_ms.map(|millis| format!(" after {}", duration(millis))).unwrap_or_default();
+        let reason = ended.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("{} {}{took}{reason}\n", ended.id, output.run_status(ended.status))
+    })?;
+    Ok(if ended.status == RunStatus::Succeeded { Exit::Done } else { Exit::Negative })
+}

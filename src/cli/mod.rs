@@ -1,0 +1,139 @@
+//! The command line: one file for each command below [`command`], what they share here.
+//!
+//! A command asks a running daemon through `control`, or, where reading is enough and no daemon runs, the stores through
+//! `view`; it prints what it got as text or JSON and returns an [`Exit`]. Nothing is decided here about jobs or runs.
+
+mod command;
+mod exit;
+mod globals;
+mod output;
+mod source;
+
+use std::{io, process::ExitCode};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+pub use exit::{CliError, Exit};
+pub use globals::Globals;
+pub use output::{ColorChoice, Format};
+
+/// A small task orchestrator for one machine: drop YAML files into jobs.d, see them run, ask why one did not.
+#[derive(Debug, Parser)]
+#[command(name = "petit", disable_version_flag = true, subcommand_required = false, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done; 1 failed or not so; 2 `plan` found changes; 3 no daemon; 4 something inside \
+                        or around Petit failed; 64 wrong command line; 130 interrupted.")]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    /// Print the version; with --verbose, also those of what Petit is built on
+    #[arg(short = 'V', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(command::run::Args),
+    Validate(command::validate::Args),
+    Plan(command::plan::Args),
+    Sync(command::sync::Args),
+    List(command::list::Args),
+    Show(command::show::Args),
+    Status(command::status::Args),
+    Next(command::next::Args),
+    Why(command::why::Args),
+    Trigger(command::trigger::Args),
+    Cancel(command::cancel::Args),
+    Pause(command::pause::PauseArgs),
+    Resume(command::pause::ResumeArgs),
+    Runs(command::runs::Args),
+    Logs(command::logs::Args),
+    Schema(command::schema::Args),
+    Init(command::init::Args),
+}
+
+/// Parses the process's arguments, carries the command out, and says how it ended.
+pub fn main() -> ExitCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error).into(),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
+    };
+    let output = cli.globals.output();
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            report(&error, &output);
+            error.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, CliError> {
+    let globals = cli.globals;
+    let Some(command) = cli.command else {
+        return if cli.version {
+            command::version::run(&globals)
+        } else {
+            Cli::command().print_help().map_err(|error| CliError::failed("could not print the help", &error))?;
+            Ok(Exit::Usage)
+        };
+    };
+    if matches!(globals.format, Format::Github | Format::Sarif) && !matches!(command, Command::Validate(_)) {
+        return Err(CliError::usage("the formats `github` and `sarif` are for `petit validate`: expected text or json"));
+    }
+    match command {
+        Command::Run(args) => command::run::run(&globals, &args),
+        Command::Validate(args) => command::validate::run(&globals, &args),
+        Command::Plan(args) => command::plan::run(&globals, &args),
+        Command::Sync(args) => command::sync::run(&globals, &args),
+        Command::List(args) => command::list::run(&globals, &args),
+        Command::Show(args) => command::show::run(&globals, &args),
+        Command::Status(args) => command::status::run(&globals, &args),
+        Command::Next(args) => command::next::run(&globals, &args),
+        Command::Why(args) => command::why::run(&globals, &args),
+        Command::Trigger(args) => command::trigger::run(&globals, &args),
+        Command::Cancel(args) => command::cancel::run(&globals, &args),
+        Command::Pause(args) => command::pause::pause(&globals, &args),
+        Command::Resume(args) => command::pause::resume(&globals, &args),
+        Command::Runs(args) => command::runs::run(&globals, &args),
+        Command::Logs(args) => command::logs::run(&globals, &args),
+        Command::Schema(args) => command::schema::run(&globals, &args),
+        Command::Init(args) => command::init::run(&globals, &args),
+    }
+}
+
+/// Prints clap's message. It exits with 2 by itself, which means something else here.
+fn usage(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+        _ => Exit::Usage,
+    }
+}
+
+fn report(error: &CliError, output: &output::Output) {
+    if output.format == Format::Json {
+        let _ = serde_json::to_writer(io::stderr().lock(), error);
+        eprintln!();
+    } else {
+        let text = crate::execution::output::harmless(&error.to_string()).into_owned();
+        match text.strip_prefix("error:") {
+            Some(rest) if output.color_err => eprintln!("{0}error:{0:#}{rest}", output::BAD),
+            Some(_) | None => eprintln!("{text}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,234 @@
+//! How results are printed: aligned columns for people, JSON for programs.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::{
+    core::state::{RunStatus, TaskState},
+    execution::output::harmless,
+};
+
+/// In which form a command prints its result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    #[value(alias = "human")]
+    Text,
+    /// For programs: an array for a listing, an object for a single thing.
+    Json,
+    /// `validate` only: annotations of a GitHub workflow.
+    Github,
+    /// `validate` only: SARIF 2.1.0, for code scanning.
+    Sarif,
+}
+
+/// Whether to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Yes.
+    Always,
+    /// No.
+    Never,
+}
+
+impl ColorChoice {
+    /// Whether output to `stream` is coloured.
+    pub fn applies_to(self, stream: &impl IsTerminal) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+/// Where a command's result goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// The form.
+    pub format: Format,
+    /// Whether standard output is coloured.
+    pub color: bool,
+    /// Whether standard error is coloured.
+    pub color_err: bool,
+    /// Whether remarks on standard error are left out.
+    pub quiet: bool,
+}
+
+impl Output {
+    /// Prints `value` as JSON, or what `text` makes of it.
+    pub fn print<T: Serialize + ?Sized>(&self, value: &T, text: impl FnOnce() -> String) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match self.format {
+            Format::Text | Format::Github | Format::Sarif => stdout.write_all(text().as_bytes())?,
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut stdout, value)?;
+                stdout.write_all(b"\n")?;
+            }
+        }
+        stdout.flush()
+    }
+
+    /// A remark beside the result, which people see and programs do not read.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{}", harmless(text));
+        }
+    }
+
+    /// `text` in a style, if standard output is coloured.
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// A run's status with its sign.
+    pub fn run_status(&self, status: RunStatus) -> String {
+        let (sign, style) = match status {
+            RunStatus::Queued => ("…", MUTED),
+            RunStatus::Running => ("▶", ACTIVE),
+            RunStatus::Succeeded => ("✓", GOOD),
+            RunStatus::Failed | RunStatus::TimedOut => ("✗", BAD),
+            RunStatus::Cancelled => ("⊘", MUTED),
+            RunStatus::Interrupted => ("!", BAD),
+        };
+        self.paint(style, &format!("{sign} {status}"))
+    }
+
+    /// A task's state with its sign.
+    pub fn task_state(&self, state: TaskState) -> String {
+        let (sign, style) = match state {
+            TaskState::Pending | TaskState::Waiting | TaskState::Retrying => ("…", MUTED),
+            TaskState::Running => ("▶", ACTIVE),
+            TaskState::Succeeded => ("✓", GOOD),
+            TaskState::Failed => ("✗", BAD),
+            TaskState::Skipped | TaskState::UpstreamFailed | TaskState::Cancelled => ("⊘", MUTED),
+            TaskState::Interrupted => ("!", BAD),
+        };
+        self.paint(style, &format!("{sign} {state}"))
+    }
+}
+
+/// Blue and vermilion-like colours of the terminal's own palette, which more eyes tell apart than green and red.
+pub const GOOD: Style = AnsiColor::Blue.on_default();
+/// Something wrong.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// Something going on.
+pub const ACTIVE: Style = AnsiColor::Cyan.on_default();
+/// Something of less interest.
+pub const MUTED: Style = Style::new().dimmed();
+/// A heading.
+pub const HEADING: Style = Style::new().bold();
+
+/// Rows in aligned columns, with a heading. Cells may carry styles; control characters in them are made harmless.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Vec<Cell>>,
+}
+
+/// A cell: what is shown, and how.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    text: String,
+    shown: String,
+}
+
+impl Cell {
+    /// A text from anywhere.
+    pub fn plain(text: impl AsRef<str>) -> Self {
+        let text = harmless(text.as_ref()).into_owned();
+        Self { shown: text.clone(), text }
+    }
+
+    /// A text of ours that may be painted: its width is that of the text without its styles.
+    pub fn painted(shown: String) -> Self {
+        Self { text: without_styles(&shown), shown }
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::plain(text)
+    }
+}
+
+fn without_styles(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // A style of ours is ESC [ … m.
+            chars.by_ref().find(|&c| c == 'm');
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+impl Table {
+    /// An empty table with these headings.
+    pub fn new(output: &Output, headings: &[&str]) -> Self {
+        let heading = |text: &&str| Cell { text: (*text).to_owned(), shown: output.paint(HEADING, text) };
+        Self { rows: vec![headings.iter().map(heading).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The text, a line for each row; `empty` if there are none.
+    pub fn render(&self, empty: &str) -> String {
+        if self.rows.len() == 1 {
+            return format!("{empty}\n");
+        }
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let last = row.len().saturating_sub(1);
+            for (column, cell) in row.iter().enumerate() {
+                text.push_str(&cell.shown);
+                if column < last {
+                    text.extend(std::iter::repeat_n(' ', widths[column] - cell.text.chars().count() + 2));
+                }
+            }
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Output = Output { format: Format::Text, color: false, color_err: false, quiet: false };
+
+    #[test]
+    fn columns_align_with_and_without_colour() {
+        for output in [PLAIN, Output { color: true, ..PLAIN }] {
+            let mut table = Table::new(&output, &["job", "status", "next"]);
+            table.row(["a".into(), Cell::painted(output.run_status(RunStatus::Succeeded)), "x".into()]);
+            table.row(["longer".into(), "-".into(), "y".into()]);
+            let text = without_styles(&table.render("nothing"));
+            assert_eq!(text, "job     status       next\na       ✓ succeeded  x\nlonger  -            y\n");
+        }
+    }
+
+    #[test]
+    fn an_empty_table_says_so() {
+        assert_eq!(Table::new(&PLAIN, &["job"]).render("no jobs"), "no jobs\n");
+    }
+}

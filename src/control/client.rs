@@ -1,0 +1,197 @@
+//! The asking end: one request, one connection, one answer.
+
+use std::{io, path::PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, body::Bytes, header::CONTENT_TYPE};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use super::{
+    CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RunsQuery, SyncReply,
+    SyncRequest, TriggerReply, TriggerRequest, WhyQuery, socket_path,
+};
+use crate::{
+    core::id::{JobId, RunId},
+    view::{JobDetail, JobView, NextFire, RunView, StatusView, Why},
+};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon runs on {}", socket.display())]
+    NoDaemon {
+        /// Where one would listen.
+        socket: PathBuf,
+    },
+    /// The daemon said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The socket may not be used, or cannot be.
+    #[error("could not connect to {}", socket.display())]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke; whether the request took effect is not known.
+    #[error("the daemon on {} hung up before it answered", socket.display())]
+    Broken {
+        /// The socket.
+        socket: PathBuf,
+        /// What happened.
+        #[source]
+        source: hyper::Error,
+    },
+    /// The answer is not what this version of Petit understands.
+    #[error("the daemon on {} answered something that this version does not understand", socket.display())]
+    Foreign {
+        /// The socket.
+        socket: PathBuf,
+        /// What does not fit.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Speaks to the daemon of one state folder.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// For the daemon that owns `state_dir`; it need not run.
+    pub fn new(state_dir: &std::path::Path) -> Self {
+        Self { socket: socket_path(state_dir) }
+    }
+
+    /// The daemon at a glance.
+    pub async fn status(&self) -> Result<StatusView, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// All jobs.
+    pub async fn jobs(&self) -> Result<Vec<JobView>, ClientError> {
+        self.get("/v1/jobs").await
+    }
+
+    /// One job, whole.
+    pub async fn job(&self, id: &JobId) -> Result<JobDetail, ClientError> {
+        self.get(&format!("/v1/jobs/{id}")).await
+    }
+
+    /// The runs that match.
+    pub async fn runs(&self, query: &RunsQuery) -> Result<Vec<RunView>, ClientError> {
+        self.get(&with_query("/v1/runs", query)).await
+    }
+
+    /// One run, whole; with `wait`, once it has ended.
+    pub async fn run(&self, id: RunId, wait: bool) -> Result<RunView, ClientError> {
+        self.get(&format!("/v1/runs/{id}?wait={wait}")).await
+    }
+
+    /// Fires to come.
+    pub async fn next(&self, query: &NextQuery) -> Result<Vec<NextFire>, ClientError> {
+        self.get(&with_query("/v1/next", query)).await
+    }
+
+    /// What became of a slot.
+    pub async fn why(&self, query: &WhyQuery) -> Result<Why, ClientError> {
+        self.get(&with_query("/v1/why", query)).await
+    }
+
+    /// Makes a run by hand.
+    pub async fn trigger(&self, request: &TriggerRequest) -> Result<TriggerReply, ClientError> {
+        self.post("/v1/trigger", request).await
+    }
+
+    /// Cancels a run, or all runs of a job.
+    pub async fn cancel(&self, request: &CancelRequest) -> Result<Cancelled, ClientError> {
+        self.post("/v1/cancel", request).await
+    }
+
+    /// Pauses a job, or everything.
+    pub async fn pause(&self, request: &PauseRequest) -> Result<(), ClientError> {
+        self.post("/v1/pause", request).await
+    }
+
+    /// Ends a pause.
+    pub async fn resume(&self, request: &ResumeRequest) -> Result<(), ClientError> {
+        self.post("/v1/resume", request).await
+    }
+
+    /// What an edit would do.
+    pub async fn plan(&self) -> Result<PlanReply, ClientError> {
+        self.get("/v1/plan").await
+    }
+
+    /// Looks at the files now.
+    pub async fn sync(&self, request: &SyncRequest) -> Result<SyncReply, ClientError> {
+        self.post("/v1/sync", request).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|source| self.foreign(source))?;
+        self.ask(Method::POST, path, body.into()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
+        let broken = |source| ClientError::Broken { socket: self.socket.clone(), source };
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "petit")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .expect("a method, a path of ours and two fixed headers make a request");
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        driver.abort();
+        if status == StatusCode::OK {
+            serde_json::from_slice(&body).map_err(|source| self.foreign(source))
+        } else {
+            let refusal: Refusal = serde_json::from_slice(&body).map_err(|source| self.foreign(source))?;
+            Err(refusal.into())
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            // A socket that refuses is what a killed daemon leaves behind.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon { socket },
+            _ => ClientError::Connect { socket, source },
+        }
+    }
+
+    fn foreign(&self, source: serde_json::Error) -> ClientError {
+        ClientError::Foreign { socket: self.socket.clone(), source }
+    }
+}
+
+/// Appends the fields of `query` that are set. Its values are ids, numbers, names and times, so only `+` and `:` of times
+/// could be misread, and `+` never occurs in UTC.
+fn with_query(path: &str, query: &impl Serialize) -> String {
+    let value = serde_json::to_value(query).expect("queries are plain structures");
+    let pairs: Vec<String> = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| format!("{key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .collect();
+    format!("{path}?{}", pairs.join("&"))
+}

@@ -1,0 +1,213 @@
+//! What travels over the socket, apart from the views.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    core::{
+        Timestamp,
+        id::{JobId, RunId},
+        state::{RunStatus, Trigger},
+    },
+    reconcile::{Plan, SyncStatus},
+    storage::RunFilter,
+};
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunsQuery {
+    /// Only of this job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// Only with this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<RunStatus>,
+    /// Only with this trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// Only created at or after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl From<RunsQuery> for RunFilter {
+    fn from(query: RunsQuery) -> Self {
+        let RunsQuery { job, status, trigger, since, limit } = query;
+        Self { job, statuses: status.into_iter().collect(), trigger, since, limit }
+    }
+}
+
+/// Which fires to come to list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NextQuery {
+    /// Only of this job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// How many.
+    pub count: usize,
+    /// After this instant; by default now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Timestamp>,
+}
+
+/// Which slot to explain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WhyQuery {
+    /// The job.
+    pub job: JobId,
+    /// The slot; by default the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// Asks for a run by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TriggerRequest {
+    /// The job.
+    pub job: JobId,
+    /// Its inputs, as texts; the job's declared types say how to read them.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+    /// Whether to start although a run of the job is going.
+    #[serde(default)]
+    pub ignore_overlap: bool,
+}
+
+/// The run that was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TriggerReply {
+    /// Its id.
+    pub run: RunId,
+    /// What the user should know: the job is paused, or the run has to wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Asks to cancel a run, or all runs of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelRequest {
+    /// This run.
+    Run(RunId),
+    /// Every run of this job that has not ended.
+    Job(JobId),
+}
+
+/// The runs that are being cancelled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// Their ids.
+    pub runs: Vec<RunId>,
+}
+
+/// Asks to pause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PauseRequest {
+    /// The job; `null` for everything.
+    pub job: Option<JobId>,
+    /// Who asks.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Asks to resume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResumeRequest {
+    /// The job; `null` for everything.
+    pub job: Option<JobId>,
+}
+
+/// Asks to look at the files now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// Whether to wait until what is there now is applied or refused.
+    #[serde(default)]
+    pub wait: bool,
+    /// The plan whose held removals may take place.
+    #[serde(default)]
+    pub approve: Option<String>,
+}
+
+/// What an edit would do.
+pub type PlanReply = Plan;
+
+/// How the files stand against the active set.
+pub type SyncReply = SyncStatus;
+
+/// Why the daemon did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind, from which the HTTP status and the exit code follow.
+    pub code: RefusalKind,
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What to do.
+    #[serde(default)]
+    pub hints: Vec<String>,
+}
+
+/// The kinds of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// There is no such job, run or path.
+    NotFound,
+    /// The request is not of the form.
+    Invalid,
+    /// It cannot be done as things stand: a run is in the way, a plan is stale.
+    Conflict,
+    /// Something in Petit or around it failed.
+    Failed,
+    /// The daemon is shutting down.
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// A refusal without hints.
+    pub fn new(code: RefusalKind, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hints: Vec::new() }
+    }
+
+    /// The same with something to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// There is no job of this id; `known` are those that there are.
+    pub fn no_such_job<'a>(id: &JobId, known: impl Iterator<Item = &'a JobId>) -> Self {
+        let nearest = known
+            .map(|known| (strsim::damerau_levenshtein(known.as_str(), id.as_str()), known))
+            .filter(|(distance, _)| *distance <= 3)
+            .min();
+        let refusal = Self::new(RefusalKind::NotFound, format!("there is no job `{id}`"));
+        match nearest {
+            Some((_, known)) => refusal.hint(format!("did you mean `{known}`?")),
+            None => refusal.hint("`petit list` shows the jobs that there are"),
+        }
+    }
+
+    /// There is no run of this id.
+    pub fn no_such_run(id: RunId) -> Self {
+        Self::new(RefusalKind::NotFound, format!("there is no run `{id}`"))
+            .hint("`petit runs` shows the runs that there are")
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<crate::storage::StorageError> for Refusal {
+    fn from(error: crate::storage::StorageError) -> Self {
+        Self::new(RefusalKind::Failed, chain(&error))
+    }
+}
