@@ -1,0 +1,131 @@
+//! The options that every command takes, and what they and the settings file come to together.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{
+    CliError, ColorChoice, Exit, Format,
+    output::Output,
+};
+use crate::config::{diagnostic, settings::Settings};
+
+/// Options that stand before or after the command.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options for every command")]
+pub struct Globals {
+    /// The folder of job files [default: jobs.d]
+    #[arg(long, global = true, value_name = "DIR", env = "PETIT_JOBS_DIR", hide_env_values = true)]
+    jobs_dir: Option<PathBuf>,
+    /// The folder of the journal, logs and socket; it decides which daemon is spoken to [default: .petit]
+    #[arg(long, global = true, value_name = "DIR", env = "PETIT_STATE_DIR", hide_env_values = true)]
+    state_dir: Option<PathBuf>,
+    /// The settings file [default: petit.yaml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "PETIT_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// The form of the result
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+    /// Whether to use colour
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub color: ColorChoice,
+    /// Leave out remarks
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice, still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The settings, and the folders in use.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The settings file's content, or the defaults.
+    pub settings: Settings,
+    /// The folder of job files.
+    pub jobs_dir: PathBuf,
+    /// The folder of the journal, logs and socket.
+    pub state_dir: PathBuf,
+}
+
+/// The settings file that is used when it exists and no other is named.
+const DEFAULT_CONFIG: &str = "petit.yaml";
+
+impl Globals {
+    /// How results are printed.
+    pub fn output(&self) -> Output {
+        Output {
+            format: self.format,
+            color: self.color.applies_to(&io::stdout()),
+            color_err: self.color.applies_to(&io::stderr()),
+            quiet: self.quiet,
+        }
+    }
+
+    /// Prints a result in the form that was asked for.
+    pub fn print<T: Serialize + ?Sized>(&self, value: &T, text: impl FnOnce() -> String) -> Result<(), CliError> {
+        printed(self.output().print(value, text))
+    }
+
+    /// Prints a text as it is.
+    pub fn print_text(&self, text: &str) -> Result<(), CliError> {
+        use io::Write;
+        printed(io::stdout().lock().write_all(text.as_bytes()))
+    }
+
+    /// Reads the settings and finds the folders. Options and their variables come before the settings; under systemd,
+    /// `STATE_DIRECTORY` does too.
+    pub fn place(&self) -> Result<Place, CliError> {
+        let file = match &self.config {
+            Some(file) => Some(file.clone()),
+            None => Path::new(DEFAULT_CONFIG).exists().then(|| PathBuf::from(DEFAULT_CONFIG)),
+        };
+        let settings = match &file {
+            None => Settings::default(),
+            Some(file) => self.read_settings(file)?,
+        };
+        let beside = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        // systemd names several folders separated by colons; the first is the unit's main one.
+        let systemd = std::env::var("STATE_DIRECTORY").ok();
+        let systemd = systemd.as_deref().and_then(|dirs| dirs.split(':').next()).filter(|dir| !dir.is_empty());
+        let state_dir = match (&self.state_dir, systemd) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(dir)) => PathBuf::from(dir),
+            (None, None) => beside.join(&settings.state_dir),
+        };
+        let jobs_dir = self.jobs_dir.clone().unwrap_or_else(|| beside.join(&settings.jobs_dir));
+        Ok(Place { jobs_dir: absolute(&jobs_dir)?, state_dir: absolute(&state_dir)?, settings })
+    }
+
+    fn read_settings(&self, file: &Path) -> Result<Settings, CliError> {
+        let bytes = std::fs::read(file).map_err(|error| {
+            CliError::failed(format_args!("could not read the settings {}", file.display()), &error)
+        })?;
+        let (settings, diagnostics) = Settings::parse(file, &bytes);
+        if !diagnostics.is_empty() && !self.quiet {
+            let source = String::from_utf8_lossy(&bytes);
+            eprint!("{}", diagnostic::render_human(&diagnostics, |_| Some(source.to_string()), self.output().color_err));
+        }
+        settings.ok_or_else(|| {
+            CliError::new(Exit::Negative, "invalid_settings", format!("the settings {} are invalid", file.display()))
+        })
+    }
+}
+
+/// Absolute without following links: a folder of jobs that is itself a link may be flipped to another place.
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(|error| CliError::failed("could not find the current folder", &error))
+}
+
+/// A reader that went away, as `head` does, is no error.
+fn printed(result: io::Result<()>) -> Result<(), CliError> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::failed("could not print the result", &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

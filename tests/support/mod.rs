@@ -1,0 +1,192 @@
+//! A fresh place for one test of the whole binary: folders of its own, a cleared environment, and a daemon that ends
+//! with the test.
+
+#![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a test waits for anything: far longer than it takes, so that a busy machine fails nothing.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A folder with `jobs.d` and `.petit` below it.
+pub struct Place {
+    folder: TempDir,
+    /// Further variables of every command.
+    pub env: Vec<(String, String)>,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("petit-").tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("jobs.d")).expect("a folder of jobs");
+        Self { folder, env: Vec::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn job_file(&self, name: &str) -> PathBuf {
+        self.path().join("jobs.d").join(name)
+    }
+
+    /// Saves a job file as an editor does: beside it, then renamed over it.
+    pub fn save(&self, name: &str, text: &str) {
+        let beside = self.job_file(&format!(".{name}.tmp"));
+        fs::write(&beside, text).expect("a writable folder");
+        fs::rename(&beside, self.job_file(name)).expect("a rename within a folder");
+    }
+
+    /// The binary, in this place.
+    pub fn petit(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_petit"));
+        command.args(args).current_dir(self.path()).stdin(Stdio::null()).env_clear();
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", self.path()).env("USER", "tester");
+        // DuckDB's library is found through the binary's own search path; the others are for coverage and sanitizers.
+        command.envs(self.env.iter().cloned());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Done {
+        let output = self.petit(args).output().expect("the binary starts");
+        Done::new(args, output)
+    }
+
+    /// What a command prints with `--format json`; it must succeed.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let mut args = args.to_vec();
+        args.extend(["--format", "json"]);
+        let done = self.run(&args);
+        assert_eq!(done.code, 0, "{done:?}");
+        done.json()
+    }
+
+    /// Starts a daemon and waits until it answers.
+    pub fn daemon(&self) -> Daemon<'_> {
+        let log = fs::File::options().create(true).append(true).open(self.path().join("daemon.log"));
+        let log = log.expect("a writable folder");
+        let child = self.petit(&["run"]).stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts");
+        let mut daemon = Daemon { place: self, child };
+        wait_for("the daemon to answer", || {
+            if let Some(status) = daemon.child.try_wait().expect("a child of ours") {
+                panic!("the daemon ended with {status}:\n{}", self.daemon_log());
+            }
+            self.run(&["status", "--format", "json"]).json_if_done().filter(|status| status["daemon"]["pid"] == daemon.pid())
+        });
+        daemon
+    }
+
+    pub fn daemon_log(&self) -> String {
+        fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Waits until the job is active in the version that its file holds.
+    pub fn wait_synced(&self, job: &str) -> Value {
+        wait_for(&format!("{job} to be synced"), || self.job(job).filter(|job| job["sync"] == "synced"))
+    }
+
+    /// The job as `list` shows it.
+    pub fn job(&self, id: &str) -> Option<Value> {
+        let jobs = self.json(&["list"]);
+        jobs.as_array().expect("a listing").iter().find(|job| job["id"] == id).cloned()
+    }
+
+    /// The runs of a job, newest first.
+    pub fn runs(&self, job: &str) -> Vec<Value> {
+        self.json(&["runs", job]).as_array().expect("a listing").clone()
+    }
+
+    /// Waits for the first run of a job that fits.
+    pub fn wait_run(&self, job: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        wait_for(&format!("a run of {job} that {what}"), || self.runs(job).into_iter().find(|run| fits(run)))
+    }
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct Done {
+    pub args: Vec<String>,
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    fn new(args: &[&str], output: Output) -> Self {
+        Self {
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("petit prints UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("petit prints UTF-8"),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+
+    fn json_if_done(&self) -> Option<Value> {
+        (self.code == 0).then(|| self.json())
+    }
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon<'a> {
+    place: &'a Place,
+    child: Child,
+}
+
+impl Daemon<'_> {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child of ours");
+        self.child.wait().expect("a child of ours");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("/bin/kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(status.expect("kill is everywhere").success());
+    }
+
+    /// SIGTERM; the daemon's exit code.
+    pub fn stop(mut self) -> i32 {
+        self.signal("TERM");
+        let status = wait_for("the daemon to stop", || self.child.try_wait().expect("a child of ours"));
+        status.code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.place.daemon_log());
+        }
+    }
+}
+
+/// Asks until there is an answer, or panics after [`DEADLINE`].
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
