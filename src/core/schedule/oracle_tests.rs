@@ -135,9 +135,9 @@ fn around_a_jump(second: impl Strategy<Value = Vec<Item>>) -> impl Strategy<Valu
         })
 }
 
-/// Zones with a date on which their clock jumps: by an hour, half an hour, two hours, a quarter, a day, at midnight,
-/// a minute past it, forwards and back.
-const JUMPS: [(Tz, &str); 26] = [
+/// Zones with a date on which their clock jumps: by a quarter of an hour, by half of one, one, two, three, by a day, at
+/// midnight, a minute past it, forwards and back.
+const JUMPS: [(Tz, &str); 27] = [
     (Tz::America__New_York, "2024-03-10"),
     (Tz::America__New_York, "2024-11-03"),
     (Tz::Europe__Berlin, "2024-03-31"),
@@ -149,6 +149,7 @@ const JUMPS: [(Tz, &str); 26] = [
     (Tz::Pacific__Apia, "2011-12-30"),
     (Tz::Africa__Casablanca, "2024-03-10"),
     (Tz::Africa__Casablanca, "2024-04-14"),
+    (Tz::Antarctica__Casey, "2009-10-18"),
     (Tz::Antarctica__Troll, "2024-03-31"),
     (Tz::Antarctica__Troll, "2024-10-27"),
     (Tz::America__Havana, "2024-03-10"),
@@ -302,6 +303,26 @@ const JUMP_INSTANTS: [(Tz, &str); 16] = [
     (Tz::Asia__Tehran, "2022-03-21T20:30:00Z"),
     (Tz::Asia__Tehran, "2022-09-21T19:30:00Z"),
 ];
+
+/// What chance may pass over: every jump with times of the night that name it exactly.
+#[test]
+fn every_jump_is_met_by_fixed_and_interval_expressions_of_the_night() {
+    let any = |min: u32, max: u32| vec![item("*".to_owned(), min..=max)];
+    let one = |value: u32| vec![item(value.to_string(), value..=value)];
+    let expressions = (0..5).flat_map(|hour| {
+        [one(0), one(30), vec![item("*/20".to_owned(), (0..60).step_by(20))]].map(|minute| Meant {
+            fields: [one(0), minute, one(hour), any(1, 31), any(1, 12), any(0, 6)],
+        })
+    });
+    for meant in expressions {
+        for (zone, date) in JUMPS {
+            let day = at(&format!("{date}T00:00:00Z"));
+            let (from, until) = (day - TimeDelta::hours(26), day + TimeDelta::hours(38));
+            let outcome = compare(&meant, zone, from, until, TimeDelta::minutes(1));
+            outcome.unwrap_or_else(|difference| panic!("{difference}"));
+        }
+    }
+}
 
 #[test]
 fn the_clock_does_jump_where_the_tables_say() {
