@@ -17,6 +17,8 @@ mod slip;
 mod zone;
 
 #[cfg(test)]
+mod cron_expr_tests;
+#[cfg(test)]
 mod oracle_tests;
 
 use std::fmt;
