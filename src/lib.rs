@@ -10,3 +10,5 @@
 
 pub mod core;
 pub mod events;
+#[cfg(feature = "history")]
+pub mod history;
