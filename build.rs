@@ -43,12 +43,6 @@ fn main() {
 /// Tells Cargo how to link the library and how its programs will find it from any working folder.
 fn link(found: &Found, request: &Request) {
     let folder = found.folder.display();
-    if matches!(found.origin, Origin::Npm | Origin::Release) {
-        println!(
-            "cargo::warning=fetched the prebuilt DuckDB {VERSION} from {} into {folder}",
-            found.origin
-        );
-    }
     println!("cargo::rustc-link-search=native={folder}");
     println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
     // A library that vanishes, for example with a cleaned cache, is looked for again.
@@ -56,6 +50,16 @@ fn link(found: &Found, request: &Request) {
         "cargo::rerun-if-changed={}",
         found.folder.join(request.library.file_name).display()
     );
+
+    if matches!(found.origin, Origin::Npm | Origin::Release) {
+        println!(
+            "cargo::warning=fetched the prebuilt DuckDB {VERSION} from {} into {folder}",
+            found.origin
+        );
+        // Cargo repeats a script's warnings at every build until the script runs again. Watching a file that does not
+        // exist makes it run at the next one, which finds the library in place and has nothing more to say.
+        println!("cargo::rerun-if-changed={folder}/announced");
+    }
 }
 
 /// Everything that decides which library is taken.
@@ -126,16 +130,17 @@ pub(crate) struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "no usable prebuilt DuckDB {VERSION} (")?;
+        write!(
+            out,
+            "found no usable prebuilt DuckDB {VERSION}: install npm and go online, or name a folder that has the library \
+             in DUCKDB_LIB_DIR, or compile it with `--features bundled` (about 20 minutes), or leave the history out with \
+             `--no-default-features` (tried "
+        )?;
         for (index, (origin, reason)) in self.tried.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(out, "{separator}{origin}: {reason}")?;
         }
-        write!(
-            out,
-            "): install npm and go online, or name a folder that has it in DUCKDB_LIB_DIR, or compile DuckDB with \
-             `--features bundled` (about 20 minutes), or leave the history out with `--no-default-features`"
-        )
+        out.write_str(")")
     }
 }
 
@@ -168,7 +173,7 @@ pub(crate) fn find(request: &Request) -> Result<Found, Failure> {
     }
     failure
         .tried
-        .push((Origin::System, "not there, or of another version".to_owned()));
+        .push((Origin::System, "none, or of another version".to_owned()));
 
     let Some(platform) = request.platform else {
         failure
@@ -208,7 +213,7 @@ impl Library {
     /// Accepts any build of [`VERSION`].
     fn check_version(&self, folder: &Path) -> Result<(), String> {
         let path = folder.join(self.file_name);
-        let bytes = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let bytes = fs::read(&path).map_err(|error| describe(&path, &error))?;
         // DuckDB keeps the string that `duckdb_library_version` returns as it is. Loading the library to ask it would
         // run foreign code, and not at all when cross-compiling.
         let version = format!("v{VERSION}\0");
@@ -225,12 +230,19 @@ impl Library {
             return self.check_version(folder);
         };
         let path = folder.join(self.file_name);
-        let actual = sha256_of(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let actual = sha256_of(&path).map_err(|error| describe(&path, &error))?;
         if actual == *expected {
             Ok(())
         } else {
             Err(format!("{} has SHA-256 {actual} instead of {expected}", path.display()))
         }
+    }
+}
+
+fn describe(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("no {}", path.display()),
+        _ => format!("cannot read {}: {error}", path.display()),
     }
 }
 
@@ -253,8 +265,14 @@ fn fetch_into_cache(request: &Request, platform: Platform, fetch: Fetch, cache: 
 fn fetch_from_npm(request: &Request, platform: Platform, folder: &Path) -> Result<(), String> {
     let package = format!("@duckdb/node-bindings-{}@{NPM_VERSION}", platform.npm);
     let mut pack = Command::new(&request.npm);
-    pack.args(["pack", "--silent", "--ignore-scripts", "--fetch-retries=1", &package])
-        .current_dir(folder);
+    pack.args([
+        "pack",
+        "--loglevel=error",
+        "--ignore-scripts",
+        "--fetch-retries=1",
+        &package,
+    ])
+    .current_dir(folder);
     if request.offline {
         // npm then answers from its own cache, or says that it cannot.
         pack.arg("--offline");
@@ -296,7 +314,10 @@ fn run(command: &mut Command) -> Result<String, String> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("cannot start {name}: {error}"))?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!("no {name} on the PATH"),
+            _ => format!("cannot start {name}: {error}"),
+        })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
