@@ -168,5 +168,5 @@ fn clippy_lean(workshop: &Workshop) -> Outcome {
 }
 
 fn test(workshop: &Workshop) -> Outcome {
-    run_command(&mut workshop.cargo("test --workspace"))
+    run_command(&mut workshop.cargo("test --workspace --no-fail-fast"))
 }
