@@ -8,7 +8,10 @@
 //! A room uses [`core`] and what its predecessor hands it; it does not reach over its neighbour. [`storage`] is the one
 //! exception by nature: its records are written by several rooms, but only through values that those rooms return.
 
-#![warn(clippy::unwrap_used, reason = "an invariant deserves `expect` with its reason; tests may unwrap")]
+#![warn(
+    clippy::unwrap_used,
+    reason = "an invariant deserves `expect` with its reason; tests may unwrap"
+)]
 
 pub mod core;
 pub mod events;
