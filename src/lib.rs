@@ -15,5 +15,6 @@
 
 pub mod core;
 pub mod events;
+pub mod execution;
 #[cfg(feature = "history")]
 pub mod history;

@@ -1,0 +1,438 @@
+//! One attempt from its start to an end with nothing left over.
+//!
+//! [`Processes::start`] makes the process; [`Running::wait`] reads its output into the log, obeys the timeout and its
+//! [`Canceller`]s, and resolves once the process *and its tree* are gone. It does not know why the attempt runs, nor
+//! what follows from its ending.
+//!
+//! After an ordinary exit the usual tree is empty, and proving it takes a look at the whole process table, which costs
+//! more than starting `/bin/true`. So: whoever still holds the output or is in the leader's group is found at once
+//! without a look; an attempt that ran for twenty times a look's cost can afford its own look; and shorter ones share
+//! one, at most a quarter of a second after they ended, for what left the group *and* closed the output.
+
+use std::future::{Future, pending};
+use std::mem;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::children::{self, Child, Command, ExitStatus, SpawnError, Usage};
+use super::procfs::{Mark, ProcessId};
+use super::sys;
+use super::tree::{Claim, MarkClaim, Tree, cost_of_a_look};
+use crate::core::ending::Ending;
+use crate::execution::output::{LogWriter, Stream};
+
+/// What one attempt is to execute, and within which bounds.
+#[derive(Debug, Clone)]
+pub struct AttemptSpec {
+    /// Its environment should name instance, run, task and attempt (see [`Mark`]): by them processes are recognised
+    /// that left the attempt's session, or outlived Petit.
+    pub command: Command,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+    /// Counts from the process's start.
+    pub timeout: Option<Duration>,
+    pub log: PathBuf,
+    pub log_size: u64,
+}
+
+/// Where attempts are started. Clones share the looks for what short attempts left behind.
+#[derive(Debug, Clone, Default)]
+pub struct Processes {
+    strays: Arc<Mutex<Strays>>,
+}
+
+/// An attempt that has a process. Dropped before it ended, its group is killed.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    capture: Capture,
+    claim: Claim,
+    kill_grace: Duration,
+    timeout: Option<Duration>,
+    started: Instant,
+    started_at: DateTime<Utc>,
+    orders: watch::Receiver<Option<Order>>,
+    canceller: Canceller,
+    processes: Processes,
+}
+
+/// Ends a running attempt from elsewhere. After the attempt's end it does nothing.
+#[derive(Debug, Clone)]
+pub struct Canceller(watch::Sender<Option<Order>>);
+
+/// Why an attempt is ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    Cancelled,
+    /// The run's timeout, which was this long.
+    TimedOut(Duration),
+    /// Petit stops.
+    Interrupted,
+}
+
+/// How an attempt ended, and what it cost.
+#[derive(Debug)]
+pub struct Ended {
+    pub ending: Ending,
+    /// `None` when somebody else took the exit from the kernel.
+    pub usage: Option<Usage>,
+    pub bytes_out: u64,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: DateTime<Utc>,
+    /// Why the log lacks its end, if it does.
+    pub log_error: Option<String>,
+    /// Processes of the tree that survived SIGKILL: stuck in the kernel, or another user's.
+    pub survivors: Vec<ProcessId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Order {
+    why: Stop,
+    /// Without the grace.
+    at_once: bool,
+}
+
+/// Reads both streams into the log.
+#[derive(Debug)]
+struct Capture {
+    stdout: Option<pipe::Receiver>,
+    stderr: Option<pipe::Receiver>,
+    /// `None` only while a blocking thread has it, or after one panicked with it.
+    log: Option<LogWriter>,
+    buffer: Vec<u8>,
+}
+
+/// Trees of short attempts that nobody has looked for yet.
+#[derive(Debug, Default)]
+struct Strays {
+    claims: Vec<Claim>,
+    kill_grace: Duration,
+    /// A task is under way that will look.
+    expected: bool,
+}
+
+/// How long after the exit a descendant may keep the output open: enough for the last line of a `tee`, too short to
+/// pass a service off as a task.
+const HELD_OPEN: Duration = Duration::from_secs(2);
+/// How long the output is read on after the tree is gone. Only somebody who escaped can still hold it then.
+const AFTERGLOW: Duration = Duration::from_millis(200);
+/// A look may take one part of this many of the time it serves.
+const LOOK_SHARE: u32 = 20;
+/// The least time between two looks for strays.
+const STRAYS_PAUSE: Duration = Duration::from_millis(250);
+/// What one read takes at most: a pipe's default capacity.
+const READ: usize = 64 * 1024;
+
+impl Processes {
+    pub fn new() -> Self {
+        Processes::default()
+    }
+
+    /// Starts the attempt. Must be called within a tokio runtime; blocks for the few hundred microseconds until the
+    /// program executes. The error says with which [`Ending`] the attempt ends instead.
+    pub fn start(&self, spec: AttemptSpec) -> Result<Running, SpawnError> {
+        let (child, output) = children::spawn(&spec.command)?;
+        let (orders_in, orders) = watch::channel(None);
+        Ok(Running {
+            claim: claim(child.id(), &spec.command),
+            child,
+            capture: Capture {
+                stdout: Some(output.stdout),
+                stderr: Some(output.stderr),
+                log: Some(LogWriter::new(spec.log, spec.log_size)),
+                buffer: Vec::new(),
+            },
+            kill_grace: spec.kill_grace,
+            timeout: spec.timeout,
+            started: Instant::now(),
+            started_at: Utc::now(),
+            orders,
+            canceller: Canceller(orders_in),
+            processes: self.clone(),
+        })
+    }
+
+    /// Ends now whatever short attempts left behind, instead of within a quarter of a second.
+    pub async fn settle(&self) {
+        let (claims, grace) = {
+            let mut strays = self.strays();
+            (mem::take(&mut strays.claims), strays.kill_grace)
+        };
+        if !claims.is_empty() {
+            Tree::new(claims, None).end(grace, pending()).await;
+        }
+    }
+
+    fn leave_strays(&self, claim: Claim, kill_grace: Duration) {
+        let mut strays = self.strays();
+        strays.claims.push(claim);
+        strays.kill_grace = strays.kill_grace.max(kill_grace);
+        if !mem::replace(&mut strays.expected, true) {
+            tokio::spawn(self.clone().settle_until_empty());
+        }
+    }
+
+    async fn settle_until_empty(self) {
+        loop {
+            sleep(STRAYS_PAUSE.max(cost_of_a_look() * LOOK_SHARE)).await;
+            self.settle().await;
+            let mut strays = self.strays();
+            if strays.claims.is_empty() {
+                strays.expected = false;
+                return;
+            }
+        }
+    }
+
+    fn strays(&self) -> MutexGuard<'_, Strays> {
+        self.strays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Canceller {
+    /// SIGTERM to the tree and, after the attempt's grace, SIGKILL. The first reason given is the one that counts.
+    pub fn stop(&self, why: Stop) {
+        self.order(Order {
+            why,
+            at_once: false,
+        });
+    }
+
+    /// As [`Canceller::stop`], without the rest of the grace.
+    pub fn kill(&self, why: Stop) {
+        self.order(Order { why, at_once: true });
+    }
+
+    fn order(&self, new: Order) {
+        self.0.send_modify(|order| match order {
+            Some(order) => order.at_once |= new.at_once,
+            None => *order = Some(new),
+        });
+    }
+}
+
+impl Stop {
+    fn ending(self) -> Ending {
+        match self {
+            Stop::Cancelled => Ending::Cancelled,
+            Stop::TimedOut(after) => Ending::timed_out(after),
+            Stop::Interrupted => Ending::Interrupted,
+        }
+    }
+}
+
+impl Running {
+    /// What the journal records, to recognise the process after a crash.
+    pub fn id(&self) -> ProcessId {
+        self.child.id()
+    }
+
+    pub fn started_at(&self) -> DateTime<Utc> {
+        self.started_at
+    }
+
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// Resolves when the process and its tree are gone and the log is complete.
+    pub async fn wait(mut self) -> Ended {
+        let stopped = self.until_exit_or_stop().await;
+        // An order or a timeout that comes between exit and the output's end changes nothing: the process has ended.
+        let held_open = stopped.is_none() && !self.capture.drain(HELD_OPEN).await;
+        let mut survivors = Vec::new();
+        let look = stopped.is_some()
+            || held_open
+            || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
+        if look {
+            let tree = Tree::new(vec![self.claim.clone()], Some(self.id().pid));
+            survivors = self.end_tree(tree).await;
+            self.capture.drain(AFTERGLOW).await;
+        }
+        self.child.exited().await;
+        let pid = self.id().pid;
+        let exit = self.child.collect();
+        if !look {
+            // Once the leader is collected, the group's existence says whether anybody else is in it.
+            if sys::signal_group(pid, 0).is_ok() {
+                survivors = Tree::new(vec![self.claim], None)
+                    .end(self.kill_grace, pending())
+                    .await;
+            } else {
+                self.processes.leave_strays(self.claim, self.kill_grace);
+            }
+        }
+        let ended_at = Utc::now();
+        let (bytes_out, log_error) = self.capture.finish(ended_at);
+        let ending = match (stopped, &exit) {
+            (Some(ending), _) => ending,
+            (None, Ok(exit)) => match exit.status {
+                // A failure keeps its own name: it says more than that somebody stayed behind.
+                ExitStatus::Exited(0) if held_open => Ending::OutputHeldOpen,
+                ExitStatus::Exited(code) => Ending::Exited { code },
+                ExitStatus::Signalled(signal) => Ending::Signalled { signal },
+            },
+            // Nobody can say any more how it ended.
+            (None, Err(_)) => Ending::Interrupted,
+        };
+        let usage = exit.ok().map(|exit| exit.usage);
+        Ended {
+            ending,
+            usage,
+            bytes_out,
+            started_at: self.started_at,
+            ended_at,
+            log_error,
+            survivors,
+        }
+    }
+
+    /// `None` when the process exited by itself, else the ending that was ordered.
+    async fn until_exit_or_stop(&mut self) -> Option<Ending> {
+        let timeout = self.timeout;
+        let mut timed_out = pin!(at(timeout.map(|timeout| self.started + timeout)));
+        loop {
+            // The exit stands first: a process that has ended is not also timed out. Each branch is cancel safe.
+            tokio::select! {
+                biased;
+                () = self.child.exited() => return None,
+                stop = ordered(&mut self.orders) => return Some(stop.ending()),
+                () = &mut timed_out => return timeout.map(Ending::timed_out),
+                stream = self.capture.readable() => self.capture.read(stream).await,
+            }
+        }
+    }
+
+    async fn end_tree(&mut self, mut tree: Tree) -> Vec<ProcessId> {
+        let orders = &mut self.orders;
+        let hurry = async move {
+            if orders
+                .wait_for(|order| order.is_some_and(|order| order.at_once))
+                .await
+                .is_err()
+            {
+                pending::<()>().await;
+            }
+        };
+        let mut ended = pin!(tree.end(self.kill_grace, hurry));
+        loop {
+            // What the processes say while they end belongs to the log, and a full pipe would keep them from ending.
+            tokio::select! {
+                survivors = &mut ended => return survivors,
+                stream = self.capture.readable() => self.capture.read(stream).await,
+            }
+        }
+    }
+}
+
+impl Capture {
+    /// Which stream has something to read, or has ended. Never resolves once both have ended. Cancel safe.
+    async fn readable(&self) -> Stream {
+        tokio::select! {
+            () = ready(self.stdout.as_ref()) => Stream::Stdout,
+            () = ready(self.stderr.as_ref()) => Stream::Stderr,
+        }
+    }
+
+    /// Reads once. Not cancel safe: the log may be away in a blocking thread.
+    async fn read(&mut self, stream: Stream) {
+        let pipe = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        let Some(open) = pipe else { return };
+        self.buffer.clear();
+        self.buffer.reserve(READ);
+        match open.try_read_buf(&mut self.buffer) {
+            Ok(0) => *pipe = None,
+            Ok(_) => self.log(stream).await,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => *pipe = None,
+        }
+    }
+
+    async fn log(&mut self, stream: Stream) {
+        let Some(mut log) = self.log.take() else {
+            return;
+        };
+        if !log.may_rewrite(self.buffer.len()) {
+            log.write(stream, &self.buffer, Utc::now());
+            self.log = Some(log);
+            return;
+        }
+        let buffer = mem::take(&mut self.buffer);
+        let write = move || {
+            log.write(stream, &buffer, Utc::now());
+            (log, buffer)
+        };
+        if let Ok((log, buffer)) = tokio::task::spawn_blocking(write).await {
+            (self.log, self.buffer) = (Some(log), buffer);
+        }
+    }
+
+    /// Reads until both streams have ended, but not for longer than this. Says whether they have.
+    async fn drain(&mut self, patience: Duration) -> bool {
+        let mut over = pin!(sleep(patience));
+        while self.stdout.is_some() || self.stderr.is_some() {
+            tokio::select! {
+                biased;
+                () = &mut over => return false,
+                stream = self.readable() => self.read(stream).await,
+            }
+        }
+        true
+    }
+
+    fn finish(self, now: DateTime<Utc>) -> (u64, Option<String>) {
+        let Some(mut log) = self.log else {
+            return (0, Some("the log's writer failed".into()));
+        };
+        log.finish(now);
+        (log.bytes_in(), log.error())
+    }
+}
+
+fn claim(leader: ProcessId, command: &Command) -> Claim {
+    let env = command
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    // A mark that names less than one attempt would claim the processes of others.
+    let mark = Mark::of(env).filter(|mark| mark.task.is_some() && mark.attempt.is_some());
+    Claim {
+        leader: Some(leader),
+        mark: mark.map(MarkClaim::Attempt),
+    }
+}
+
+async fn ready(pipe: Option<&pipe::Receiver>) {
+    match pipe {
+        // An error shows itself again in the read that follows.
+        Some(pipe) => drop(pipe.readable().await),
+        None => pending().await,
+    }
+}
+
+async fn ordered(orders: &mut watch::Receiver<Option<Order>>) -> Stop {
+    match orders.wait_for(Option::is_some).await.map(|order| *order) {
+        Ok(Some(order)) => order.why,
+        Ok(None) | Err(_) => pending().await,
+    }
+}
+
+fn at(deadline: Option<Instant>) -> impl Future<Output = ()> {
+    async move {
+        match deadline {
+            Some(deadline) => sleep_until(deadline).await,
+            None => pending().await,
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Starting children, waiting for them, and collecting those that are not ours.
+//!
+//! All waiting of the process happens here. A known child is waited for through its pidfd and collected by its owner.
+//! A *stranger* is an orphan that this process adopted as subreaper or as PID 1; only [`collect_strangers`] collects
+//! those, and only the daemon calls it, because from then on a child that somebody started in another way would be
+//! taken for a stranger. A blocking `waitid` for any child, the usual reaper, was rejected: it cannot skip a child
+//! whose owner still wants it, and it takes the exits of `std::process::Command` away.
+//!
+//! Two locks keep a fast child from being taken for a stranger: whoever spawns holds `spawning` shared from before the
+//! process exists until it is known; whoever collects a stranger holds it alone.
+
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsString};
+use std::io::{self, PipeWriter};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use super::procfs::{self, ProcessId, StartTime};
+use super::{lookup, sys};
+use crate::core::ending::Ending;
+
+/// What to execute. There is no shell, and the environment is exactly the given one.
+#[derive(Debug, Clone)]
+pub struct Command {
+    pub argv: Vec<OsString>,
+    pub env: Vec<(OsString, OsString)>,
+    pub working_dir: PathBuf,
+}
+
+/// The reading ends of a child's standard output and standard error.
+#[derive(Debug)]
+pub struct Output {
+    pub stdout: pipe::Receiver,
+    pub stderr: pipe::Receiver,
+}
+
+/// Why a command did not become a process.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("the command is empty: expected a program and its arguments")]
+    Empty,
+    #[error("{what} contains a NUL byte, which no process can be given")]
+    NulByte { what: &'static str },
+    #[error("program `{program}` was not found in the task's PATH ({path})")]
+    NotInPath { program: String, path: String },
+    #[error("program {} does not exist, or its interpreter does not", program.display())]
+    NotFound { program: PathBuf, source: io::Error },
+    #[error("program {} may not be executed", program.display())]
+    NotPermitted { program: PathBuf, source: io::Error },
+    #[error("working directory {} cannot be entered", path.display())]
+    WorkingDir { path: PathBuf, source: io::Error },
+    #[error("the system could not start {}", program.display())]
+    System { program: PathBuf, source: io::Error },
+}
+
+/// A child that has been started. Dropped before it was collected, it is killed with its group.
+#[derive(Debug)]
+pub struct Child {
+    id: ProcessId,
+    watch: Watch,
+    collected: bool,
+    /// What `ru_maxrss` starts from, see [`Usage::max_rss_bytes`].
+    own_max_rss: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    Exited(i32),
+    Signalled(i32),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Exit {
+    pub status: ExitStatus,
+    pub usage: Usage,
+}
+
+/// The kernel's accounting of a process and of the descendants that it waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub cpu_user: Duration,
+    pub cpu_system: Duration,
+    /// `None` when the process stayed below Petit's own peak: until its `exec` a child shares Petit's memory, and the
+    /// kernel counts that into the child's peak.
+    pub max_rss_bytes: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Watch {
+    Pidfd(AsyncFd<OwnedFd>),
+    /// Without a pidfd (another system, or descriptors ran out) a thread of the blocking pool waits.
+    Thread(JoinHandle<io::Result<()>>),
+    Exited,
+}
+
+struct Registry {
+    spawning: RwLock<()>,
+    known: Mutex<BTreeSet<u32>>,
+}
+
+/// Children belong to the whole process, so their registry does as well.
+static CHILDREN: Registry = Registry {
+    spawning: RwLock::new(()),
+    known: Mutex::new(BTreeSet::new()),
+};
+
+/// How long strangers that exited may wait for each other, so that one look serves many.
+const STRANGERS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts a command as the leader of a new session, with `/dev/null` as its input. Must be called within a tokio
+/// runtime. It blocks until the program is executed, some hundred microseconds.
+pub fn spawn(command: &Command) -> Result<(Child, Output), SpawnError> {
+    let program = find_program(command)?;
+    let argv = command
+        .argv
+        .iter()
+        .map(|word| c_string(word.clone(), "the command"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let env = command
+        .env
+        .iter()
+        .map(c_entry)
+        .collect::<Result<Vec<_>, _>>()?;
+    let path = c_string(program.clone().into_os_string(), "the program's path")?;
+    let working_dir = c_string(
+        command.working_dir.clone().into_os_string(),
+        "the working directory",
+    )?;
+    let system = |source| SpawnError::System {
+        program: program.clone(),
+        source,
+    };
+    // Everything that can run short is taken before the process exists: a failure means that nothing ran.
+    let (stdout, stdout_end) = output_pipe().map_err(system)?;
+    let (stderr, stderr_end) = output_pipe().map_err(system)?;
+    let image = sys::Image {
+        program: &path,
+        argv: &argv,
+        env: &env,
+        working_dir: &working_dir,
+        stdout: stdout_end.as_fd(),
+        stderr: stderr_end.as_fd(),
+    };
+    let own_max_rss = sys::own_max_rss_bytes();
+    let pid = {
+        let _shared = CHILDREN
+            .spawning
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pid = sys::spawn(&image)
+            .map_err(|source| diagnose(source, &program, &command.working_dir))?;
+        CHILDREN.known().insert(pid);
+        pid
+    };
+    let id = ProcessId {
+        pid,
+        start_time: procfs::start_time(pid).unwrap_or(StartTime::UNKNOWN),
+    };
+    let watch = Watch::new(pid);
+    Ok((
+        Child {
+            id,
+            watch,
+            collected: false,
+            own_max_rss,
+        },
+        Output { stdout, stderr },
+    ))
+}
+
+/// Makes this process the subreaper of its descendants and collects, from now on, every orphan it adopts.
+///
+/// For the daemon only: children started by other means than [`spawn`] would be collected too.
+pub fn collect_strangers() -> io::Result<JoinHandle<()>> {
+    sys::become_subreaper()?;
+    let mut exits = signal(SignalKind::child())?;
+    Ok(tokio::spawn(async move {
+        loop {
+            // The signal says "look again" and nothing more: signals merge, and this look collects whatever is there.
+            let looked = Instant::now();
+            collect_exited_strangers();
+            tokio::time::sleep(STRANGERS_PAUSE.max(looked.elapsed() * 20)).await;
+            if exits.recv().await.is_none() {
+                return;
+            }
+        }
+    }))
+}
+
+impl Child {
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Resolves once the process has exited, and leaves it uncollected: its number cannot be reused until
+    /// [`Child::collect`]. Cancel safe.
+    pub async fn exited(&mut self) {
+        match &mut self.watch {
+            Watch::Exited => return,
+            // A pidfd can only fail to become readable when the runtime shuts down, and then nobody polls this.
+            Watch::Pidfd(pidfd) => drop(pidfd.readable().await),
+            Watch::Thread(thread) => drop(thread.await),
+        }
+        self.watch = Watch::Exited;
+    }
+
+    /// Waits for the exit and collects it.
+    pub async fn wait(mut self) -> io::Result<Exit> {
+        self.exited().await;
+        self.collect()
+    }
+
+    /// Collects the exit. It fails only when somebody else took it, or when SIGCHLD is ignored.
+    pub fn collect(mut self) -> io::Result<Exit> {
+        self.collected = true;
+        let collected = {
+            // Forgotten first: once collected, the number may be given to the next child at any moment.
+            let mut known = CHILDREN.known();
+            known.remove(&self.id.pid);
+            sys::collect(self.id.pid, false)?
+        };
+        let collected = collected.ok_or_else(|| io::Error::other("the process has not exited"))?;
+        let status = std::process::ExitStatus::from_raw(collected.status);
+        let status = match (status.code(), status.signal()) {
+            (Some(code), _) => ExitStatus::Exited(code),
+            (None, signal) => ExitStatus::Signalled(signal.unwrap_or(0)),
+        };
+        let max_rss_bytes = Some(collected.max_rss_bytes).filter(|bytes| *bytes > self.own_max_rss);
+        let usage = Usage {
+            cpu_user: collected.cpu_user,
+            cpu_system: collected.cpu_system,
+            max_rss_bytes,
+        };
+        Ok(Exit { status, usage })
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.collected {
+            return;
+        }
+        let pid = self.id.pid;
+        // The group may be gone already; the leader is not collected, so the number is still its own.
+        let _ = sys::signal_group(pid, libc::SIGKILL);
+        let collect = move || {
+            let _ = sys::wait_until_exited(pid);
+            let mut known = CHILDREN.known();
+            known.remove(&pid);
+            let _ = sys::collect(pid, false);
+        };
+        // Death takes a moment even after SIGKILL, and a drop must not block. Without a thread a zombie is left.
+        let _ = std::thread::Builder::new()
+            .name("collect".into())
+            .spawn(collect);
+    }
+}
+
+impl SpawnError {
+    /// The ending of an attempt that got no further than this.
+    pub fn ending(&self) -> Ending {
+        match self {
+            SpawnError::Empty | SpawnError::NotInPath { .. } | SpawnError::NotFound { .. } => {
+                Ending::NotFound
+            }
+            SpawnError::NotPermitted { .. } | SpawnError::NulByte { .. } => Ending::NotPermitted,
+            SpawnError::WorkingDir { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Ending::NotPermitted
+            }
+            SpawnError::WorkingDir { .. } => Ending::NotFound,
+            SpawnError::System { .. } => Ending::CouldNotSpawn,
+        }
+    }
+}
+
+impl Watch {
+    fn new(pid: u32) -> Self {
+        let pidfd = sys::pidfd_open(pid).and_then(|fd| {
+            AsyncFd::register_with_interest(fd, Interest::READABLE).map_err(io::Error::from)
+        });
+        match pidfd {
+            Ok(pidfd) => Watch::Pidfd(pidfd),
+            Err(_) => Watch::Thread(tokio::task::spawn_blocking(move || {
+                sys::wait_until_exited(pid)
+            })),
+        }
+    }
+}
+
+impl Registry {
+    fn known(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn collect_exited_strangers() {
+    while let Ok(Some(pid)) = sys::peek_exited() {
+        if !collect_stranger(pid) {
+            // A known child whose owner is not done with it hides the exits behind it: look at all of them.
+            let me = std::process::id();
+            let table = procfs::table(procfs::Marks::Skip);
+            for process in table.iter().filter(|p| p.parent == me && p.zombie) {
+                collect_stranger(process.id.pid);
+            }
+            return;
+        }
+    }
+}
+
+/// Collects an exited child unless it is a known one.
+fn collect_stranger(pid: u32) -> bool {
+    let _alone = CHILDREN
+        .spawning
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
+    let known = CHILDREN.known();
+    !known.contains(&pid) && matches!(sys::collect(pid, false), Ok(Some(_)))
+}
+
+fn output_pipe() -> io::Result<(pipe::Receiver, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((pipe::Receiver::from_owned_fd(reader.into())?, writer))
+}
+
+fn find_program(command: &Command) -> Result<PathBuf, SpawnError> {
+    let word = command.argv.first().ok_or(SpawnError::Empty)?;
+    let path = command
+        .env
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, value)| value.as_os_str());
+    match lookup::program(word, path, &command.working_dir) {
+        lookup::Found::Program(program) => Ok(program),
+        lookup::Found::NotExecutable(program) => Err(SpawnError::NotPermitted {
+            program,
+            source: io::ErrorKind::PermissionDenied.into(),
+        }),
+        lookup::Found::Nowhere => Err(check_working_dir(&command.working_dir)
+            .err()
+            .unwrap_or_else(|| {
+                let path =
+                    path.map_or("not set".into(), |path| path.to_string_lossy().into_owned());
+                SpawnError::NotInPath {
+                    program: word.to_string_lossy().into_owned(),
+                    path,
+                }
+            })),
+    }
+}
+
+/// `posix_spawn` returns one number for a failed `chdir` and a failed `exec`; what it meant is found out afterwards.
+fn diagnose(source: io::Error, program: &Path, working_dir: &Path) -> SpawnError {
+    if let Err(error) = check_working_dir(working_dir) {
+        return error;
+    }
+    let program = program.to_owned();
+    match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => {
+            SpawnError::NotFound { program, source }
+        }
+        Some(libc::EACCES | libc::EPERM | libc::ENOEXEC) => {
+            SpawnError::NotPermitted { program, source }
+        }
+        _ => SpawnError::System { program, source },
+    }
+}
+
+fn check_working_dir(path: &Path) -> Result<(), SpawnError> {
+    // With the dot appended the question needs the right to search the folder, as `chdir` does.
+    let entered = std::fs::metadata(path.join("."));
+    entered.map(drop).map_err(|source| SpawnError::WorkingDir {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn c_string(text: OsString, what: &'static str) -> Result<CString, SpawnError> {
+    CString::new(text.into_vec()).map_err(|_| SpawnError::NulByte { what })
+}
+
+fn c_entry((name, value): &(OsString, OsString)) -> Result<CString, SpawnError> {
+    let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    CString::new(entry).map_err(|_| SpawnError::NulByte {
+        what: "the environment",
+    })
+}

@@ -1,0 +1,32 @@
+//! How one attempt becomes an operating-system process, and how nothing of it stays behind.
+//!
+//! In goes an [`AttemptSpec`]: words, an environment, a folder, a timeout. Out come a [`Running`] attempt and, at its
+//! end, an [`Ended`] that names the ending and carries the kernel's accounting. This room does not know jobs, runs,
+//! retries or the journal; it never decides whether something should run.
+//!
+//! Three ideas carry it:
+//!
+//! - **Each child is waited for through its own pidfd** ([`children`]), so nobody waits for "any child" and nobody can
+//!   steal an exit: not from `std::process`, not from tokio, not from a host that uses Petit as a library. Orphans that
+//!   a subreaper adopts are collected by one place that knows which children are not strangers.
+//! - **A leader stays uncollected while its tree is being ended** ([`tree`]), which pins its number, and with it the
+//!   numbers of its group and session, against reuse.
+//! - **A look at the whole process table is rationed** ([`attempt`]): it costs about as much as starting a process,
+//!   so short attempts share one look, shortly after they ended.
+
+mod attempt;
+mod children;
+mod lookup;
+mod procfs;
+mod sys;
+mod tree;
+
+pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
+pub use children::{
+    Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn,
+};
+pub use procfs::{Mark, ProcessId, StartTime};
+pub use tree::end_leftovers;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! The kernel's table of processes, read from `/proc`.
+//!
+//! Nothing is decided here: who belongs to an attempt is for [`super::tree`] to say. `sysinfo` is not used because it
+//! reads several files for each process and tells neither session nor process group. A process that vanishes between
+//! two reads is left out. On systems without `/proc` the table is empty.
+
+use std::fs;
+use std::io::Read;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+/// When a process started, for telling it from a later process of the same number.
+///
+/// The low 40 bits are clock ticks since boot; above them stand 23 bits of the boot's random id, because the same
+/// number may start at the same tick of two boots. It fits a signed 64-bit column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StartTime(i64);
+
+/// One process and no other: numbers are reused, numbers with a start time are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub pid: u32,
+    pub start_time: StartTime,
+}
+
+/// What an attempt's environment says it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mark {
+    pub instance: Option<Vec<u8>>,
+    pub run: Vec<u8>,
+    pub task: Option<Vec<u8>>,
+    pub attempt: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub id: ProcessId,
+    pub parent: u32,
+    pub group: u32,
+    pub session: u32,
+    /// It has exited and waits to be collected by its parent.
+    pub zombie: bool,
+    pub mark: Option<Mark>,
+}
+
+/// Whose environment [`table`] reads. It doubles the cost, and what is older than an attempt cannot belong to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Marks {
+    Skip,
+    Since(StartTime),
+    All,
+}
+
+const TICKS: i64 = (1 << 40) - 1;
+
+impl StartTime {
+    /// Of no process: what stands where the kernel would not tell.
+    pub const UNKNOWN: StartTime = StartTime(0);
+
+    pub fn from_i64(value: i64) -> Self {
+        StartTime(value)
+    }
+
+    pub fn as_i64(self) -> i64 {
+        self.0
+    }
+
+    pub(super) fn new(boot: i64, ticks: i64) -> Self {
+        StartTime((boot << 40) | (ticks & TICKS))
+    }
+
+    /// Whether this start is not before `other`, in the same boot.
+    pub(super) fn is_since(self, other: StartTime) -> bool {
+        self.0 >> 40 == other.0 >> 40 && self.0 & TICKS >= other.0 & TICKS
+    }
+}
+
+impl Mark {
+    pub const INSTANCE: &str = "PETIT_INSTANCE";
+    pub const RUN: &str = "PETIT_RUN_ID";
+    pub const TASK: &str = "PETIT_TASK";
+    pub const ATTEMPT: &str = "PETIT_ATTEMPT";
+
+    /// The mark in an environment, or `None` when it names no run.
+    pub(super) fn of<'a>(env: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Mark> {
+        let (mut instance, mut run, mut task, mut attempt) = (None, None, None, None);
+        for (name, value) in env {
+            let place = match name {
+                n if n == Mark::INSTANCE.as_bytes() => &mut instance,
+                n if n == Mark::RUN.as_bytes() => &mut run,
+                n if n == Mark::TASK.as_bytes() => &mut task,
+                n if n == Mark::ATTEMPT.as_bytes() => &mut attempt,
+                _ => continue,
+            };
+            *place = Some(value.to_vec());
+        }
+        Some(Mark {
+            run: run?,
+            instance,
+            task,
+            attempt,
+        })
+    }
+}
+
+/// All processes.
+pub(super) fn table(marks: Marks) -> Vec<Process> {
+    let Ok(folder) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    folder
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| {
+            let mut process = process(pid)?;
+            let wanted = match marks {
+                Marks::Skip => false,
+                Marks::Since(start) => process.id.start_time.is_since(start),
+                Marks::All => true,
+            };
+            if wanted && !process.zombie {
+                process.mark = mark_of(pid);
+            }
+            Some(process)
+        })
+        .collect()
+}
+
+/// When the process of this number started.
+pub(super) fn start_time(pid: u32) -> Option<StartTime> {
+    process(pid).map(|process| process.id.start_time)
+}
+
+fn process(pid: u32) -> Option<Process> {
+    let mut text = [0; 1024];
+    let length = fs::File::open(format!("/proc/{pid}/stat"))
+        .ok()?
+        .read(&mut text)
+        .ok()?;
+    parse_stat(pid, boot_tag(), &text[..length])
+}
+
+/// `pid (command) state ppid pgrp session …`, where the command may hold spaces and brackets itself.
+fn parse_stat(pid: u32, boot: i64, text: &[u8]) -> Option<Process> {
+    let close = text.iter().rposition(|&b| b == b')')?;
+    let rest = str::from_utf8(&text[close + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let ticks = fields.nth(15)?.parse().ok()?;
+    let id = ProcessId {
+        pid,
+        start_time: StartTime::new(boot, ticks),
+    };
+    Some(Process {
+        id,
+        parent,
+        group,
+        session,
+        zombie: matches!(state, "Z" | "X" | "x"),
+        mark: None,
+    })
+}
+
+fn mark_of(pid: u32) -> Option<Mark> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    Mark::of(environ.split(|&b| b == 0).filter_map(|entry| {
+        let equals = entry.iter().position(|&b| b == b'=')?;
+        Some((&entry[..equals], &entry[equals + 1..]))
+    }))
+}
+
+fn boot_tag() -> i64 {
+    static TAG: OnceLock<i64> = OnceLock::new();
+    *TAG.get_or_init(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.get(..8)
+            .and_then(|hex| i64::from_str_radix(hex, 16).ok())
+            .map_or(0, |word| word & 0x7f_ffff)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_brackets_does_not_confuse_the_line() {
+        let line = b"42 (a) b (c)) S 7 40 39 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1000 10";
+        let process = parse_stat(42, 5, line).unwrap();
+        assert_eq!(
+            (
+                process.parent,
+                process.group,
+                process.session,
+                process.zombie
+            ),
+            (7, 40, 39, false)
+        );
+        assert_eq!(process.id.start_time, StartTime::new(5, 98765));
+        assert!(parse_stat(42, 5, b"42 (x) Z 7 40").is_none());
+    }
+
+    #[test]
+    fn finds_this_process() {
+        let me = std::process::id();
+        let table = table(Marks::Skip);
+        let own = table.iter().find(|p| p.id.pid == me).unwrap();
+        assert_eq!(Some(own.id.start_time), start_time(me));
+        assert!(own.id.start_time.as_i64() > 0);
+    }
+
+    #[test]
+    fn starts_of_different_boots_do_not_compare() {
+        let early = StartTime::new(1, 100);
+        assert!(StartTime::new(1, 100).is_since(early) && StartTime::new(1, 101).is_since(early));
+        assert!(!StartTime::new(1, 99).is_since(early) && !StartTime::new(2, 101).is_since(early));
+    }
+
+    #[test]
+    fn a_mark_needs_a_run() {
+        let env: [(&[u8], &[u8]); 3] = [
+            (b"PETIT_TASK", b"t"),
+            (b"HOME", b"/"),
+            (b"PETIT_RUN_ID", b"r"),
+        ];
+        let mark = Mark::of(env.into_iter()).unwrap();
+        assert_eq!(
+            mark,
+            Mark {
+                instance: None,
+                run: b"r".into(),
+                task: Some(b"t".into()),
+                attempt: None
+            }
+        );
+        assert_eq!(Mark::of(env.into_iter().take(2)), None);
+    }
+}
