@@ -50,13 +50,7 @@ impl fmt::Display for Stream {
 }
 
 /// Appends one entry to `line`, its newline included.
-pub(super) fn format(
-    line: &mut Vec<u8>,
-    at: DateTime<Utc>,
-    stream: Stream,
-    partial: bool,
-    text: &[u8],
-) {
+pub(super) fn format(line: &mut Vec<u8>, at: DateTime<Utc>, stream: Stream, partial: bool, text: &[u8]) {
     let at = at.to_rfc3339_opts(SecondsFormat::Nanos, true);
     let tag = if partial { 'P' } else { 'F' };
     write!(line, "{at} {stream} {tag} ").expect("writing to memory cannot fail");

@@ -64,11 +64,7 @@ impl LogReader {
         if file.take(READ as u64).read_to_end(&mut self.rest)? == 0 {
             return Ok(false);
         }
-        let whole = self
-            .rest
-            .iter()
-            .rposition(|&b| b == b'\n')
-            .map_or(0, |end| end + 1);
+        let whole = self.rest.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
         for line in self.rest[..whole].split_inclusive(|&b| b == b'\n') {
             let Some(entry) = cri::parse(&line[..line.len() - 1]) else {
                 continue;

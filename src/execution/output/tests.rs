@@ -40,7 +40,7 @@ fn writes_the_format_that_log_shippers_read() {
         b"2026-01-02T03:04:07.000000000Z stdout P end\n",
     ];
     assert_eq!(fs::read(log(&folder)).unwrap(), expected.concat());
-    assert_eq!(writer.bytes_in(), 17);
+    assert_eq!(writer.bytes_in(), 18);
     assert_eq!(writer.error(), None);
 }
 
@@ -73,12 +73,7 @@ fn long_lines_come_in_parts() {
         .collect();
     assert_eq!(
         lengths,
-        [
-            (false, MAX_TEXT),
-            (true, MAX_TEXT),
-            (true, MAX_TEXT),
-            (false, 1)
-        ]
+        [(false, MAX_TEXT), (true, MAX_TEXT), (true, MAX_TEXT), (false, 1)]
     );
 }
 
@@ -88,9 +83,7 @@ fn instants_grow_even_when_the_clock_goes_back() {
     let mut writer = LogWriter::new(log(&folder), 1 << 20);
     writer.write(Stream::Stdout, b"a\n", at(10));
     writer.write(Stream::Stdout, b"b\n", at(5));
-    let instants: Vec<_> = LogReader::new(log(&folder))
-        .map(|e| e.unwrap().at)
-        .collect();
+    let instants: Vec<_> = LogReader::new(log(&folder)).map(|e| e.unwrap().at).collect();
     assert_eq!(instants, [at(10), at(10) + TimeDelta::nanoseconds(1)]);
 }
 
@@ -108,23 +101,15 @@ fn a_cap_keeps_head_and_tail_and_accounts_for_the_rest() {
         assert!(fs::metadata(log(&folder)).unwrap().len() <= cap);
     }
     let kept = texts(log(&folder));
-    let marker = kept
-        .iter()
-        .position(|(stream, ..)| *stream == Stream::Stderr)
-        .unwrap();
+    let marker = kept.iter().position(|(stream, ..)| *stream == Stream::Stderr).unwrap();
     let numbers: Vec<usize> = kept
         .iter()
         .filter_map(|(_, _, text)| text.strip_prefix("line ")?.parse().ok())
         .collect();
     assert_eq!(numbers.len() + 1, kept.len(), "one marker");
-    let expected: Vec<usize> = (0..marker)
-        .chain(lines - (numbers.len() - marker)..lines)
-        .collect();
+    let expected: Vec<usize> = (0..marker).chain(lines - (numbers.len() - marker)..lines).collect();
     assert_eq!(numbers, expected, "an unbroken head and an unbroken tail");
-    assert!(
-        marker > 500 && numbers.len() - marker > 250,
-        "both worth their name"
-    );
+    assert!(marker > 500 && numbers.len() - marker > 250, "both worth their name");
     let kept_bytes: usize = numbers.iter().map(|n| format!("line {n}\n").len()).sum();
     let said = format!(
         "[petit: {} lines ({} bytes) cut here to keep this log within {cap} bytes]",
@@ -161,10 +146,7 @@ fn a_follower_sees_each_entry_once_over_growth_and_rewrites() {
     for number in 0..5_000 {
         writer.write(Stream::Stdout, format!("{number}\nhalf").as_bytes(), at(0));
         if number % 50 == 0 {
-            seen.extend(
-                std::iter::from_fn(|| Some(reader.next_batch().unwrap()).filter(|b| !b.is_empty()))
-                    .flatten(),
-            );
+            seen.extend(std::iter::from_fn(|| Some(reader.next_batch().unwrap()).filter(|b| !b.is_empty())).flatten());
         }
     }
     seen.extend(reader.by_ref().map(Result::unwrap));
@@ -174,19 +156,14 @@ fn a_follower_sees_each_entry_once_over_growth_and_rewrites() {
         .map(|e| String::from_utf8_lossy(&e.text).replace("half", ""))
         .collect();
     let expected: Vec<String> = (0..5_000).map(|n: i32| n.to_string()).collect();
-    assert_eq!(
-        numbers, expected,
-        "it kept up, so nothing is missing for it"
-    );
+    assert_eq!(numbers, expected, "it kept up, so nothing is missing for it");
     assert!(
         seen.iter().all(|e| e.stream == Stream::Stdout),
         "nor is it told of a cut that it did not suffer"
     );
 
     let middle = seen[4_990].at;
-    let rest: Vec<_> = LogReader::after(log(&folder), middle)
-        .map(Result::unwrap)
-        .collect();
+    let rest: Vec<_> = LogReader::after(log(&folder), middle).map(Result::unwrap).collect();
     assert_eq!(rest, seen[4_991..]);
 }
 

@@ -78,9 +78,7 @@ impl LogWriter {
         self.bytes_in += bytes.len() as u64;
         let mut open = std::mem::take(&mut self.open_lines[stream as usize]);
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
-            let (mut text, ended) = piece
-                .strip_suffix(b"\n")
-                .map_or((piece, false), |text| (text, true));
+            let (mut text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             // A full entry is only written when more text follows, so a line of exactly the limit is one entry.
             while open.len() + text.len() > MAX_TEXT {
                 let (fits, rest) = text.split_at(MAX_TEXT - open.len());
@@ -209,15 +207,11 @@ impl LogWriter {
                 (end, end)
             }
         };
-        let tail_from =
-            start_of_line(&mut old, self.length.saturating_sub(self.cap / 4))?.max(cut_from);
+        let tail_from = start_of_line(&mut old, self.length.saturating_sub(self.cap / 4))?.max(cut_from);
         let gone = survey(&mut old, cut_from, tail_from)?;
         let before = self.cut.map_or((0, 0), |cut| (cut.lines, cut.bytes));
         let (lines, bytes) = (before.0 + gone.lines, before.1 + gone.bytes);
-        let at = gone
-            .last
-            .or(self.cut.map(|cut| cut.at))
-            .unwrap_or(self.last);
+        let at = gone.last.or(self.cut.map(|cut| cut.at)).unwrap_or(self.last);
         let text = format!(
             "[petit: {lines} lines ({bytes} bytes) cut here to keep this log within {} bytes]",
             self.cap
@@ -325,9 +319,6 @@ fn text_of(entries: &[u8]) -> (u64, u64) {
         .fold((0, 0), |(lines, bytes), entry| {
             // The newline of a partial entry is the format's, not the task's.
             let ends = u64::from(entry.get(HEAD - 2) == Some(&b'F'));
-            (
-                lines + ends,
-                bytes + entry.len().saturating_sub(HEAD + 1) as u64 + ends,
-            )
+            (lines + ends, bytes + entry.len().saturating_sub(HEAD + 1) as u64 + ends)
         })
 }

@@ -72,8 +72,8 @@ pub struct Canceller(watch::Sender<Option<Order>>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     Cancelled,
-    /// The run's timeout, which was this long.
-    TimedOut(Duration),
+    /// The run's timeout passed.
+    TimedOut,
     /// Petit stops.
     Interrupted,
 }
@@ -200,10 +200,7 @@ impl Processes {
 impl Canceller {
     /// SIGTERM to the tree and, after the attempt's grace, SIGKILL. The first reason given is the one that counts.
     pub fn stop(&self, why: Stop) {
-        self.order(Order {
-            why,
-            at_once: false,
-        });
+        self.order(Order { why, at_once: false });
     }
 
     /// As [`Canceller::stop`], without the rest of the grace.
@@ -223,7 +220,7 @@ impl Stop {
     fn ending(self) -> Ending {
         match self {
             Stop::Cancelled => Ending::Cancelled,
-            Stop::TimedOut(after) => Ending::timed_out(after),
+            Stop::TimedOut => Ending::TimedOut,
             Stop::Interrupted => Ending::Interrupted,
         }
     }
@@ -249,9 +246,7 @@ impl Running {
         // An order or a timeout that comes between exit and the output's end changes nothing: the process has ended.
         let held_open = stopped.is_none() && !self.capture.drain(HELD_OPEN).await;
         let mut survivors = Vec::new();
-        let look = stopped.is_some()
-            || held_open
-            || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
+        let look = stopped.is_some() || held_open || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
         if look {
             let tree = Tree::new(vec![self.claim.clone()], Some(self.id().pid));
             survivors = self.end_tree(tree).await;
@@ -263,9 +258,7 @@ impl Running {
         if !look {
             // Once the leader is collected, the group's existence says whether anybody else is in it.
             if sys::signal_group(pid, 0).is_ok() {
-                survivors = Tree::new(vec![self.claim], None)
-                    .end(self.kill_grace, pending())
-                    .await;
+                survivors = Tree::new(vec![self.claim], None).end(self.kill_grace, pending()).await;
             } else {
                 self.processes.leave_strays(self.claim, self.kill_grace);
             }
@@ -277,8 +270,8 @@ impl Running {
             (None, Ok(exit)) => match exit.status {
                 // A failure keeps its own name: it says more than that somebody stayed behind.
                 ExitStatus::Exited(0) if held_open => Ending::OutputHeldOpen,
-                ExitStatus::Exited(code) => Ending::Exited { code },
-                ExitStatus::Signalled(signal) => Ending::Signalled { signal },
+                ExitStatus::Exited(code) => Ending::Exited(code),
+                ExitStatus::Signalled(signal) => Ending::Signalled(signal),
             },
             // Nobody can say any more how it ended.
             (None, Err(_)) => Ending::Interrupted,
@@ -297,15 +290,14 @@ impl Running {
 
     /// `None` when the process exited by itself, else the ending that was ordered.
     async fn until_exit_or_stop(&mut self) -> Option<Ending> {
-        let timeout = self.timeout;
-        let mut timed_out = pin!(at(timeout.map(|timeout| self.started + timeout)));
+        let mut timed_out = pin!(at(self.timeout.map(|timeout| self.started + timeout)));
         loop {
             // The exit stands first: a process that has ended is not also timed out. Each branch is cancel safe.
             tokio::select! {
                 biased;
                 () = self.child.exited() => return None,
                 stop = ordered(&mut self.orders) => return Some(stop.ending()),
-                () = &mut timed_out => return timeout.map(Ending::timed_out),
+                () = &mut timed_out => return Some(Ending::TimedOut),
                 stream = self.capture.readable() => self.capture.read(stream).await,
             }
         }

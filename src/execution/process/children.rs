@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
@@ -126,16 +125,9 @@ pub fn spawn(command: &Command) -> Result<(Child, Output), SpawnError> {
         .iter()
         .map(|word| c_string(word.clone(), "the command"))
         .collect::<Result<Vec<_>, _>>()?;
-    let env = command
-        .env
-        .iter()
-        .map(c_entry)
-        .collect::<Result<Vec<_>, _>>()?;
+    let env = command.env.iter().map(c_entry).collect::<Result<Vec<_>, _>>()?;
     let path = c_string(program.clone().into_os_string(), "the program's path")?;
-    let working_dir = c_string(
-        command.working_dir.clone().into_os_string(),
-        "the working directory",
-    )?;
+    let working_dir = c_string(command.working_dir.clone().into_os_string(), "the working directory")?;
     let system = |source| SpawnError::System {
         program: program.clone(),
         source,
@@ -153,12 +145,8 @@ pub fn spawn(command: &Command) -> Result<(Child, Output), SpawnError> {
     };
     let own_max_rss = sys::own_max_rss_bytes();
     let pid = {
-        let _shared = CHILDREN
-            .spawning
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let pid = sys::spawn(&image)
-            .map_err(|source| diagnose(source, &program, &command.working_dir))?;
+        let _shared = CHILDREN.spawning.read().unwrap_or_else(PoisonError::into_inner);
+        let pid = sys::spawn(&image).map_err(|source| diagnose(source, &program, &command.working_dir))?;
         CHILDREN.known().insert(pid);
         pid
     };
@@ -260,9 +248,7 @@ impl Drop for Child {
             let _ = sys::collect(pid, false);
         };
         // Death takes a moment even after SIGKILL, and a drop must not block. Without a thread a zombie is left.
-        let _ = std::thread::Builder::new()
-            .name("collect".into())
-            .spawn(collect);
+        let _ = std::thread::Builder::new().name("collect".into()).spawn(collect);
     }
 }
 
@@ -270,13 +256,9 @@ impl SpawnError {
     /// The ending of an attempt that got no further than this.
     pub fn ending(&self) -> Ending {
         match self {
-            SpawnError::Empty | SpawnError::NotInPath { .. } | SpawnError::NotFound { .. } => {
-                Ending::NotFound
-            }
+            SpawnError::Empty | SpawnError::NotInPath { .. } | SpawnError::NotFound { .. } => Ending::NotFound,
             SpawnError::NotPermitted { .. } | SpawnError::NulByte { .. } => Ending::NotPermitted,
-            SpawnError::WorkingDir { source, .. }
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
+            SpawnError::WorkingDir { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Ending::NotPermitted
             }
             SpawnError::WorkingDir { .. } => Ending::NotFound,
@@ -287,14 +269,10 @@ impl SpawnError {
 
 impl Watch {
     fn new(pid: u32) -> Self {
-        let pidfd = sys::pidfd_open(pid).and_then(|fd| {
-            AsyncFd::register_with_interest(fd, Interest::READABLE).map_err(io::Error::from)
-        });
+        let pidfd = sys::pidfd_open(pid).and_then(sys::watch_pidfd);
         match pidfd {
             Ok(pidfd) => Watch::Pidfd(pidfd),
-            Err(_) => Watch::Thread(tokio::task::spawn_blocking(move || {
-                sys::wait_until_exited(pid)
-            })),
+            Err(_) => Watch::Thread(tokio::task::spawn_blocking(move || sys::wait_until_exited(pid))),
         }
     }
 }
@@ -321,10 +299,7 @@ fn collect_exited_strangers() {
 
 /// Collects an exited child unless it is a known one.
 fn collect_stranger(pid: u32) -> bool {
-    let _alone = CHILDREN
-        .spawning
-        .write()
-        .unwrap_or_else(PoisonError::into_inner);
+    let _alone = CHILDREN.spawning.write().unwrap_or_else(PoisonError::into_inner);
     let known = CHILDREN.known();
     !known.contains(&pid) && matches!(sys::collect(pid, false), Ok(Some(_)))
 }
@@ -348,16 +323,13 @@ fn find_program(command: &Command) -> Result<PathBuf, SpawnError> {
             program,
             source: io::ErrorKind::PermissionDenied.into(),
         }),
-        lookup::Found::Nowhere => Err(check_working_dir(&command.working_dir)
-            .err()
-            .unwrap_or_else(|| {
-                let path =
-                    path.map_or("not set".into(), |path| path.to_string_lossy().into_owned());
-                SpawnError::NotInPath {
-                    program: word.to_string_lossy().into_owned(),
-                    path,
-                }
-            })),
+        lookup::Found::Nowhere => Err(check_working_dir(&command.working_dir).err().unwrap_or_else(|| {
+            let path = path.map_or("not set".into(), |path| path.to_string_lossy().into_owned());
+            SpawnError::NotInPath {
+                program: word.to_string_lossy().into_owned(),
+                path,
+            }
+        })),
     }
 }
 
@@ -371,9 +343,7 @@ fn diagnose(source: io::Error, program: &Path, working_dir: &Path) -> SpawnError
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => {
             SpawnError::NotFound { program, source }
         }
-        Some(libc::EACCES | libc::EPERM | libc::ENOEXEC) => {
-            SpawnError::NotPermitted { program, source }
-        }
+        Some(libc::EACCES | libc::EPERM | libc::ENOEXEC) => SpawnError::NotPermitted { program, source },
         _ => SpawnError::System { program, source },
     }
 }

@@ -68,25 +68,12 @@ mod tests {
             Found::Program(dir.join("two/tool")),
             "the first that may be executed"
         );
-        assert_eq!(
-            look("tool", "one"),
-            Found::NotExecutable(dir.join("one/tool"))
-        );
-        assert_eq!(
-            look("plain", "two:one"),
-            Found::NotExecutable(dir.join("one/plain"))
-        );
+        assert_eq!(look("tool", "one"), Found::NotExecutable(dir.join("one/tool")));
+        assert_eq!(look("plain", "two:one"), Found::NotExecutable(dir.join("one/plain")));
         assert_eq!(look("folder", "one"), Found::Nowhere);
-        assert_eq!(
-            look("sh", "one:two"),
-            Found::Nowhere,
-            "Petit's own PATH does not count"
-        );
+        assert_eq!(look("sh", "one:two"), Found::Nowhere, "Petit's own PATH does not count");
         assert_eq!(look("", "one"), Found::Nowhere);
-        assert_eq!(
-            look("./one/tool", ""),
-            Found::Program(dir.join("./one/tool"))
-        );
+        assert_eq!(look("./one/tool", ""), Found::Program(dir.join("./one/tool")));
         assert_eq!(program(OsStr::new("tool"), None, dir), Found::Nowhere);
     }
 }

@@ -22,9 +22,7 @@ mod sys;
 mod tree;
 
 pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
-pub use children::{
-    Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn,
-};
+pub use children::{Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn};
 pub use procfs::{Mark, ProcessId, StartTime};
 pub use tree::end_leftovers;
 

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 /// When a process started, for telling it from a later process of the same number.
 ///
 /// The low 40 bits are clock ticks since boot; above them stand 23 bits of the boot's random id, because the same
-/// number may start at the same tick of two boots. It fits a signed 64-bit column.
+/// number may start at the same tick of two boots. It fits a signed 64-bit column as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct StartTime(i64);
+pub struct StartTime(u64);
 
 /// One process and no other: numbers are reused, numbers with a start time are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,21 +53,21 @@ pub(super) enum Marks {
     All,
 }
 
-const TICKS: i64 = (1 << 40) - 1;
+const TICKS: u64 = (1 << 40) - 1;
 
 impl StartTime {
     /// Of no process: what stands where the kernel would not tell.
     pub const UNKNOWN: StartTime = StartTime(0);
 
-    pub fn from_i64(value: i64) -> Self {
+    pub fn from_u64(value: u64) -> Self {
         StartTime(value)
     }
 
-    pub fn as_i64(self) -> i64 {
+    pub fn as_u64(self) -> u64 {
         self.0
     }
 
-    pub(super) fn new(boot: i64, ticks: i64) -> Self {
+    pub(super) fn new(boot: u64, ticks: u64) -> Self {
         StartTime((boot << 40) | (ticks & TICKS))
     }
 
@@ -134,15 +134,12 @@ pub(super) fn start_time(pid: u32) -> Option<StartTime> {
 
 fn process(pid: u32) -> Option<Process> {
     let mut text = [0; 1024];
-    let length = fs::File::open(format!("/proc/{pid}/stat"))
-        .ok()?
-        .read(&mut text)
-        .ok()?;
+    let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
     parse_stat(pid, boot_tag(), &text[..length])
 }
 
 /// `pid (command) state ppid pgrp session …`, where the command may hold spaces and brackets itself.
-fn parse_stat(pid: u32, boot: i64, text: &[u8]) -> Option<Process> {
+fn parse_stat(pid: u32, boot: u64, text: &[u8]) -> Option<Process> {
     let close = text.iter().rposition(|&b| b == b')')?;
     let rest = str::from_utf8(&text[close + 1..]).ok()?;
     let mut fields = rest.split_ascii_whitespace();
@@ -173,12 +170,12 @@ fn mark_of(pid: u32) -> Option<Mark> {
     }))
 }
 
-fn boot_tag() -> i64 {
-    static TAG: OnceLock<i64> = OnceLock::new();
+fn boot_tag() -> u64 {
+    static TAG: OnceLock<u64> = OnceLock::new();
     *TAG.get_or_init(|| {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         id.get(..8)
-            .and_then(|hex| i64::from_str_radix(hex, 16).ok())
+            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
             .map_or(0, |word| word & 0x7f_ffff)
     })
 }
@@ -192,12 +189,7 @@ mod tests {
         let line = b"42 (a) b (c)) S 7 40 39 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1000 10";
         let process = parse_stat(42, 5, line).unwrap();
         assert_eq!(
-            (
-                process.parent,
-                process.group,
-                process.session,
-                process.zombie
-            ),
+            (process.parent, process.group, process.session, process.zombie),
             (7, 40, 39, false)
         );
         assert_eq!(process.id.start_time, StartTime::new(5, 98765));
@@ -210,7 +202,7 @@ mod tests {
         let table = table(Marks::Skip);
         let own = table.iter().find(|p| p.id.pid == me).unwrap();
         assert_eq!(Some(own.id.start_time), start_time(me));
-        assert!(own.id.start_time.as_i64() > 0);
+        assert!(own.id.start_time.as_u64() > 0);
     }
 
     #[test]
@@ -222,11 +214,7 @@ mod tests {
 
     #[test]
     fn a_mark_needs_a_run() {
-        let env: [(&[u8], &[u8]); 3] = [
-            (b"PETIT_TASK", b"t"),
-            (b"HOME", b"/"),
-            (b"PETIT_RUN_ID", b"r"),
-        ];
+        let env: [(&[u8], &[u8]); 3] = [(b"PETIT_TASK", b"t"), (b"HOME", b"/"), (b"PETIT_RUN_ID", b"r")];
         let mark = Mark::of(env.into_iter()).unwrap();
         assert_eq!(
             mark,

@@ -16,6 +16,8 @@ use std::ptr;
 use std::time::Duration;
 
 use libc::{c_char, c_int, c_short, pid_t};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Everything that `posix_spawn` needs, already in C's terms.
 pub(super) struct Image<'a> {
@@ -96,19 +98,17 @@ pub(super) fn pidfd_open(_pid: u32) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Registers the descriptor with the runtime, within which this must be called.
+pub(super) fn watch_pidfd(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open and names the same file until it is dropped, and nothing here replaces it.
+    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(io::Error::from)
+}
+
 #[cfg(target_os = "linux")]
 pub(super) fn signal_pidfd(pidfd: &OwnedFd, signal: c_int) -> io::Result<()> {
     let info: *const libc::siginfo_t = ptr::null();
     // SAFETY: the descriptor is open, and a null siginfo asks for what `kill` would send.
-    let rc = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            info,
-            0,
-        )
-    };
+    let rc = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
     if rc < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -146,14 +146,7 @@ pub(super) fn wait_until_exited(pid: u32) -> io::Result<()> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     loop {
         // SAFETY: `info` is valid for writing.
-        let rc = unsafe {
-            libc::waitid(
-                libc::P_PID,
-                pid,
-                info.as_mut_ptr(),
-                libc::WEXITED | libc::WNOWAIT,
-            )
-        };
+        let rc = unsafe { libc::waitid(libc::P_PID, pid, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) };
         if rc == 0 {
             return Ok(());
         }
@@ -303,8 +296,7 @@ impl Attributes {
         let own = libc::POSIX_SPAWN_SETSID;
         #[cfg(not(target_os = "linux"))]
         let own = libc::POSIX_SPAWN_SETPGROUP as c_short;
-        let flags =
-            own | libc::POSIX_SPAWN_SETSIGDEF as c_short | libc::POSIX_SPAWN_SETSIGMASK as c_short;
+        let flags = own | libc::POSIX_SPAWN_SETSIGDEF as c_short | libc::POSIX_SPAWN_SETSIGMASK as c_short;
         // SAFETY: `this` is initialised, the sets are initialised by `sigemptyset` before they are read.
         unsafe {
             let mut set = MaybeUninit::<libc::sigset_t>::uninit();

@@ -61,11 +61,7 @@ pub(super) fn cost_of_a_look() -> Duration {
 
 /// Ends what outlived a Petit that died: the recorded processes with their sessions and groups, and whatever carries
 /// the instance and a run in its environment. Returns those that could not be ended.
-pub async fn end_leftovers(
-    instance: &str,
-    recorded: &[ProcessId],
-    grace: Duration,
-) -> Vec<ProcessId> {
+pub async fn end_leftovers(instance: &str, recorded: &[ProcessId], grace: Duration) -> Vec<ProcessId> {
     let recorded = recorded.iter().map(|id| Claim {
         leader: Some(*id),
         mark: None,
@@ -81,12 +77,7 @@ pub async fn end_leftovers(
 
 /// The living processes that belong to any of the claims. Neither this process nor its ancestors are ever among them:
 /// a Petit that was started by a task of itself must not end its own parents.
-pub(super) fn members(
-    table: &[Process],
-    claims: &[Claim],
-    seen: &HashSet<ProcessId>,
-    me: u32,
-) -> Vec<Process> {
+pub(super) fn members(table: &[Process], claims: &[Claim], seen: &HashSet<ProcessId>, me: u32) -> Vec<Process> {
     let by_pid: HashMap<u32, &Process> = table.iter().map(|p| (p.id.pid, p)).collect();
     let mut spared = HashSet::from([0, 1, me]);
     let mut ancestor = Some(me);
@@ -97,13 +88,8 @@ pub(super) fn members(
         .iter()
         .filter(|p| !p.zombie && !spared.contains(&p.id.pid))
         .collect();
-    let belongs =
-        |p: &&&Process| seen.contains(&p.id) || claims.iter().any(|claim| claim.holds(p, &by_pid));
-    let mut found: HashSet<u32> = candidates
-        .iter()
-        .filter(belongs)
-        .map(|p| p.id.pid)
-        .collect();
+    let belongs = |p: &&&Process| seen.contains(&p.id) || claims.iter().any(|claim| claim.holds(p, &by_pid));
+    let mut found: HashSet<u32> = candidates.iter().filter(belongs).map(|p| p.id.pid).collect();
     loop {
         let before = found.len();
         let children = candidates
@@ -127,15 +113,10 @@ impl Claim {
     fn holds(&self, process: &Process, by_pid: &HashMap<u32, &Process>) -> bool {
         let by_mark = match (&self.mark, &process.mark) {
             (Some(MarkClaim::Attempt(wanted)), Some(mark)) => wanted == mark,
-            (Some(MarkClaim::Instance(wanted)), Some(mark)) => {
-                mark.instance.as_ref() == Some(wanted)
-            }
+            (Some(MarkClaim::Instance(wanted)), Some(mark)) => mark.instance.as_ref() == Some(wanted),
             (None, _) | (_, None) => false,
         };
-        by_mark
-            || self
-                .leader
-                .is_some_and(|leader| leads(leader, process, by_pid))
+        by_mark || self.leader.is_some_and(|leader| leads(leader, process, by_pid))
     }
 
     fn since(&self) -> Option<StartTime> {
@@ -165,11 +146,7 @@ impl Tree {
 
     /// Ends everybody: politely, and after `grace`, or once `hurry` resolves, by force. Returns those that survived
     /// even that. Dropped half-way, it has done what it has done; another call goes on from there.
-    pub(super) async fn end(
-        &mut self,
-        grace: Duration,
-        hurry: impl Future<Output = ()>,
-    ) -> Vec<ProcessId> {
+    pub(super) async fn end(&mut self, grace: Duration, hurry: impl Future<Output = ()>) -> Vec<ProcessId> {
         let mut hurry = pin!(hurry);
         let deadline = Instant::now() + grace;
         let members = self.look().await;
@@ -214,11 +191,7 @@ impl Tree {
         let mut frozen = HashSet::new();
         let mut members = self.look().await;
         for _ in 0..FREEZE_ROUNDS {
-            let new: Vec<Process> = members
-                .iter()
-                .filter(|p| frozen.insert(p.id))
-                .cloned()
-                .collect();
+            let new: Vec<Process> = members.iter().filter(|p| frozen.insert(p.id)).cloned().collect();
             if new.is_empty() {
                 break;
             }
@@ -261,9 +234,7 @@ impl Tree {
             // That everybody in it is gone is what we want.
             let _ = sys::signal_group(group, signal);
         }
-        let others = members
-            .iter()
-            .filter(|p| Some(p.group) != self.pinned_group);
+        let others = members.iter().filter(|p| Some(p.group) != self.pinned_group);
         others.for_each(|p| signal_exactly(p.id, signal));
     }
 }
@@ -324,10 +295,7 @@ mod tests {
     }
 
     fn found(table: &[Process], claims: &[Claim], seen: &HashSet<ProcessId>) -> Vec<u32> {
-        members(table, claims, seen, ME)
-            .iter()
-            .map(|p| p.id.pid)
-            .collect()
+        members(table, claims, seen, ME).iter().map(|p| p.id.pid).collect()
     }
 
     /// init, a shell, Petit, and an attempt with a child; a stranger.
@@ -367,10 +335,7 @@ mod tests {
         table.extend([escaped, other_run, process(112, 110, 112, 72)]);
         let mut claim = leader(100, 50);
         claim.mark = Some(MarkClaim::Attempt(mark("r1")));
-        assert_eq!(
-            found(&table, &[claim], &HashSet::new()),
-            [100, 101, 110, 112]
-        );
+        assert_eq!(found(&table, &[claim], &HashSet::new()), [100, 101, 110, 112]);
         let instance = Claim {
             leader: None,
             mark: Some(MarkClaim::Instance(b"i".into())),
