@@ -9,7 +9,7 @@
 //! without a look; an attempt that ran for twenty times a look's cost can afford its own look; and shorter ones share
 //! one, at most a quarter of a second after they ended, for what left the group *and* closed the output.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -420,11 +420,9 @@ async fn ordered(orders: &mut watch::Receiver<Option<Order>>) -> Stop {
     }
 }
 
-fn at(deadline: Option<Instant>) -> impl Future<Output = ()> {
-    async move {
-        match deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => pending().await,
-        }
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
     }
 }

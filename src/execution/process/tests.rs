@@ -299,11 +299,7 @@ async fn what_a_process_says_while_it_ends_is_kept() {
     canceller.stop(Stop::TimedOut);
     canceller.stop(Stop::Cancelled);
     let ended = within(waiting).await.unwrap();
-    assert_eq!(
-        ended.ending,
-        Ending::TimedOut,
-        "the first reason counts"
-    );
+    assert_eq!(ended.ending, Ending::TimedOut, "the first reason counts");
     assert_eq!(room.output(Stream::Stdout), ["up", "goodbye"]);
 }
 
@@ -356,11 +352,7 @@ async fn what_an_attempt_leaves_behind_is_ended() {
         "(setsid sh -c 'sleep 610 & sleep 611' >/dev/null 2>&1 &); sleep 0.2",
     ] {
         let room = Room::new();
-        assert_eq!(
-            room.run(room.shell(script)).await.ending,
-            Ending::Exited(0),
-            "{script}"
-        );
+        assert_eq!(room.run(room.shell(script)).await.ending, Ending::Exited(0), "{script}");
     }
 }
 

@@ -260,7 +260,7 @@ mod tests {
 
     const ME: u32 = 10;
 
-    fn process(pid: u32, parent: u32, session: u32, ticks: i64) -> Process {
+    fn process(pid: u32, parent: u32, session: u32, ticks: u64) -> Process {
         let id = ProcessId {
             pid,
             start_time: StartTime::new(1, ticks),
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    fn leader(pid: u32, ticks: i64) -> Claim {
+    fn leader(pid: u32, ticks: u64) -> Claim {
         Claim {
             leader: Some(ProcessId {
                 pid,
