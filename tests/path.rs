@@ -28,20 +28,31 @@ fn a_dropped_file_fires_and_is_answered_for() {
 
     let id = run["id"].as_str().expect("an id");
     let whole = place.json(&["show", id]);
-    let states: Vec<_> = whole["tasks"].as_array().expect("tasks").iter().map(|task| &task["status"]).collect();
+    let states: Vec<_> = whole["tasks"]
+        .as_array()
+        .expect("tasks")
+        .iter()
+        .map(|task| &task["status"])
+        .collect();
     assert_eq!(states, ["succeeded", "succeeded"]);
     assert_eq!(whole["tasks"][0]["outputs"]["n"], 42);
     assert_eq!(whole["tasks"][1]["attempts"][0]["exit_code"], 0);
 
     let logs = place.run(&["logs", id]);
     assert_eq!(logs.code, 0, "{logs:?}");
-    assert!(logs.stdout.contains("made") && logs.stdout.contains("got 42"), "{logs:?}");
+    assert!(
+        logs.stdout.contains("made") && logs.stdout.contains("got 42"),
+        "{logs:?}"
+    );
 
     let slot = run["slot"].as_str().expect("a slot");
     let why = place.json(&["why", "tick", slot]);
     assert_eq!(why["slot"]["outcome"], "ran");
     assert_eq!(why["slot"]["run"], id);
-    assert!(why["answer"].as_str().expect("a sentence").contains("succeeded"), "{why}");
+    assert!(
+        why["answer"].as_str().expect("a sentence").contains("succeeded"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -50,7 +61,10 @@ fn a_broken_file_leaves_the_last_good_version_firing_also_after_a_restart() {
     let daemon = place.daemon();
     place.save("tick.yaml", EVERY_SECOND);
     let good = place.wait_synced("tick");
-    place.save("tick.yaml", "id: tick\nschedule: '* * * * * *'\ntasks:\n  make:\n    comand: [echo]\n");
+    place.save(
+        "tick.yaml",
+        "id: tick\nschedule: '* * * * * *'\ntasks:\n  make:\n    comand: [echo]\n",
+    );
     let degraded = |daemon: &str| {
         let job = wait_for(&format!("tick to be degraded {daemon}"), || {
             place.job("tick").filter(|job| job["health"] == "degraded")
@@ -59,12 +73,17 @@ fn a_broken_file_leaves_the_last_good_version_firing_also_after_a_restart() {
         let status = place.run(&["status"]);
         assert!(status.stdout.contains("tick.yaml:5:5"), "{status:?}");
         let newest = place.runs("tick")[0]["id"].clone();
-        place.wait_run("tick", "came after the file broke", |run| run["id"].as_str() > newest.as_str());
+        place.wait_run("tick", "came after the file broke", |run| {
+            run["id"].as_str() > newest.as_str()
+        });
     };
     degraded("at once");
     let checked = place.run(&["validate", "jobs.d/tick.yaml"]);
     assert_eq!(checked.code, 1, "{checked:?}");
-    assert!(checked.stdout.contains("comand: [echo]") && checked.stdout.contains("command"), "{checked:?}");
+    assert!(
+        checked.stdout.contains("comand: [echo]") && checked.stdout.contains("command"),
+        "{checked:?}"
+    );
 
     daemon.kill();
     let _daemon = place.daemon();
@@ -72,7 +91,9 @@ fn a_broken_file_leaves_the_last_good_version_firing_also_after_a_restart() {
 
     place.save("tick.yaml", &EVERY_SECOND.replace("made", "mended"));
     wait_for("tick to be mended", || {
-        place.job("tick").filter(|job| job["sync"] == "synced" && job["health"] == "ok")
+        place
+            .job("tick")
+            .filter(|job| job["sync"] == "synced" && job["health"] == "ok")
     });
     assert_eq!(place.run(&["validate"]).code, 0);
 }
@@ -108,15 +129,27 @@ fn kill_dash_nine_interrupts_an_attempt_which_its_policy_retries_or_not() {
 
     let _daemon = place.daemon();
     let ended = place.wait_run("given-up", "ended", |run| run["ended_at"].is_string());
-    assert_eq!((ended["id"].as_str(), &ended["status"]), (Some(given_up.as_str()), &"interrupted".into()));
+    assert_eq!(
+        (ended["id"].as_str(), &ended["status"]),
+        (Some(given_up.as_str()), &"interrupted".into())
+    );
     let whole = place.json(&["show", &given_up]);
     assert_eq!(whole["tasks"][0]["attempts"][0]["ending"], "interrupted", "{whole}");
 
-    wait_for("the second attempt", || place.run(&["logs", &retried]).stdout.contains("attempt 2").then_some(()));
+    wait_for("the second attempt", || {
+        place
+            .run(&["logs", &retried])
+            .stdout
+            .contains("attempt 2")
+            .then_some(())
+    });
     assert_eq!(sleeping_shells(&marker), 1, "only the second attempt's process is left");
     fs::write(&marker, "").expect("a writable folder");
     let ended = place.wait_run("retried", "ended", |run| run["ended_at"].is_string());
-    assert_eq!((ended["id"].as_str(), &ended["status"]), (Some(retried.as_str()), &"succeeded".into()));
+    assert_eq!(
+        (ended["id"].as_str(), &ended["status"]),
+        (Some(retried.as_str()), &"succeeded".into())
+    );
     wait_for("every process to end", || (sleeping_shells(&marker) == 0).then_some(()));
 
     // The job that fires every second has an answer for each of its slots, those of the downtime included.

@@ -25,9 +25,15 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("petit-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("petit-")
+            .tempdir()
+            .expect("a temporary folder");
         fs::create_dir(folder.path().join("jobs.d")).expect("a folder of jobs");
-        Self { folder, env: Vec::new() }
+        Self {
+            folder,
+            env: Vec::new(),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -48,8 +54,15 @@ impl Place {
     /// The binary, in this place.
     pub fn petit(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_petit"));
-        command.args(args).current_dir(self.path()).stdin(Stdio::null()).env_clear();
-        command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", self.path()).env("USER", "tester");
+        command
+            .args(args)
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .env_clear();
+        command
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.path())
+            .env("USER", "tester");
         // DuckDB's library is found through the binary's own search path; the others are for coverage and sanitizers.
         command.envs(self.env.iter().cloned());
         command
@@ -72,15 +85,25 @@ impl Place {
 
     /// Starts a daemon and waits until it answers.
     pub fn daemon(&self) -> Daemon<'_> {
-        let log = fs::File::options().create(true).append(true).open(self.path().join("daemon.log"));
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path().join("daemon.log"));
         let log = log.expect("a writable folder");
-        let child = self.petit(&["run"]).stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts");
+        let child = self
+            .petit(&["run"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
         let mut daemon = Daemon { place: self, child };
         wait_for("the daemon to answer", || {
             if let Some(status) = daemon.child.try_wait().expect("a child of ours") {
                 panic!("the daemon ended with {status}:\n{}", self.daemon_log());
             }
-            self.run(&["status", "--format", "json"]).json_if_done().filter(|status| status["daemon"]["pid"] == daemon.pid())
+            self.run(&["status", "--format", "json"])
+                .json_if_done()
+                .filter(|status| status["daemon"]["pid"] == daemon.pid())
         });
         daemon
     }
@@ -91,13 +114,19 @@ impl Place {
 
     /// Waits until the job is active in the version that its file holds.
     pub fn wait_synced(&self, job: &str) -> Value {
-        wait_for(&format!("{job} to be synced"), || self.job(job).filter(|job| job["sync"] == "synced"))
+        wait_for(&format!("{job} to be synced"), || {
+            self.job(job).filter(|job| job["sync"] == "synced")
+        })
     }
 
     /// The job as `list` shows it.
     pub fn job(&self, id: &str) -> Option<Value> {
         let jobs = self.json(&["list"]);
-        jobs.as_array().expect("a listing").iter().find(|job| job["id"] == id).cloned()
+        jobs.as_array()
+            .expect("a listing")
+            .iter()
+            .find(|job| job["id"] == id)
+            .cloned()
     }
 
     /// The runs of a job, newest first.
@@ -107,7 +136,9 @@ impl Place {
 
     /// Waits for the first run of a job that fits.
     pub fn wait_run(&self, job: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        wait_for(&format!("a run of {job} that {what}"), || self.runs(job).into_iter().find(|run| fits(run)))
+        wait_for(&format!("a run of {job} that {what}"), || {
+            self.runs(job).into_iter().find(|run| fits(run))
+        })
     }
 }
 
@@ -157,7 +188,9 @@ impl Daemon<'_> {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("/bin/kill").args(["-s", name, &self.pid().to_string()]).status();
+        let status = Command::new("/bin/kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
         assert!(status.expect("kill is everywhere").success());
     }
 
