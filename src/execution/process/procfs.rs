@@ -7,6 +7,8 @@
 use std::fs;
 use std::io::Read;
 use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,8 @@ pub(super) struct Process {
     pub session: u32,
     /// It has exited and waits to be collected by its parent.
     pub zombie: bool,
+    /// It has no memory image at this moment: it is within `exec`, or about to be a zombie.
+    pub between_images: bool,
     pub mark: Option<Mark>,
 }
 
@@ -52,6 +56,9 @@ pub(super) enum Marks {
     Since(StartTime),
     All,
 }
+
+/// The flag of the kernel's own threads, which never have an image.
+const PF_KTHREAD: u64 = 0x0020_0000;
 
 const TICKS: u64 = (1 << 40) - 1;
 
@@ -74,6 +81,17 @@ impl StartTime {
     /// Whether this start is not before `other`, in the same boot.
     pub(super) fn is_since(self, other: StartTime) -> bool {
         self.0 >> 40 == other.0 >> 40 && self.0 & TICKS >= other.0 & TICKS
+    }
+}
+
+impl Marks {
+    fn include(self, process: &Process) -> bool {
+        let wanted = match self {
+            Marks::Skip => false,
+            Marks::Since(start) => process.id.start_time.is_since(start),
+            Marks::All => true,
+        };
+        wanted && !process.zombie
     }
 }
 
@@ -105,26 +123,29 @@ impl Mark {
     }
 }
 
+/// How often, a millisecond apart, a process is looked at again whose environment is not there yet.
+const EXEC_PATIENCE: usize = 100;
+
 /// All processes.
 pub(super) fn table(marks: Marks) -> Vec<Process> {
     let Ok(folder) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    folder
+    let mut table: Vec<Process> = folder
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: u32| {
-            let mut process = process(pid)?;
-            let wanted = match marks {
-                Marks::Skip => false,
-                Marks::Since(start) => process.id.start_time.is_since(start),
-                Marks::All => true,
-            };
-            if wanted && !process.zombie {
-                process.mark = mark_of(pid);
-            }
-            Some(process)
-        })
-        .collect()
+        .filter_map(process)
+        .collect();
+    let mut unread: Vec<&mut Process> = table.iter_mut().filter(|process| marks.include(process)).collect();
+    // In the midst of `exec` a process has no environment to read. Who has just left its session and parents would
+    // pass for a stranger at that moment, and stay.
+    for round in 0..EXEC_PATIENCE {
+        unread.retain_mut(|process| !read_mark(process));
+        if unread.is_empty() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(u64::from(round > 0)));
+    }
+    table
 }
 
 /// When the process of this number started.
@@ -147,7 +168,10 @@ fn parse_stat(pid: u32, boot: u64, text: &[u8]) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    let ticks = fields.nth(15)?.parse().ok()?;
+    let flags: u64 = fields.nth(2)?.parse().ok()?;
+    let ticks = fields.nth(12)?.parse().ok()?;
+    let environment_end = fields.nth(28);
+    let zombie = matches!(state, "Z" | "X" | "x");
     let id = ProcessId {
         pid,
         start_time: StartTime::new(boot, ticks),
@@ -157,17 +181,27 @@ fn parse_stat(pid: u32, boot: u64, text: &[u8]) -> Option<Process> {
         parent,
         group,
         session,
-        zombie: matches!(state, "Z" | "X" | "x"),
+        zombie,
+        between_images: environment_end == Some("0") && !zombie && flags & PF_KTHREAD == 0,
         mark: None,
     })
 }
 
-fn mark_of(pid: u32) -> Option<Mark> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    Mark::of(environ.split(|&b| b == 0).filter_map(|entry| {
+/// Reads the mark from the environment. False when the process has none at this moment but will.
+fn read_mark(process: &mut Process) -> bool {
+    let pid = process.id.pid;
+    // Unreadable means another user's: such a process is recognised by its session and parents only.
+    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else {
+        return true;
+    };
+    if environ.is_empty() {
+        return !self::process(pid).is_some_and(|now| now.id == process.id && now.between_images);
+    }
+    process.mark = Mark::of(environ.split(|&b| b == 0).filter_map(|entry| {
         let equals = entry.iter().position(|&b| b == b'=')?;
         Some((&entry[..equals], &entry[equals + 1..]))
-    }))
+    }));
+    true
 }
 
 fn boot_tag() -> u64 {
@@ -194,6 +228,24 @@ mod tests {
         );
         assert_eq!(process.id.start_time, StartTime::new(5, 98765));
         assert!(parse_stat(42, 5, b"42 (x) Z 7 40").is_none());
+    }
+
+    #[test]
+    fn who_is_within_exec_is_told_from_who_has_no_environment() {
+        let between = |flags: u64, environment_end: u64| {
+            let line = format!(
+                "42 (sh) R 7 40 39 0 -1 {flags}{} 98765{} {environment_end} 0",
+                " 0".repeat(12),
+                " 0".repeat(28)
+            );
+            parse_stat(42, 5, line.as_bytes()).unwrap().between_images
+        };
+        assert!(between(4_194_560, 0));
+        assert!(
+            !between(4_194_560, 140_729_536_266_219),
+            "an empty environment still has a place"
+        );
+        assert!(!between(PF_KTHREAD | 64, 0), "the kernel's threads never have one");
     }
 
     #[test]

@@ -271,6 +271,7 @@ mod tests {
             group: session,
             session,
             zombie: false,
+            between_images: false,
             mark: None,
         }
     }
