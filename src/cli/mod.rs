@@ -16,6 +16,8 @@ pub use exit::{CliError, Exit};
 pub use globals::Globals;
 pub use output::{ColorChoice, Format};
 
+use crate::execution::output::harmless;
+
 /// A small task orchestrator for one machine: drop YAML files into jobs.d, see them run, ask why one did not.
 #[derive(Debug, Parser)]
 #[command(name = "petit", disable_version_flag = true, subcommand_required = false, max_term_width = 110)]
@@ -120,10 +122,10 @@ fn report(error: &CliError, output: &output::Output) {
         let _ = serde_json::to_writer(io::stderr().lock(), error);
         eprintln!();
     } else {
-        let text = crate::execution::output::harmless(&error.to_string()).into_owned();
-        match text.strip_prefix("error:") {
-            Some(rest) if output.color_err => eprintln!("{0}error:{0:#}{rest}", output::BAD),
-            Some(_) | None => eprintln!("{text}"),
+        let label = if output.color_err { format!("{0}error:{0:#}", output::BAD) } else { "error:".to_owned() };
+        eprintln!("{label} {}", harmless(error.message.as_bytes()));
+        for hint in &error.hints {
+            eprintln!("  hint: {}", harmless(hint.as_bytes()));
         }
     }
 }

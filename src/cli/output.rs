@@ -79,7 +79,7 @@ impl Output {
     /// A remark beside the result, which people see and programs do not read.
     pub fn remark(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{}", harmless(text));
+            eprintln!("{}", harmless(text.as_bytes()));
         }
     }
 
@@ -142,7 +142,7 @@ pub struct Cell {
 impl Cell {
     /// A text from anywhere.
     pub fn plain(text: impl AsRef<str>) -> Self {
-        let text = harmless(text.as_ref()).into_owned();
+        let text = harmless(text.as_ref().as_bytes());
         Self { shown: text.clone(), text }
     }
 

@@ -23,7 +23,7 @@ pub struct Args {
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let query = WhyQuery { job: args.job.clone(), at: args.time };
     let why = Source::open(globals)?.why(&query)?;
-    globals.print(&why, || format!("{}\n", harmless(&why.answer)))?;
+    globals.print(&why, || format!("{}\n", harmless(why.answer.as_bytes())))?;
     Ok(Exit::Done)
 }
 

@@ -1,0 +1,146 @@
+//! Where a command that only reads gets its answer: the daemon, or the stores when none runs.
+
+use std::{future::Future, sync::Arc};
+
+use chrono::Utc;
+
+use super::{CliError, Exit, Globals, globals::Place};
+use crate::{
+    control::{Client, ClientError, NextQuery, RunsQuery, WhyQuery},
+    core::id::{JobId, RunId},
+    daemon::journal_path,
+    reconcile,
+    storage::{Sqlite, Storage},
+    view::{JobDetail, JobView, NextFire, RunView, Sources, StatusView, Why},
+};
+
+/// The daemon of the state folder that the options name, for commands. Whether it runs shows when it is asked.
+pub fn client(globals: &Globals) -> Result<Client, CliError> {
+    Ok(Client::new(&globals.place()?.state_dir))
+}
+
+/// Waits for an answer; Ctrl-C ends the wait.
+pub fn block_on<T, E: Into<CliError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed("could not start", &error))?;
+    runtime.block_on(async {
+        tokio::select! {
+            answer = answer => answer.map_err(Into::into),
+            _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted", "interrupted")),
+        }
+    })
+}
+
+/// Who answers.
+pub enum Source {
+    /// A running daemon.
+    Daemon(Client),
+    /// The journal and the files, as they are.
+    Stores(Box<Stores>),
+}
+
+/// What can be known without a daemon.
+pub struct Stores {
+    storage: Arc<dyn Storage>,
+    offline: reconcile::Offline,
+}
+
+impl Source {
+    /// Looks whether a daemon answers, and opens the stores if none does.
+    pub fn open(globals: &Globals) -> Result<Self, CliError> {
+        let place = globals.place()?;
+        let client = Client::new(&place.state_dir);
+        match block_on::<_, ClientError>(async { client.ping().await }) {
+            Ok(()) => Ok(Self::Daemon(client)),
+            Err(error) if error.exit == Exit::NoDaemon => {
+                let stores = Stores::open(&place)?;
+                globals.output().remark("no daemon runs: this is what the journal and the files say");
+                Ok(Self::Stores(Box::new(stores)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The daemon at a glance.
+    pub fn status(&self) -> Result<StatusView, CliError> {
+        match self {
+            Self::Daemon(client) => block_on(client.status()),
+            Self::Stores(stores) => Ok(stores.sources()?.status(None)?),
+        }
+    }
+
+    /// All jobs.
+    pub fn jobs(&self) -> Result<Vec<JobView>, CliError> {
+        match self {
+            Self::Daemon(client) => block_on(client.jobs()),
+            Self::Stores(stores) => Ok(stores.sources()?.jobs()?),
+        }
+    }
+
+    /// One job, whole.
+    pub fn job(&self, id: &JobId) -> Result<JobDetail, CliError> {
+        match self {
+            Self::Daemon(client) => block_on(client.job(id)),
+            Self::Stores(stores) => Ok(stores.sources()?.job(id)?),
+        }
+    }
+
+    /// The runs that match.
+    pub fn runs(&self, query: &RunsQuery) -> Result<Vec<RunView>, CliError> {
+        match self {
+            Self::Daemon(client) => block_on(client.runs(query)),
+            Self::Stores(stores) => Ok(stores.sources()?.runs(&query.clone().into())?),
+        }
+    }
+
+    /// One run, whole.
+    pub fn run(&self, id: RunId) -> Result<RunView, CliError> {
+        match self {
+            Self::Daemon(client) => block_on(client.run(id, false)),
+            Self::Stores(stores) => Ok(stores.sources()?.run(id)?),
+        }
+    }
+
+    /// Fires to come.
+    pub fn next(&self, query: &NextQuery) -> Result<Vec<NextFire>, CliError> {
+        match self {
+            Self::Daemon(client) => block_on(client.next(query)),
+            Self::Stores(stores) => {
+                Ok(stores.sources()?.next(query.job.as_ref(), query.after.unwrap_or_else(Utc::now), query.count)?)
+            }
+        }
+    }
+
+    /// What became of a slot.
+    pub fn why(&self, query: &WhyQuery) -> Result<Why, CliError> {
+        match self {
+            Self::Daemon(client) => block_on(client.why(query)),
+            Self::Stores(stores) => Ok(stores.sources()?.why(&query.job, query.at)?),
+        }
+    }
+}
+
+impl Stores {
+    fn open(place: &Place) -> Result<Self, CliError> {
+        let journal = journal_path(&place.state_dir);
+        let storage: Arc<dyn Storage> = if journal.exists() {
+            Arc::new(Sqlite::open_read_only(&journal)?)
+        } else {
+            Arc::new(crate::storage::Memory::default())
+        };
+        let offline = reconcile::offline(storage.as_ref(), &place.settings, &place.jobs_dir, Utc::now())?;
+        Ok(Self { storage, offline })
+    }
+
+    fn sources(&self) -> Result<Sources<'_>, CliError> {
+        Ok(Sources {
+            storage: self.storage.as_ref(),
+            active: &self.offline.active,
+            sync: &self.offline.status,
+            pauses: self.storage.pauses()?,
+            now: Utc::now(),
+        })
+    }
+}
