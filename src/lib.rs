@@ -18,3 +18,4 @@ pub mod events;
 pub mod execution;
 #[cfg(feature = "history")]
 pub mod history;
+pub mod storage;

@@ -1,17 +1,26 @@
 //! The journal: what is going on, kept through crashes.
 //!
 //! Rooms decide and return [`Change`]s; a [`Storage`] commits a list of them as one transaction, or none of them. Facts for
-//! the history come out of the same transaction. The rules by which rows change are elsewhere: this room only keeps
-//! what it is told, and refuses one thing, to record a slot that is already recorded.
+//! the history come out of the same transaction. The rules by which runs, tasks and slots move on are elsewhere: this room
+//! keeps what it is told. It refuses only what would make the journal contradict itself: a second row for a slot, a run or
+//! an attempt, a change of a row that is not there, and a change of what has ended.
 //!
-//! Two backends pass one test suite: [`Memory`] for tests and library users, [`Sqlite`] for the daemon.
+//! What a change does to the rows, and which fact it is, stands once, in `apply`. Two backends hold the rows and pass one
+//! test suite: [`Memory`] for tests and library users, [`Sqlite`] for the daemon. Both keep instants to the microsecond and
+//! cut off what is finer, so that what works with one works with the other.
 
+mod apply;
 mod memory;
+mod precision;
 mod sqlite;
 #[cfg(test)]
 mod suite;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub use memory::Memory;
 pub use sqlite::Sqlite;
@@ -23,22 +32,28 @@ use crate::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{
-            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
-            TaskRecord,
+            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
+            StretchRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::Fact,
 };
 
+/// The clock by which facts are dated. Only their date comes from it; every other instant is in the changes.
+pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// One change of the journal.
+///
+/// What has ended stays as it is: a change of a decided slot, an ended run or attempt, or a finished task is answered with
+/// [`StorageError::Missing`], so that each ending is one fact and no more.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Keeps a version of a job; one that is already kept stays as it is. A new one is a fact.
     PutSpec(SpecRecord),
-    /// Makes a version of a job the active one, in place of the one that was.
+    /// Makes a version of a job the active one, in place of the one that was. The version must be kept.
     SetActive(ActiveRecord),
-    /// Takes a job out of the active set. Its runs, slots and watermark stay.
+    /// Takes a job out of the active set, if it is there. Its runs, slots and watermark stay.
     RemoveActive(JobId),
     /// Records a reconcile. A fact.
     Reconcile(ReconcileRecord),
@@ -69,14 +84,14 @@ pub enum Change {
         /// The instant.
         at: Timestamp,
     },
-    /// Records a new run, with its tasks as they stand at the beginning.
+    /// Records a new run, with its tasks as they stand at the beginning. The version it runs must be kept.
     CreateRun {
         /// The run.
         run: RunRecord,
         /// Its tasks.
         tasks: Vec<TaskRecord>,
     },
-    /// A run's first task was granted.
+    /// A run's first task was granted: it runs, and waits for nothing. A second start keeps the first instant.
     StartRun {
         /// The run.
         run: RunId,
@@ -103,7 +118,7 @@ pub enum Change {
     },
     /// A task of a run changed. A finished one is a fact.
     SetTask(TaskRecord),
-    /// An attempt is about to start: committed before its process exists.
+    /// An attempt of a task is about to start: committed before its process exists.
     LaunchAttempt(AttemptRecord),
     /// An attempt's process exists.
     StartAttempt {
@@ -120,11 +135,11 @@ pub enum Change {
         /// Its start time in ticks since boot.
         pid_start: Option<u64>,
     },
-    /// An attempt ended: the whole row. A fact.
+    /// An attempt ended: the whole row, which is new if nothing was launched. A fact.
     EndAttempt(AttemptRecord),
     /// Pauses a job, or everything, in place of an earlier pause of the same.
     Pause(PauseRecord),
-    /// Ends a pause.
+    /// Ends a pause, if there is one.
     Resume(Option<JobId>),
 }
 
@@ -133,7 +148,7 @@ pub enum Change {
 pub struct NumberedFact {
     /// Grows by one with each fact of this journal.
     pub number: i64,
-    /// When it was committed.
+    /// When it was committed, by the clock of that moment. The order of facts is that of their numbers.
     pub at: Timestamp,
     /// What happened.
     pub fact: Fact,
@@ -187,7 +202,13 @@ pub enum StorageError {
         /// The slot.
         at: Timestamp,
     },
-    /// A change names a row that does not exist; nothing was changed.
+    /// A run, a task or an attempt is recorded already; nothing was changed.
+    #[error("{what} is recorded already")]
+    Exists {
+        /// What was to be new.
+        what: String,
+    },
+    /// A change names a row that does not exist, or that has ended; nothing was changed.
     #[error("{what} is not in the journal")]
     Missing {
         /// What was looked for.
@@ -202,6 +223,30 @@ pub enum StorageError {
         found: i64,
         /// The newest that is known.
         known: i64,
+    },
+    /// The file was written by an older version of Petit and is open for reading only.
+    #[error(
+        "the journal {} has format {found}, this version of Petit reads {known}: start the daemon once to bring it up to date",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The one that is known.
+        known: i64,
+    },
+    /// The system refused, before the database was asked.
+    #[error("could not {operation} the journal {}", path.display())]
+    System {
+        /// What was attempted.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
     },
     /// The database refused.
     #[error("could not {operation} the journal {}", path.display())]
@@ -224,12 +269,28 @@ pub enum StorageError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The writer has stopped, because the daemon is shutting down.
+    /// The writer has stopped, because the daemon is shutting down, or the journal was opened for reading only.
     #[error("the journal is closed")]
     Closed,
 }
 
 impl StorageError {
+    pub(crate) fn database(operation: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        Self::Database {
+            operation,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+
+    pub(crate) fn system(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::System {
+            operation,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+
     /// Whether the same commit may succeed later, when a disk has space again or a lock is gone.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -244,9 +305,14 @@ impl StorageError {
                         | rusqlite::ErrorCode::OutOfMemory
                 )
             ),
-            Self::SlotTaken { .. } | Self::Missing { .. } | Self::Newer { .. } | Self::Damaged { .. } | Self::Closed => {
-                false
-            }
+            Self::SlotTaken { .. }
+            | Self::Exists { .. }
+            | Self::Missing { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::System { .. }
+            | Self::Damaged { .. }
+            | Self::Closed => false,
         }
     }
 }
@@ -310,5 +376,9 @@ pub trait Storage: Send + Sync {
 
 /// The columns in which an [`Ending`] is kept.
 pub(crate) fn ending_parts(ending: Option<Ending>) -> (Option<&'static str>, Option<i32>, Option<i32>) {
-    (ending.map(Ending::name), ending.and_then(Ending::exit_code), ending.and_then(Ending::signal))
+    (
+        ending.map(Ending::name),
+        ending.and_then(Ending::exit_code),
+        ending.and_then(Ending::signal),
+    )
 }

@@ -1,0 +1,486 @@
+//! The journal in memory: for tests, and for programs that embed Petit and need nothing to survive them.
+//!
+//! One locked struct. A commit applies its changes in place and notes how to undo each; a refused one is undone, so it
+//! costs what it changes and not a copy of everything.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use chrono::Utc;
+
+use super::{
+    Ack, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, Storage, StorageError,
+    apply::{self, Rows},
+    precision::to_micros,
+};
+use crate::{
+    core::{
+        Timestamp,
+        id::{JobId, RunId, SpecHash, TaskId},
+        record::{
+            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
+            StretchRecord, TaskRecord,
+        },
+        state::{RunStatus, Trigger},
+    },
+    events::Fact,
+};
+
+/// A journal that lives as long as its value.
+pub struct Memory {
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+impl Memory {
+    /// An empty journal whose facts are dated by `clock`.
+    pub fn with_clock(clock: Clock) -> Self {
+        // Every RandomState has keys of its own; two of their hashes of nothing are 128 unpredictable bits.
+        let random = || RandomState::new().hash_one(());
+        let journal_id = format!("{:016x}{:016x}", random(), random());
+        Self {
+            clock,
+            state: Mutex::new(State {
+                journal_id,
+                ..State::default()
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::with_clock(Box::new(Utc::now))
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Storage for Memory {
+    fn commit(&self, changes: Vec<Change>) -> Ack {
+        let (answer, ack) = Ack::new();
+        let mut state = self.state();
+        let mut step = Step {
+            state: &mut state,
+            undo: Vec::new(),
+        };
+        let result = apply::commit(&mut step, changes, (self.clock)());
+        if result.is_err() {
+            step.take_back();
+        }
+        // Whoever dropped the Ack did not want the answer.
+        let _ = answer.send(result);
+        ack
+    }
+
+    fn journal_id(&self) -> Result<String, StorageError> {
+        Ok(self.state().journal_id.clone())
+    }
+
+    fn active(&self) -> Result<Vec<ActiveRecord>, StorageError> {
+        Ok(self.state().active.values().cloned().collect())
+    }
+
+    fn spec(&self, hash: &SpecHash) -> Result<Option<SpecRecord>, StorageError> {
+        Ok(self.state().specs.get(hash).cloned())
+    }
+
+    fn pauses(&self) -> Result<Vec<PauseRecord>, StorageError> {
+        Ok(self.state().pauses.values().cloned().collect())
+    }
+
+    fn watermarks(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError> {
+        Ok(self
+            .state()
+            .watermarks
+            .iter()
+            .map(|(job, at)| (job.clone(), *at))
+            .collect())
+    }
+
+    fn run(&self, run: RunId) -> Result<Option<RunDetail>, StorageError> {
+        Ok(self.state().runs.get(&run).cloned())
+    }
+
+    fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError> {
+        let RunFilter {
+            job,
+            statuses,
+            trigger,
+            since,
+            limit,
+        } = filter;
+        let since = since.map(to_micros);
+        let state = self.state();
+        let mut runs: Vec<_> = state
+            .runs
+            .values()
+            .map(|detail| &detail.run)
+            .filter(|run| job.as_ref().is_none_or(|job| run.job == *job))
+            .filter(|run| statuses.is_empty() || statuses.contains(&run.status))
+            .filter(|run| trigger.is_none_or(|trigger| run.trigger == trigger))
+            .filter(|run| since.is_none_or(|since| run.created_at >= since))
+            .collect();
+        runs.sort_by_key(|run| std::cmp::Reverse((run.created_at, run.id)));
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        Ok(runs.into_iter().take(limit).cloned().collect())
+    }
+
+    fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError> {
+        let state = self.state();
+        let mut runs: Vec<_> = state
+            .runs
+            .values()
+            .filter(|detail| !detail.run.status.is_finished())
+            .cloned()
+            .collect();
+        runs.sort_by_key(|detail| (detail.run.created_at, detail.run.id));
+        Ok(runs)
+    }
+
+    fn latest(&self, job: &JobId) -> Result<LatestRuns, StorageError> {
+        let state = self.state();
+        let of_job = || {
+            state
+                .runs
+                .values()
+                .map(|detail| &detail.run)
+                .filter(|run| run.job == *job)
+        };
+        let finished = of_job().filter(|run| run.status.is_finished());
+        let succeeded = of_job().filter(|run| run.status == RunStatus::Succeeded);
+        let by_dependency = of_job().filter(|run| run.trigger == Trigger::Dependency);
+        Ok(LatestRuns {
+            finished: finished.max_by_key(|run| (run.ended_at, run.id)).cloned(),
+            succeeded: succeeded.max_by_key(|run| (run.ended_at, run.id)).cloned(),
+            by_dependency: by_dependency.max_by_key(|run| (run.created_at, run.id)).cloned(),
+        })
+    }
+
+    fn slots(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<SlotRecord>, StorageError> {
+        let (from, to) = (to_micros(from), to_micros(to));
+        if from > to {
+            return Ok(Vec::new());
+        }
+        Ok(self
+            .state()
+            .slots
+            .range((job.clone(), from)..=(job.clone(), to))
+            .map(|(_, slot)| slot.clone())
+            .collect())
+    }
+
+    fn claimed(&self) -> Result<Vec<SlotRecord>, StorageError> {
+        let state = self.state();
+        let mut claimed: Vec<_> = state
+            .slots
+            .values()
+            .filter(|slot| slot.outcome.is_none())
+            .cloned()
+            .collect();
+        claimed.sort_by(|a, b| (a.at, &a.job).cmp(&(b.at, &b.job)));
+        Ok(claimed)
+    }
+
+    fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError> {
+        let (from, to) = (to_micros(from), to_micros(to));
+        let state = self.state();
+        let overlapping = state
+            .stretches
+            .iter()
+            .filter(|row| row.job == *job && row.from <= to && row.to >= from);
+        let mut stretches: Vec<_> = overlapping.cloned().collect();
+        stretches.sort_by_key(|row| (row.from, row.to));
+        Ok(stretches)
+    }
+
+    fn reconciles(&self, limit: u32) -> Result<Vec<ReconcileRecord>, StorageError> {
+        Ok(self
+            .state()
+            .reconciles
+            .iter()
+            .rev()
+            .take(limit as usize)
+            .cloned()
+            .collect())
+    }
+
+    fn facts(&self, after: i64, limit: u32) -> Result<Vec<NumberedFact>, StorageError> {
+        let state = self.state();
+        let first = state.facts.partition_point(|fact| fact.number <= after);
+        Ok(state.facts.iter().skip(first).take(limit as usize).cloned().collect())
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    journal_id: String,
+    specs: BTreeMap<SpecHash, SpecRecord>,
+    active: BTreeMap<JobId, ActiveRecord>,
+    reconciles: Vec<ReconcileRecord>,
+    slots: BTreeMap<(JobId, Timestamp), SlotRecord>,
+    stretches: Vec<StretchRecord>,
+    watermarks: BTreeMap<JobId, Timestamp>,
+    runs: BTreeMap<RunId, RunDetail>,
+    pauses: BTreeMap<Option<JobId>, PauseRecord>,
+    facts: Vec<NumberedFact>,
+}
+
+/// A commit under way.
+struct Step<'a> {
+    state: &'a mut State,
+    undo: Vec<Undo>,
+}
+
+type Undo = Box<dyn FnOnce(&mut State)>;
+
+impl Step<'_> {
+    fn take_back(self) {
+        for undo in self.undo.into_iter().rev() {
+            undo(self.state);
+        }
+    }
+
+    /// Notes how to take back what is done next.
+    fn or_else(&mut self, undo: impl FnOnce(&mut State) + 'static) {
+        self.undo.push(Box::new(undo));
+    }
+
+    /// Puts, replaces or (with `None`) removes the row under a key.
+    fn set<K: Ord + Clone + 'static, V: 'static>(
+        &mut self,
+        map: fn(&mut State) -> &mut BTreeMap<K, V>,
+        key: K,
+        value: Option<V>,
+    ) {
+        let replace = move |state: &mut State, key: K, value: Option<V>| match value {
+            Some(value) => map(state).insert(key, value),
+            None => map(state).remove(&key),
+        };
+        let was = replace(self.state, key.clone(), value);
+        self.or_else(move |state| {
+            replace(state, key, was);
+        });
+    }
+
+    /// Puts the row under a key that is free.
+    fn insert<K: Ord + Clone + 'static, V: 'static>(
+        &mut self,
+        map: fn(&mut State) -> &mut BTreeMap<K, V>,
+        key: K,
+        value: V,
+    ) -> bool {
+        match map(self.state).entry(key.clone()) {
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(free) => free.insert(value),
+        };
+        self.or_else(move |state| {
+            map(state).remove(&key);
+        });
+        true
+    }
+
+    fn push<T: 'static>(&mut self, list: fn(&mut State) -> &mut Vec<T>, row: T) {
+        list(self.state).push(row);
+        self.or_else(move |state| {
+            list(state).pop();
+        });
+    }
+
+    /// Changes a run that was found before.
+    fn change_run(&mut self, id: RunId, change: impl FnOnce(&mut RunDetail) -> UndoRun) {
+        if let Some(run) = self.state.runs.get_mut(&id) {
+            let undo = change(run);
+            self.or_else(move |state| {
+                if let Some(run) = state.runs.get_mut(&id) {
+                    undo(run);
+                }
+            });
+        }
+    }
+}
+
+type UndoRun = Box<dyn FnOnce(&mut RunDetail)>;
+
+impl Rows for Step<'_> {
+    fn insert_spec(&mut self, spec: &SpecRecord) -> Result<bool, StorageError> {
+        Ok(self.insert(|state| &mut state.specs, spec.hash.clone(), spec.clone()))
+    }
+
+    fn has_spec(&mut self, hash: &SpecHash) -> Result<bool, StorageError> {
+        Ok(self.state.specs.contains_key(hash))
+    }
+
+    fn put_active(&mut self, active: &ActiveRecord) -> Result<(), StorageError> {
+        self.set(|state| &mut state.active, active.job.clone(), Some(active.clone()));
+        Ok(())
+    }
+
+    fn remove_active(&mut self, job: &JobId) -> Result<(), StorageError> {
+        self.set(|state| &mut state.active, job.clone(), None);
+        Ok(())
+    }
+
+    fn insert_reconcile(&mut self, reconcile: &ReconcileRecord) -> Result<(), StorageError> {
+        self.push(|state| &mut state.reconciles, reconcile.clone());
+        Ok(())
+    }
+
+    fn insert_slot(&mut self, slot: &SlotRecord) -> Result<bool, StorageError> {
+        Ok(self.insert(|state| &mut state.slots, (slot.job.clone(), slot.at), slot.clone()))
+    }
+
+    fn slot(&mut self, job: &JobId, at: Timestamp) -> Result<Option<SlotRecord>, StorageError> {
+        Ok(self.state.slots.get(&(job.clone(), at)).cloned())
+    }
+
+    fn update_slot(&mut self, slot: &SlotRecord) -> Result<(), StorageError> {
+        self.set(
+            |state| &mut state.slots,
+            (slot.job.clone(), slot.at),
+            Some(slot.clone()),
+        );
+        Ok(())
+    }
+
+    fn insert_stretch(&mut self, stretch: &StretchRecord) -> Result<(), StorageError> {
+        self.push(|state| &mut state.stretches, stretch.clone());
+        Ok(())
+    }
+
+    fn raise_watermark(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
+        if self.state.watermarks.get(job).is_none_or(|was| *was < at) {
+            self.set(|state| &mut state.watermarks, job.clone(), Some(at));
+        }
+        Ok(())
+    }
+
+    fn insert_run(&mut self, run: &RunRecord) -> Result<bool, StorageError> {
+        let detail = RunDetail {
+            run: run.clone(),
+            tasks: Vec::new(),
+            attempts: Vec::new(),
+        };
+        Ok(self.insert(|state| &mut state.runs, run.id, detail))
+    }
+
+    fn run(&mut self, run: RunId) -> Result<Option<RunRecord>, StorageError> {
+        Ok(self.state.runs.get(&run).map(|detail| detail.run.clone()))
+    }
+
+    fn update_run(&mut self, run: &RunRecord) -> Result<(), StorageError> {
+        self.change_run(run.id, |detail| {
+            let was = std::mem::replace(&mut detail.run, run.clone());
+            Box::new(move |detail| detail.run = was)
+        });
+        Ok(())
+    }
+
+    fn insert_task(&mut self, _: usize, task: &TaskRecord) -> Result<bool, StorageError> {
+        if self.task(task.run, &task.task)?.is_some() {
+            return Ok(false);
+        }
+        self.change_run(task.run, |detail| {
+            detail.tasks.push(task.clone());
+            Box::new(|detail| {
+                detail.tasks.pop();
+            })
+        });
+        Ok(true)
+    }
+
+    fn task(&mut self, run: RunId, task: &TaskId) -> Result<Option<TaskRecord>, StorageError> {
+        let detail = self.state.runs.get(&run);
+        Ok(detail.and_then(|detail| detail.tasks.iter().find(|row| row.task == *task).cloned()))
+    }
+
+    fn update_task(&mut self, task: &TaskRecord) -> Result<(), StorageError> {
+        fn put(detail: &mut RunDetail, task: TaskRecord) -> Option<TaskRecord> {
+            let row = detail.tasks.iter_mut().find(|row| row.task == task.task)?;
+            Some(std::mem::replace(row, task))
+        }
+        self.change_run(task.run, |detail| {
+            let was = put(detail, task.clone());
+            Box::new(move |detail| {
+                was.and_then(|was| put(detail, was));
+            })
+        });
+        Ok(())
+    }
+
+    fn insert_attempt(&mut self, attempt: &AttemptRecord) -> Result<bool, StorageError> {
+        if self.attempt(attempt.run, &attempt.task, attempt.attempt)?.is_some() {
+            return Ok(false);
+        }
+        self.change_run(attempt.run, |detail| {
+            detail.attempts.push(attempt.clone());
+            Box::new(|detail| {
+                detail.attempts.pop();
+            })
+        });
+        Ok(true)
+    }
+
+    fn attempt(&mut self, run: RunId, task: &TaskId, attempt: u32) -> Result<Option<AttemptRecord>, StorageError> {
+        let mut attempts = self
+            .state
+            .runs
+            .get(&run)
+            .into_iter()
+            .flat_map(|detail| &detail.attempts);
+        Ok(attempts
+            .find(|row| row.task == *task && row.attempt == attempt)
+            .cloned())
+    }
+
+    fn update_attempt(&mut self, attempt: &AttemptRecord) -> Result<(), StorageError> {
+        fn put(detail: &mut RunDetail, attempt: AttemptRecord) -> Option<AttemptRecord> {
+            let mut rows = detail.attempts.iter_mut();
+            let row = rows.find(|row| row.task == attempt.task && row.attempt == attempt.attempt)?;
+            Some(std::mem::replace(row, attempt))
+        }
+        self.change_run(attempt.run, |detail| {
+            let was = put(detail, attempt.clone());
+            Box::new(move |detail| {
+                was.and_then(|was| put(detail, was));
+            })
+        });
+        Ok(())
+    }
+
+    fn put_pause(&mut self, pause: &PauseRecord) -> Result<(), StorageError> {
+        self.set(|state| &mut state.pauses, pause.job.clone(), Some(pause.clone()));
+        Ok(())
+    }
+
+    fn remove_pause(&mut self, job: Option<&JobId>) -> Result<(), StorageError> {
+        self.set(|state| &mut state.pauses, job.cloned(), None);
+        Ok(())
+    }
+
+    fn append_fact(&mut self, at: Timestamp, fact: &Fact) -> Result<(), StorageError> {
+        let number = self.state.facts.last().map_or(1, |last| last.number + 1);
+        self.push(
+            |state| &mut state.facts,
+            NumberedFact {
+                number,
+                at,
+                fact: fact.clone(),
+            },
+        );
+        Ok(())
+    }
+}

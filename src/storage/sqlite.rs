@@ -1,0 +1,233 @@
+//! The journal in a SQLite file: what the daemon uses.
+//!
+//! One thread writes ([`writer`]); reads have a connection of their own, which sees every commit that was acknowledged and
+//! never waits for the writer (WAL). What changes mean is in `apply`, the tables and their migrations in
+//! [`schema`], the text of each read here.
+
+mod rows;
+mod schema;
+mod tables;
+mod values;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use chrono::Utc;
+use rusqlite::{Connection, ToSql, params};
+
+use self::{tables::Tables, values::Micros, writer::Writer};
+use super::{Ack, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, Storage, StorageError, apply::Rows};
+use crate::core::{
+    Timestamp,
+    id::{JobId, RunId, SpecHash},
+    record::{ActiveRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord},
+};
+
+/// A journal in a file. Dropping it commits what was handed in, and waits for that.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    /// Stands before `writer` and so is closed before it: the last to close tidies up, which a reader may not.
+    reader: Mutex<Connection>,
+    writer: Option<Writer>,
+}
+
+impl Sqlite {
+    /// Opens the journal at `path` to write it. Makes the file, for its owner only, if there is none; brings an older one up
+    /// to date; refuses a newer one and leaves it as it is. The folder must exist, and no other process may do the same.
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        Self::open_with_clock(path, Box::new(Utc::now))
+    }
+
+    /// As [`Self::open`], with facts dated by `clock`.
+    pub fn open_with_clock(path: &Path, clock: Clock) -> Result<Self, StorageError> {
+        let connection = schema::open_for_writing(path)?;
+        let reader = schema::open_for_reading(path)?;
+        let writer = Writer::start(connection, path.to_owned(), clock)?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: Mutex::new(reader),
+            writer: Some(writer),
+        })
+    }
+
+    /// Opens the journal at `path` to read it, beside a daemon or without one. Commits are answered with
+    /// [`StorageError::Closed`].
+    pub fn open_read_only(path: &Path) -> Result<Self, StorageError> {
+        let reader = schema::open_for_reading(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: Mutex::new(reader),
+            writer: None,
+        })
+    }
+
+    /// Asks within one read transaction, so that several queries see the same state.
+    fn read<T>(&self, ask: impl FnOnce(Tables<'_>) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let mut connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection
+            .transaction()
+            .map_err(|source| StorageError::database("read", &self.path, source))?;
+        ask(Tables::new(&transaction, &self.path))
+    }
+}
+
+impl Storage for Sqlite {
+    fn commit(&self, changes: Vec<Change>) -> Ack {
+        match &self.writer {
+            Some(writer) => writer.commit(changes),
+            // Without anyone to answer, the answer is Closed.
+            None => Ack::new().1,
+        }
+    }
+
+    fn journal_id(&self) -> Result<String, StorageError> {
+        let id = self.read(|tables| {
+            tables.first("meta", "SELECT value FROM meta WHERE name = 'journal_id'", [], |row| {
+                row.get("value")
+            })
+        })?;
+        id.ok_or_else(|| StorageError::Damaged {
+            path: self.path.clone(),
+            table: "meta",
+            problem: "there is no `journal_id`".into(),
+        })
+    }
+
+    fn active(&self) -> Result<Vec<ActiveRecord>, StorageError> {
+        self.read(|tables| tables.all("active", "SELECT * FROM active ORDER BY job", [], rows::active))
+    }
+
+    fn spec(&self, hash: &SpecHash) -> Result<Option<SpecRecord>, StorageError> {
+        self.read(|tables| tables.first("specs", "SELECT * FROM specs WHERE hash = ?", [hash], rows::spec))
+    }
+
+    fn pauses(&self) -> Result<Vec<PauseRecord>, StorageError> {
+        self.read(|tables| {
+            tables.all(
+                "pauses",
+                "SELECT * FROM pauses ORDER BY ifnull(job, '')",
+                [],
+                rows::pause,
+            )
+        })
+    }
+
+    fn watermarks(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError> {
+        self.read(|tables| {
+            tables.all(
+                "watermarks",
+                "SELECT * FROM watermarks ORDER BY job",
+                [],
+                rows::watermark,
+            )
+        })
+    }
+
+    fn run(&self, run: RunId) -> Result<Option<RunDetail>, StorageError> {
+        self.read(|mut tables| tables.run(run)?.map(|run| detail(tables, run)).transpose())
+    }
+
+    fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError> {
+        let RunFilter {
+            job,
+            statuses,
+            trigger,
+            since,
+            limit,
+        } = filter;
+        // Only the conditions that are asked for: with `? IS NULL OR …` SQLite could not use its indexes.
+        let (mut conditions, mut values) = (vec!["true".to_owned()], Vec::<&dyn ToSql>::new());
+        let since = since.map(Micros);
+        if let Some(job) = job {
+            conditions.push("job = ?".into());
+            values.push(job);
+        }
+        if !statuses.is_empty() {
+            conditions.push(format!("status IN ({})", vec!["?"; statuses.len()].join(", ")));
+            values.extend(statuses.iter().map(|status| status as &dyn ToSql));
+        }
+        if let Some(trigger) = trigger {
+            conditions.push("trigger = ?".into());
+            values.push(trigger);
+        }
+        if let Some(since) = &since {
+            conditions.push("created_at >= ?".into());
+            values.push(since);
+        }
+        // To SQLite a negative limit is none.
+        let limit = limit.map_or(-1, i64::from);
+        values.push(&limit);
+        let conditions = conditions.join(" AND ");
+        let sql = format!("SELECT * FROM runs WHERE {conditions} ORDER BY created_at DESC, id DESC LIMIT ?");
+        self.read(|tables| tables.all("runs", &sql, values.as_slice(), rows::run))
+    }
+
+    fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError> {
+        self.read(|tables| {
+            let runs = tables.all("runs", UNFINISHED, [], rows::run)?;
+            runs.into_iter().map(|run| detail(tables, run)).collect()
+        })
+    }
+
+    fn latest(&self, job: &JobId) -> Result<LatestRuns, StorageError> {
+        self.read(|tables| {
+            Ok(LatestRuns {
+                finished: tables.first("runs", LATEST_FINISHED, [job], rows::run)?,
+                succeeded: tables.first("runs", LATEST_SUCCEEDED, [job], rows::run)?,
+                by_dependency: tables.first("runs", LATEST_BY_DEPENDENCY, [job], rows::run)?,
+            })
+        })
+    }
+
+    fn slots(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<SlotRecord>, StorageError> {
+        let sql = "SELECT * FROM slots WHERE job = ? AND at BETWEEN ? AND ? ORDER BY at";
+        self.read(|tables| tables.all("slots", sql, params![job, Micros(from), Micros(to)], rows::slot))
+    }
+
+    fn claimed(&self) -> Result<Vec<SlotRecord>, StorageError> {
+        self.read(|tables| tables.all("slots", CLAIMED, [], rows::slot))
+    }
+
+    fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError> {
+        let sql = "SELECT * FROM stretches WHERE job = ? AND first_at <= ? AND last_at >= ?
+                   ORDER BY first_at, last_at, id";
+        self.read(|tables| tables.all("stretches", sql, params![job, Micros(to), Micros(from)], rows::stretch))
+    }
+
+    fn reconciles(&self, limit: u32) -> Result<Vec<ReconcileRecord>, StorageError> {
+        let sql = "SELECT * FROM reconciles ORDER BY id DESC LIMIT ?";
+        self.read(|tables| tables.all("reconciles", sql, [limit], rows::reconcile))
+    }
+
+    fn facts(&self, after: i64, limit: u32) -> Result<Vec<NumberedFact>, StorageError> {
+        let sql = "SELECT * FROM facts WHERE number > ? ORDER BY number LIMIT ?";
+        self.read(|tables| tables.all("facts", sql, params![after, limit], rows::fact))
+    }
+}
+
+// The conditions of these are, word for word, those of the partial indexes that answer them.
+const CLAIMED: &str = "SELECT * FROM slots WHERE outcome IS NULL ORDER BY at, job";
+const UNFINISHED: &str = "SELECT * FROM runs WHERE status IN ('queued', 'running') ORDER BY created_at, id";
+const LATEST_FINISHED: &str = "SELECT * FROM runs WHERE job = ? AND status NOT IN ('queued', 'running')
+                               ORDER BY ended_at DESC, id DESC LIMIT 1";
+const LATEST_SUCCEEDED: &str = "SELECT * FROM runs WHERE job = ? AND status = 'succeeded'
+                                ORDER BY ended_at DESC, id DESC LIMIT 1";
+const LATEST_BY_DEPENDENCY: &str = "SELECT * FROM runs WHERE job = ? AND trigger = 'dependency'
+                                    ORDER BY created_at DESC, id DESC LIMIT 1";
+
+fn detail(tables: Tables<'_>, run: RunRecord) -> Result<RunDetail, StorageError> {
+    let tasks = "SELECT * FROM tasks WHERE run = ? ORDER BY position";
+    let attempts = "SELECT * FROM attempts WHERE run = ? ORDER BY id";
+    Ok(RunDetail {
+        tasks: tables.all("tasks", tasks, [run.id], rows::task)?,
+        attempts: tables.all("attempts", attempts, [run.id], rows::attempt)?,
+        run,
+    })
+}

@@ -1,0 +1,234 @@
+//! The one thread that writes.
+//!
+//! It takes whatever has queued up and commits it as one transaction, so that one wait for the disk serves everyone who was
+//! waiting: the longer a write takes, the more the next one carries. Within it each commit has a savepoint of its own, so
+//! that a refused one leaves the others alone. An answer is given only after the disk has everything.
+//!
+//! If the transaction as a whole fails (a full disk, say), every commit in it gets that error and nothing has changed; the
+//! thread lives on, and the next batch may succeed.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, Sender},
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+
+use super::{
+    super::{Ack, Change, Clock, StorageError, apply},
+    tables::Tables,
+};
+use crate::core::Timestamp;
+
+/// The most commits in one transaction: enough that the disk is no longer what limits, few enough that the first of them
+/// does not wait long for the last.
+const BATCH: usize = 512;
+
+/// A handle on the thread. Dropping it commits what is queued, and waits for that.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// Without a bound, because a commit must not block its caller. Callers bound it themselves by waiting for their answers.
+    queue: Option<Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Request {
+    changes: Vec<Change>,
+    answer: oneshot::Sender<Result<(), StorageError>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection, path: PathBuf, clock: Clock) -> Result<Self, StorageError> {
+        let (queue, requests) = mpsc::channel();
+        let owned = path.clone();
+        let thread = thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || write(&requests, &connection, &owned, &clock))
+            .map_err(|source| StorageError::system("start the writer of", &path, source))?;
+        Ok(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn commit(&self, changes: Vec<Change>) -> Ack {
+        let (answer, ack) = Ack::new();
+        if let Some(queue) = &self.queue {
+            // If the thread is gone, the request is dropped with its answer, which reads as Closed.
+            let _ = queue.send(Request { changes, answer });
+        }
+        ack
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Without a sender the thread ends, once the queue is empty.
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to return, and a panic of it was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write(requests: &Receiver<Request>, connection: &Connection, path: &Path, clock: &Clock) {
+    while let Ok(first) = requests.recv() {
+        let (lists, answers): (Vec<_>, Vec<_>) = std::iter::once(first)
+            .chain(requests.try_iter().take(BATCH - 1))
+            .map(|request| (request.changes, request.answer))
+            .unzip();
+        let results = commit_all(connection, path, lists, clock());
+        for (answer, result) in answers.into_iter().zip(results) {
+            // Whoever dropped the Ack did not want the answer.
+            let _ = answer.send(result);
+        }
+    }
+    // Leaves one whole file behind for backups. The next start does the same with what remains, so failing is harmless.
+    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+}
+
+/// Commits each list, all in one transaction, and says for each whether it is on disk.
+fn commit_all(
+    connection: &Connection,
+    path: &Path,
+    lists: Vec<Vec<Change>>,
+    now: Timestamp,
+) -> Vec<Result<(), StorageError>> {
+    let count = lists.len();
+    transact(connection, path, lists, now).unwrap_or_else(|error| {
+        if !connection.is_autocommit() {
+            // If even this fails, the next BEGIN does too, and says so to whoever commits next.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        vec![Err(error); count]
+    })
+}
+
+/// The outer error is that of the whole transaction.
+fn transact(
+    connection: &Connection,
+    path: &Path,
+    lists: Vec<Vec<Change>>,
+    now: Timestamp,
+) -> Result<Vec<Result<(), StorageError>>, StorageError> {
+    let mut tables = Tables::new(connection, path);
+    // Immediate, so that a wait for another process happens here and not in the middle.
+    tables.write("BEGIN IMMEDIATE", params![])?;
+    let mut results = Vec::with_capacity(lists.len());
+    for changes in lists {
+        tables.write("SAVEPOINT one", params![])?;
+        let result = apply::commit(&mut tables, changes, now);
+        if let Err(error) = &result {
+            // Some errors, such as a full disk, make SQLite roll back everything by itself.
+            if connection.is_autocommit() {
+                return Err(error.clone());
+            }
+            tables.write("ROLLBACK TO one", params![])?;
+        }
+        tables.write("RELEASE one", params![])?;
+        results.push(result);
+    }
+    tables.write("COMMIT", params![])?;
+    Ok(results)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ErrorCode;
+
+    use super::{
+        super::{super::suite::fixtures::*, schema},
+        *,
+    };
+
+    fn open(folder: &tempfile::TempDir) -> (Connection, PathBuf) {
+        let path = folder.path().join("journal.db");
+        (schema::open_for_writing(&path).expect("opens"), path)
+    }
+
+    fn rows(connection: &Connection, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        connection.query_row(&sql, [], |row| row.get(0)).expect("counts")
+    }
+
+    #[test]
+    fn a_refused_commit_does_not_hurt_its_neighbours() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (connection, path) = open(&folder);
+        let slot = |second| {
+            vec![
+                Change::Reconcile(reconcile(second)),
+                Change::PutSlot(claim("a", second)),
+            ]
+        };
+        let results = commit_all(&connection, &path, vec![slot(1), slot(1), slot(2)], at(0));
+        assert!(
+            matches!(&results[..], [Ok(()), Err(StorageError::SlotTaken { .. }), Ok(())]),
+            "{results:?}"
+        );
+        assert_eq!((rows(&connection, "slots"), rows(&connection, "facts")), (2, 2));
+    }
+
+    #[test]
+    fn a_commit_that_fails_as_a_whole_changes_nothing_and_the_next_succeeds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (connection, path) = open(&folder);
+        // A deferred foreign key lets every change pass and fails the COMMIT.
+        connection
+            .execute_batch(
+                "CREATE TABLE trap (x REFERENCES specs (hash) DEFERRABLE INITIALLY DEFERRED);
+                 CREATE TRIGGER spring AFTER INSERT ON slots BEGIN INSERT INTO trap VALUES ('nothing'); END;",
+            )
+            .expect("good SQL");
+        let lists = || vec![vec![put_spec("a", 1)], vec![Change::PutSlot(claim("a", 1))]];
+        let results = commit_all(&connection, &path, lists(), at(0));
+        assert!(matches!(
+            &results[..],
+            [Err(StorageError::Database { .. }), Err(StorageError::Database { .. })]
+        ));
+        assert_eq!(
+            (
+                rows(&connection, "specs"),
+                rows(&connection, "slots"),
+                rows(&connection, "facts")
+            ),
+            (0, 0, 0)
+        );
+
+        connection.execute_batch("DROP TRIGGER spring").expect("good SQL");
+        let results = commit_all(&connection, &path, lists(), at(0));
+        assert!(matches!(&results[..], [Ok(()), Ok(())]), "{results:?}");
+    }
+
+    #[test]
+    fn a_full_disk_is_passing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (connection, path) = open(&folder);
+        let limit = |pages: i64| {
+            connection
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+                .expect("a limit");
+        };
+        let large = || {
+            let mut spec = spec("a", 1);
+            spec.yaml = "#".repeat(1 << 20);
+            vec![vec![Change::PutSpec(spec)]]
+        };
+        limit(1);
+        let results = commit_all(&connection, &path, large(), at(0));
+        match &results[..] {
+            [Err(error @ StorageError::Database { source, .. })] => {
+                assert_eq!(source.sqlite_error_code(), Some(ErrorCode::DiskFull));
+                assert!(error.is_passing());
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rows(&connection, "specs"), 0);
+        limit(1 << 20);
+        assert!(matches!(&commit_all(&connection, &path, large(), at(0))[..], [Ok(())]));
+    }
+}

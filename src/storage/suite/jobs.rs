@@ -1,0 +1,86 @@
+//! Versions of jobs, the active set, reconciles and pauses.
+
+use super::{
+    super::{Change, Storage},
+    fixtures::*,
+    for_each_backend,
+};
+use crate::{core::record::SpecRecord, events::Fact};
+
+for_each_backend! {
+    a_spec_is_kept_once,
+    the_active_set_is_replaced_job_by_job,
+    only_kept_specs_become_active_or_run,
+    reconciles_read_newest_first,
+    pauses_are_replaced_and_end,
+}
+
+fn a_spec_is_kept_once(journal: &dyn Storage) {
+    let first = spec("a", 1);
+    done(journal, vec![Change::PutSpec(first.clone())]);
+    let again = SpecRecord {
+        yaml: "another text".into(),
+        first_seen: at(99),
+        ..first.clone()
+    };
+    done(journal, vec![Change::PutSpec(again)]);
+    assert_eq!(journal.spec(&first.hash).expect("reads"), Some(first.clone()));
+    assert_eq!(facts(journal), [Fact::Spec(first)]);
+}
+
+fn the_active_set_is_replaced_job_by_job(journal: &dyn Storage) {
+    done(journal, vec![put_spec("b", 1), put_spec("a", 1), put_spec("a", 2)]);
+    done(
+        journal,
+        vec![Change::SetActive(active("b", 1)), Change::SetActive(active("a", 1))],
+    );
+    assert_eq!(journal.active().expect("reads"), [active("a", 1), active("b", 1)]);
+    done(journal, vec![Change::SetActive(active("a", 2))]);
+    assert_eq!(journal.active().expect("reads"), [active("a", 2), active("b", 1)]);
+    done(
+        journal,
+        vec![Change::RemoveActive(job("b")), Change::RemoveActive(job("never-there"))],
+    );
+    assert_eq!(journal.active().expect("reads"), [active("a", 2)]);
+}
+
+fn only_kept_specs_become_active_or_run(journal: &dyn Storage) {
+    missing(journal, vec![Change::SetActive(active("a", 1))]);
+    missing(journal, vec![create(queued(1, "a"))]);
+    assert_eq!(journal.active().expect("reads"), []);
+}
+
+fn reconciles_read_newest_first(journal: &dyn Storage) {
+    // The clock may step back; the order is that in which they were recorded.
+    let (first, second) = (reconcile(20), reconcile(10));
+    done(journal, vec![Change::Reconcile(first.clone())]);
+    done(journal, vec![Change::Reconcile(second.clone())]);
+    assert_eq!(journal.reconciles(9).expect("reads"), [second.clone(), first.clone()]);
+    assert_eq!(journal.reconciles(1).expect("reads"), std::slice::from_ref(&second));
+    assert_eq!(facts(journal), [Fact::Reconcile(first), Fact::Reconcile(second)]);
+}
+
+fn pauses_are_replaced_and_end(journal: &dyn Storage) {
+    done(
+        journal,
+        vec![
+            Change::Pause(pause(Some("b"), 10)),
+            Change::Pause(pause(None, 11)),
+            Change::Pause(pause(Some("a"), 12)),
+            Change::Pause(pause(None, 13)),
+        ],
+    );
+    assert_eq!(
+        journal.pauses().expect("reads"),
+        [pause(None, 13), pause(Some("a"), 12), pause(Some("b"), 10)]
+    );
+    done(
+        journal,
+        vec![
+            Change::Resume(None),
+            Change::Resume(Some(job("b"))),
+            Change::Resume(Some(job("c"))),
+        ],
+    );
+    assert_eq!(journal.pauses().expect("reads"), [pause(Some("a"), 12)]);
+}

@@ -1,0 +1,130 @@
+//! Slots, stretches of them, and watermarks.
+
+use super::{
+    super::{Change, Storage, StorageError},
+    fixtures::*,
+    for_each_backend,
+};
+use crate::{
+    core::{
+        record::SlotRecord,
+        state::{SlotOutcome, SlotReason},
+    },
+    events::Fact,
+};
+
+for_each_backend! {
+    a_slot_is_recorded_once,
+    a_claimed_slot_is_decided_once,
+    slots_read_in_order_within_their_bounds,
+    stretches_read_where_they_overlap,
+    a_watermark_never_moves_back,
+}
+
+fn a_slot_is_recorded_once(journal: &dyn Storage) {
+    done(journal, vec![Change::PutSlot(claim("a", 10))]);
+    let other = SlotRecord {
+        run: Some(run_id(7)),
+        ..claim("a", 10)
+    };
+    let error = commit(journal, vec![Change::PutSlot(other)]).expect_err("taken");
+    assert!(
+        matches!(&error, StorageError::SlotTaken { job: of, at: slot } if *of == job("a") && *slot == at(10)),
+        "{error}"
+    );
+    assert!(!error.is_passing());
+    assert_eq!(slots(journal, "a"), [claim("a", 10)]);
+    done(
+        journal,
+        vec![Change::PutSlot(claim("b", 10)), Change::PutSlot(claim("a", 11))],
+    );
+    assert_eq!(facts(journal), [], "a claim is not finished");
+}
+
+fn a_claimed_slot_is_decided_once(journal: &dyn Storage) {
+    done(
+        journal,
+        vec![
+            Change::PutSlot(claim("b", 10)),
+            Change::PutSlot(claim("a", 10)),
+            Change::PutSlot(claim("a", 9)),
+        ],
+    );
+    assert_eq!(
+        journal.claimed().expect("reads"),
+        [claim("a", 9), claim("a", 10), claim("b", 10)]
+    );
+
+    done(journal, vec![decide("a", 10, SlotOutcome::Skipped)]);
+    let decided = SlotRecord {
+        outcome: Some(SlotOutcome::Skipped),
+        reason: Some(SlotReason::Overlap),
+        detail: Some("run 1 is going".into()),
+        decided_at: Some(at(11)),
+        ..claim("a", 10)
+    };
+    assert_eq!(journal.claimed().expect("reads"), [claim("a", 9), claim("b", 10)]);
+    assert_eq!(slots(journal, "a"), [claim("a", 9), decided.clone()]);
+
+    missing(journal, vec![decide("a", 10, SlotOutcome::Ran)]);
+    missing(journal, vec![decide("a", 12, SlotOutcome::Ran)]);
+    // One that is decided at once needs no claim.
+    let missed = SlotRecord {
+        outcome: Some(SlotOutcome::Missed),
+        decided_at: Some(at(30)),
+        ..claim("a", 20)
+    };
+    done(journal, vec![Change::PutSlot(missed.clone())]);
+    missing(journal, vec![decide("a", 20, SlotOutcome::Ran)]);
+    assert_eq!(facts(journal), [Fact::Slot(decided), Fact::Slot(missed)]);
+}
+
+fn slots_read_in_order_within_their_bounds(journal: &dyn Storage) {
+    for second in [30, 10, 20, 40] {
+        done(
+            journal,
+            vec![
+                Change::PutSlot(claim("a", second)),
+                Change::PutSlot(claim("ab", second)),
+            ],
+        );
+    }
+    let between = |from, to| journal.slots(&job("a"), at(from), at(to)).expect("reads");
+    assert_eq!(between(10, 30), [claim("a", 10), claim("a", 20), claim("a", 30)]);
+    assert_eq!(between(11, 29), [claim("a", 20)]);
+    assert_eq!(between(30, 10), []);
+}
+
+fn stretches_read_where_they_overlap(journal: &dyn Storage) {
+    let rows = [
+        stretch("a", 30, 40),
+        stretch("a", 10, 20),
+        stretch("a", 15, 16),
+        stretch("b", 10, 90),
+    ];
+    for row in &rows {
+        done(journal, vec![Change::PutStretch(row.clone())]);
+    }
+    let between = |from, to| journal.stretches(&job("a"), at(from), at(to)).expect("reads");
+    assert_eq!(between(0, 99), [rows[1].clone(), rows[2].clone(), rows[0].clone()]);
+    assert_eq!(between(20, 30), [rows[1].clone(), rows[0].clone()]);
+    assert_eq!(between(21, 29), []);
+    assert_eq!(facts(journal), rows.map(Fact::Stretch));
+}
+
+fn a_watermark_never_moves_back(journal: &dyn Storage) {
+    let set = |name, second| Change::SetWatermark {
+        job: job(name),
+        at: at(second),
+    };
+    done(journal, vec![set("b", 5), set("a", 20), set("a", 10)]);
+    assert_eq!(
+        journal.watermarks().expect("reads"),
+        [(job("a"), at(20)), (job("b"), at(5))]
+    );
+    done(journal, vec![set("a", 21)]);
+    assert_eq!(
+        journal.watermarks().expect("reads"),
+        [(job("a"), at(21)), (job("b"), at(5))]
+    );
+}
