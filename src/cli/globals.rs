@@ -7,11 +7,12 @@ use std::{
 
 use serde::Serialize;
 
-use super::{
-    CliError, ColorChoice, Exit, Format,
-    output::Output,
+use super::{CliError, ColorChoice, Exit, Format, exit::chain, output::Output};
+use crate::config::{
+    diagnostic::Diagnostic,
+    render,
+    settings::{self, Settings, SettingsError},
 };
-use crate::config::{diagnostic, settings::Settings};
 
 /// Options that stand before or after the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,10 +50,9 @@ pub struct Place {
     pub jobs_dir: PathBuf,
     /// The folder of the journal, logs and socket.
     pub state_dir: PathBuf,
+    /// What is worth telling about the settings.
+    pub warnings: Vec<Diagnostic>,
 }
-
-/// The settings file that is used when it exists and no other is named.
-const DEFAULT_CONFIG: &str = "petit.yaml";
 
 impl Globals {
     /// How results are printed.
@@ -79,39 +79,39 @@ impl Globals {
     /// Reads the settings and finds the folders. Options and their variables come before the settings; under systemd,
     /// `STATE_DIRECTORY` does too.
     pub fn place(&self) -> Result<Place, CliError> {
-        let file = match &self.config {
-            Some(file) => Some(file.clone()),
-            None => Path::new(DEFAULT_CONFIG).exists().then(|| PathBuf::from(DEFAULT_CONFIG)),
-        };
-        let settings = match &file {
-            None => Settings::default(),
-            Some(file) => self.read_settings(file)?,
-        };
-        let beside = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let loaded = settings::load(self.config.as_deref()).map_err(|error| self.explain(error))?;
         // systemd names several folders separated by colons; the first is the unit's main one.
         let systemd = std::env::var("STATE_DIRECTORY").ok();
         let systemd = systemd.as_deref().and_then(|dirs| dirs.split(':').next()).filter(|dir| !dir.is_empty());
         let state_dir = match (&self.state_dir, systemd) {
             (Some(dir), _) => dir.clone(),
             (None, Some(dir)) => PathBuf::from(dir),
-            (None, None) => beside.join(&settings.state_dir),
+            (None, None) => loaded.state_dir(),
         };
-        let jobs_dir = self.jobs_dir.clone().unwrap_or_else(|| beside.join(&settings.jobs_dir));
-        Ok(Place { jobs_dir: absolute(&jobs_dir)?, state_dir: absolute(&state_dir)?, settings })
+        let jobs_dir = self.jobs_dir.clone().unwrap_or_else(|| loaded.jobs_dir());
+        Ok(Place {
+            jobs_dir: absolute(&jobs_dir)?,
+            state_dir: absolute(&state_dir)?,
+            warnings: loaded.warnings,
+            settings: loaded.settings,
+        })
     }
 
-    fn read_settings(&self, file: &Path) -> Result<Settings, CliError> {
-        let bytes = std::fs::read(file).map_err(|error| {
-            CliError::failed(format_args!("could not read the settings {}", file.display()), &error)
-        })?;
-        let (settings, diagnostics) = Settings::parse(file, &bytes);
-        if !diagnostics.is_empty() && !self.quiet {
-            let source = String::from_utf8_lossy(&bytes);
-            eprint!("{}", diagnostic::render_human(&diagnostics, |_| Some(source.to_string()), self.output().color_err));
+    /// Shows what is wrong with the settings, and returns what is left to say.
+    fn explain(&self, error: SettingsError) -> CliError {
+        match &error {
+            SettingsError::Read { .. } => CliError::new(Exit::Failed, "unreadable_settings", chain(&error)),
+            SettingsError::Invalid { diagnostics, text, .. } => {
+                let error = CliError::new(Exit::Negative, "invalid_settings", error.to_string());
+                if self.format == Format::Json {
+                    return diagnostics.iter().fold(error, |error, found| {
+                        error.hint(format!("{}:{}:{}: {}", found.file, found.line, found.column, found.message))
+                    });
+                }
+                eprint!("{}", render::human(diagnostics, |_| Some(text.clone()), self.output().color_err));
+                error
+            }
         }
-        settings.ok_or_else(|| {
-            CliError::new(Exit::Negative, "invalid_settings", format!("the settings {} are invalid", file.display()))
-        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     },
     reconcile::{Plan, SyncStatus},
     storage::RunFilter,
+    view::ViewError,
 };
 
 /// Which runs to list.
@@ -179,24 +180,22 @@ impl Refusal {
         self.hints.push(hint.into());
         self
     }
+}
 
-    /// There is no job of this id; `known` are those that there are.
-    pub fn no_such_job<'a>(id: &JobId, known: impl Iterator<Item = &'a JobId>) -> Self {
-        let nearest = known
-            .map(|known| (strsim::damerau_levenshtein(known.as_str(), id.as_str()), known))
-            .filter(|(distance, _)| *distance <= 3)
-            .min();
-        let refusal = Self::new(RefusalKind::NotFound, format!("there is no job `{id}`"));
-        match nearest {
-            Some((_, known)) => refusal.hint(format!("did you mean `{known}`?")),
-            None => refusal.hint("`petit list` shows the jobs that there are"),
+impl From<ViewError> for Refusal {
+    fn from(error: ViewError) -> Self {
+        match &error {
+            ViewError::NoSuchJob { nearest: Some(nearest), .. } => {
+                Self::new(RefusalKind::NotFound, error.to_string()).hint(format!("did you mean `{nearest}`?"))
+            }
+            ViewError::NoSuchJob { nearest: None, .. } => {
+                Self::new(RefusalKind::NotFound, error.to_string()).hint("`petit list` shows the jobs that there are")
+            }
+            ViewError::NoSuchRun { .. } => {
+                Self::new(RefusalKind::NotFound, error.to_string()).hint("`petit runs` shows the runs that there are")
+            }
+            ViewError::Storage(error) => Self::new(RefusalKind::Failed, chain(error)),
         }
-    }
-
-    /// There is no run of this id.
-    pub fn no_such_run(id: RunId) -> Self {
-        Self::new(RefusalKind::NotFound, format!("there is no run `{id}`"))
-            .hint("`petit runs` shows the runs that there are")
     }
 }
 

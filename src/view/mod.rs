@@ -1,8 +1,8 @@
 //! Read models: what the command line, the socket and the screens show, in one shape for all of them.
 //!
-//! A view is made of the journal and the active set by a function here, whether the daemon makes it for its socket or a
-//! command makes it from the stores because no daemon runs. Views are plain serde types; their field names are the
-//! interface that `--format json` prints, and they only ever gain fields. Nothing here commands anything.
+//! A view is made of the journal, the active set and the sync status by [`Sources`], whether the daemon makes it for its
+//! socket or a command makes it from the stores because no daemon runs. Views are plain serde types; their field names
+//! are the interface that `--format json` prints, and they only ever gain fields. Nothing here commands anything.
 
 mod job;
 mod next;
@@ -10,8 +10,141 @@ mod run;
 mod status;
 mod why;
 
-pub use job::{JobDetail, JobSources, JobView, job, jobs};
+pub use job::{GraphNode, JobCondition, JobDetail, JobView};
 pub use next::{NextFire, next_fires};
-pub use run::{AttemptView, RunView, TaskView, run, runs};
-pub use status::{DaemonInfo, StatusView};
-pub use why::{SlotView, Why, why};
+pub use run::{AttemptView, RunView, TaskView};
+pub use status::{DaemonInfo, StatusView, WaitingView};
+pub use why::{SlotView, Why};
+
+use crate::{
+    core::{
+        Timestamp,
+        active::ActiveSet,
+        id::{JobId, RunId},
+        record::PauseRecord,
+        state::RunStatus,
+    },
+    reconcile::{JobStatus, SyncStatus},
+    storage::{RunFilter, Storage, StorageError},
+};
+
+/// What views are made of, at one moment.
+pub struct Sources<'a> {
+    /// The journal.
+    pub storage: &'a dyn Storage,
+    /// The jobs that fire.
+    pub active: &'a ActiveSet,
+    /// How the files stand against them.
+    pub sync: &'a SyncStatus,
+    /// The pauses in the journal.
+    pub pauses: Vec<PauseRecord>,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+/// Why there is no view.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ViewError {
+    /// There is no such job.
+    #[error("there is no job `{id}`")]
+    NoSuchJob {
+        /// What was asked for.
+        id: JobId,
+        /// The job that was probably meant.
+        nearest: Option<JobId>,
+    },
+    /// There is no such run.
+    #[error("there is no run `{id}`")]
+    NoSuchRun {
+        /// What was asked for.
+        id: RunId,
+    },
+    /// The journal could not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// How many of the next fires the status shows.
+const FIRES_AT_A_GLANCE: usize = 5;
+
+impl Sources<'_> {
+    /// All jobs: those that are active, and those that only a file states.
+    pub fn jobs(&self) -> Result<Vec<JobView>, ViewError> {
+        let around = self.around();
+        Ok(self.sync.jobs.iter().map(|status| around.job(status)).collect::<Result<_, _>>()?)
+    }
+
+    /// One job, whole.
+    pub fn job(&self, id: &JobId) -> Result<JobDetail, ViewError> {
+        Ok(self.around().detail(self.status_of(id)?)?)
+    }
+
+    /// The runs that match, newest first, without their tasks.
+    pub fn runs(&self, filter: &RunFilter) -> Result<Vec<RunView>, ViewError> {
+        if let Some(job) = &filter.job {
+            self.status_of(job).map(|_| ()).or_else(|unknown| {
+                // A job that is gone has left its runs.
+                let of_job = RunFilter { job: Some(job.clone()), limit: Some(1), ..RunFilter::default() };
+                if self.storage.runs(&of_job)?.is_empty() { Err(unknown) } else { Ok(()) }
+            })?;
+        }
+        Ok(self.storage.runs(filter)?.into_iter().map(RunView::from).collect())
+    }
+
+    /// One run, whole.
+    pub fn run(&self, id: RunId) -> Result<RunView, ViewError> {
+        self.storage.run(id)?.map(RunView::from).ok_or(ViewError::NoSuchRun { id })
+    }
+
+    /// The `count` fires after an instant, of one job or of all.
+    pub fn next(&self, only: Option<&JobId>, after: Timestamp, count: usize) -> Result<Vec<NextFire>, ViewError> {
+        if let Some(id) = only {
+            self.status_of(id)?;
+        }
+        Ok(next_fires(self.active, only, |id| self.is_paused(id), after, count))
+    }
+
+    /// What became of a slot; without an instant, of the latest.
+    pub fn why(&self, id: &JobId, at: Option<Timestamp>) -> Result<Why, ViewError> {
+        self.status_of(id)?;
+        Ok(why::why(self.storage, id, self.active.get(id).map(AsRef::as_ref), &self.pauses, at, self.now)?)
+    }
+
+    /// Everything at a glance; `daemon` is left out where none runs.
+    pub fn status(&self, daemon: Option<DaemonInfo>) -> Result<StatusView, ViewError> {
+        let unfinished = RunFilter { statuses: vec![RunStatus::Queued, RunStatus::Running], ..RunFilter::default() };
+        let mut active_runs = self.runs(&unfinished)?;
+        active_runs.reverse();
+        Ok(StatusView {
+            daemon,
+            active_runs,
+            waiting: Vec::new(),
+            next: self.next(None, self.now, FIRES_AT_A_GLANCE)?,
+            pauses: self.pauses.clone(),
+            sync: self.sync.clone(),
+            conditions: Vec::new(),
+        })
+    }
+
+    fn around(&self) -> job::Around<'_> {
+        job::Around { storage: self.storage, active: self.active, pauses: &self.pauses, now: self.now }
+    }
+
+    fn is_paused(&self, id: &JobId) -> bool {
+        self.pauses.iter().any(|pause| pause.job.as_ref().is_none_or(|job| job == id))
+    }
+
+    fn status_of(&self, id: &JobId) -> Result<&JobStatus, ViewError> {
+        self.sync.jobs.iter().find(|status| status.job == *id).ok_or_else(|| ViewError::NoSuchJob {
+            id: id.clone(),
+            nearest: self
+                .sync
+                .jobs
+                .iter()
+                .map(|status| (strsim::damerau_levenshtein(status.job.as_str(), id.as_str()), &status.job))
+                .filter(|(distance, _)| *distance <= 3)
+                .min()
+                .map(|(_, job)| job.clone()),
+        })
+    }
+}

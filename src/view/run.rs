@@ -10,7 +10,7 @@ use crate::{
         record::{AttemptRecord, RunRecord, TaskRecord},
         state::{RunStatus, TaskState, Trigger},
     },
-    storage::{RunDetail, RunFilter, Storage, StorageError},
+    storage::RunDetail,
 };
 
 /// A run. In a listing `tasks` is empty.
@@ -96,16 +96,6 @@ pub struct AttemptView {
     pub bytes_out: Option<u64>,
     /// The ending in words, where its name says too little.
     pub error: Option<String>,
-}
-
-/// The runs that match, newest first, without their tasks.
-pub fn runs(storage: &dyn Storage, filter: &RunFilter) -> Result<Vec<RunView>, StorageError> {
-    Ok(storage.runs(filter)?.into_iter().map(RunView::from).collect())
-}
-
-/// One run, whole.
-pub fn run(storage: &dyn Storage, id: RunId) -> Result<Option<RunView>, StorageError> {
-    Ok(storage.run(id)?.map(RunView::from))
 }
 
 impl From<RunRecord> for RunView {

@@ -3,7 +3,38 @@
 use serde::{Deserialize, Serialize};
 
 use super::{NextFire, RunView};
-use crate::core::{Timestamp, record::PauseRecord};
+use crate::{
+    core::{Timestamp, record::PauseRecord},
+    reconcile::SyncStatus,
+};
+
+/// The daemon at a glance; without one, what the stores say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The daemon; `null` if none runs.
+    pub daemon: Option<DaemonInfo>,
+    /// Runs that have not ended, oldest first.
+    pub active_runs: Vec<RunView>,
+    /// Tasks that wait, and for what.
+    pub waiting: Vec<WaitingView>,
+    /// The next few fires.
+    pub next: Vec<NextFire>,
+    /// All pauses.
+    pub pauses: Vec<PauseRecord>,
+    /// How the files stand against the active set.
+    pub sync: SyncStatus,
+    /// What somebody should know of the daemon itself.
+    pub conditions: Vec<String>,
+}
+
+/// A task that waits for resources.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitingView {
+    /// The task, as `run/task`.
+    pub task: String,
+    /// What it waits for, and who holds it.
+    pub reason: String,
+}
 
 /// A daemon, as it names itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,8 +45,6 @@ pub struct DaemonInfo {
     pub version: String,
     /// Since when it runs.
     pub started_at: Timestamp,
-    /// The folder of jobs.
-    pub jobs_dir: String,
     /// The folder of its journal, logs and socket.
     pub state_dir: String,
 }

@@ -15,6 +15,7 @@ use crate::{
         schedule::Schedule,
         state::{RunStatus, SlotOutcome, SlotReason},
     },
+    scheduler::neighbours,
     storage::{Storage, StorageError},
 };
 
@@ -63,24 +64,24 @@ pub struct Why {
     pub next: Option<Timestamp>,
 }
 
-/// How far before a time the slot before it is looked for.
+/// How far back the latest slot is looked for.
 const LOOK_BACK: TimeDelta = TimeDelta::days(366);
 
-/// Explains the slot of `entry`'s job at `at`, or without `at` the latest that is in the ledger.
-pub fn why(
+/// Explains the slot of `job` at `at`, or without `at` the latest that is in the ledger. `entry` is the job as it is active,
+/// if it is.
+pub(super) fn why(
     storage: &dyn Storage,
-    entry: &ActiveJob,
+    job: &JobId,
+    entry: Option<&ActiveJob>,
     pauses: &[PauseRecord],
     at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Why, StorageError> {
-    let job = &entry.job.id;
     let at = match at {
         Some(at) => at,
         None => latest_slot(storage, job, now)?.unwrap_or(now),
     };
-    let second_end = at + TimeDelta::milliseconds(999);
-    let slot = storage.slots(job, at, second_end)?.into_iter().next();
+    let slot = storage.slots(job, at, at)?.into_iter().next();
     let stretch = storage.stretches(job, at, at)?.into_iter().next();
     let run = match slot.as_ref().and_then(|slot| slot.run) {
         Some(run) => storage.run(run)?.map(|detail| detail.run),
@@ -88,20 +89,14 @@ pub fn why(
     };
     let around = Around::of(entry, at);
     let paused = pauses.iter().find(|pause| pause.job.as_ref().is_none_or(|paused| paused == job));
-    let zone = entry.job.schedule.as_ref().map_or(Tz::UTC, Schedule::zone);
-    let answer = match (&slot, &stretch) {
-        (Some(slot), _) => of_slot(slot, run.as_ref(), zone),
-        (None, Some(stretch)) if around.is_slot => of_stretch(stretch, at, zone),
-        (None, _) => of_no_row(entry, paused, &around, at, now, zone),
+    let zone = entry.and_then(|entry| entry.job.schedule.as_ref()).map_or(Tz::UTC, Schedule::zone);
+    let answer = match (&slot, &stretch, entry) {
+        (Some(slot), _, _) => of_slot(slot, run.as_ref(), zone),
+        (None, Some(stretch), _) if around.is_slot => of_stretch(stretch, at, zone),
+        (None, _, Some(entry)) => of_no_row(entry, paused, &around, at, now, zone),
+        (None, _, None) => format!("{job} is not active: no good version of its file was ever applied."),
     };
-    Ok(Why {
-        job: job.clone(),
-        at,
-        answer,
-        slot: slot.map(SlotView::from),
-        previous: around.previous,
-        next: around.next,
-    })
+    Ok(Why { job: job.clone(), at, answer, slot: slot.map(SlotView::from), previous: around.previous, next: around.next })
 }
 
 /// The slots about a time.
@@ -112,29 +107,15 @@ struct Around {
 }
 
 impl Around {
-    fn of(entry: &ActiveJob, at: Timestamp) -> Self {
-        let Some(schedule) = &entry.job.schedule else { return Self { is_slot: false, previous: None, next: None } };
+    fn of(entry: Option<&ActiveJob>, at: Timestamp) -> Self {
+        let Some((entry, schedule)) = entry.and_then(|entry| Some((entry, entry.job.schedule.as_ref()?))) else {
+            return Self { is_slot: false, previous: None, next: None };
+        };
         let anchor = entry.record.anchor;
-        let just_before = at - TimeDelta::milliseconds(1);
-        Self {
-            is_slot: schedule.next_after(just_before, anchor) == Some(at),
-            previous: previous_slot(schedule, anchor, at),
-            next: schedule.next_after(at, anchor),
-        }
+        let (previous, next) = neighbours(schedule, at, anchor);
+        let is_slot = schedule.next_after(at - TimeDelta::milliseconds(1), anchor) == Some(at);
+        Self { is_slot, previous, next }
     }
-}
-
-/// The last slot before `at`, found by looking back over ever longer stretches, up to [`LOOK_BACK`].
-fn previous_slot(schedule: &Schedule, anchor: Timestamp, at: Timestamp) -> Option<Timestamp> {
-    let mut back = TimeDelta::seconds(2);
-    while back < LOOK_BACK * 2 {
-        let following = |after: Timestamp| schedule.next_after(after, anchor).filter(|&slot| slot < at);
-        if let Some(last) = std::iter::successors(following(at - back), |&slot| following(slot)).last() {
-            return Some(last);
-        }
-        back = back * 2;
-    }
-    None
 }
 
 fn latest_slot(storage: &dyn Storage, job: &JobId, now: Timestamp) -> Result<Option<Timestamp>, StorageError> {

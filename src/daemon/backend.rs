@@ -1,0 +1,214 @@
+//! What the socket's requests mean in this daemon: reads become views, commands go to the room that obeys them.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{
+    control::{
+        self, CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest,
+        RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery, chain,
+    },
+    core::{
+        active::ActiveSet,
+        id::{JobId, RunId},
+        job::Job,
+        record::Actor,
+        state::RunStatus,
+    },
+    events::{Bus, Event},
+    execution,
+    reconcile::{self, PlanId, SyncStatus},
+    scheduler::{self, CommandError},
+    storage::{RunDetail, RunFilter, Storage, StorageError},
+    view::{DaemonInfo, JobDetail, JobView, NextFire, RunView, Sources, StatusView, ViewError, Why},
+};
+
+/// The handles that requests need.
+pub(super) struct Backend {
+    pub info: DaemonInfo,
+    pub storage: Arc<dyn Storage>,
+    pub files: reconcile::Handle,
+    pub scheduler: scheduler::Handle,
+    pub executor: execution::Handle,
+    pub bus: Bus,
+}
+
+impl Backend {
+    /// Makes a view on a thread that may block, since the journal is read.
+    async fn view<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&Sources<'_>) -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let storage = Arc::clone(&self.storage);
+        let active: Arc<ActiveSet> = self.files.active().borrow().clone();
+        let sync: Arc<SyncStatus> = self.files.status().borrow().clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let pauses = storage.pauses()?;
+            make(&Sources { storage: storage.as_ref(), active: &active, sync: &sync, pauses, now: Utc::now() })
+        });
+        Ok(made.await.map_err(|panic| Refusal::new(RefusalKind::Failed, panic.to_string()))??)
+    }
+
+    /// Waits until a run has ended.
+    async fn ended(&self, id: RunId) -> Result<RunView, Refusal> {
+        let mut listener = self.bus.listen();
+        loop {
+            let run = self.view(move |sources| sources.run(id)).await?;
+            if run.status.is_finished() {
+                return Ok(run);
+            }
+            loop {
+                match listener.recv().await {
+                    Ok(Event::Run { run, status, .. }) if run == id && status.is_finished() => break,
+                    // Having missed events, only the journal knows.
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return Err(shutting_down()),
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+}
+
+impl control::Backend for Backend {
+    async fn status(&self) -> Result<StatusView, Refusal> {
+        let info = self.info.clone();
+        let mut status = self.view(move |sources| sources.status(Some(info))).await?;
+        status.waiting = self.executor.waiting().await.map_err(|_| shutting_down())?;
+        status.conditions = self.executor.conditions().borrow().messages();
+        Ok(status)
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobView>, Refusal> {
+        self.view(|sources| sources.jobs()).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<JobDetail, Refusal> {
+        self.view(move |sources| sources.job(&id)).await
+    }
+
+    async fn runs(&self, query: RunsQuery) -> Result<Vec<RunView>, Refusal> {
+        self.view(move |sources| sources.runs(&query.into())).await
+    }
+
+    async fn run(&self, id: RunId, wait: bool) -> Result<RunView, Refusal> {
+        if wait { self.ended(id).await } else { self.view(move |sources| sources.run(id)).await }
+    }
+
+    async fn next(&self, query: NextQuery) -> Result<Vec<NextFire>, Refusal> {
+        self.view(move |sources| sources.next(query.job.as_ref(), query.after.unwrap_or(sources.now), query.count)).await
+    }
+
+    async fn why(&self, query: WhyQuery) -> Result<Why, Refusal> {
+        self.view(move |sources| sources.why(&query.job, query.at)).await
+    }
+
+    async fn trigger(&self, request: TriggerRequest) -> Result<TriggerReply, Refusal> {
+        let TriggerRequest { job, params, ignore_overlap, by } = request;
+        let made = self.scheduler.trigger(job.clone(), params, ignore_overlap, by).await;
+        match made {
+            Ok(made) => Ok(TriggerReply { run: made.run, notes: made.note.into_iter().collect() }),
+            // Naming the jobs that there are is a view's work.
+            Err(CommandError::UnknownJob(_)) => match self.job(job.clone()).await {
+                Err(unknown) => Err(unknown),
+                Ok(_) => {
+                    let message = format!("no version of `{job}` is active, because its file was never valid");
+                    Err(Refusal::new(RefusalKind::Conflict, message).hint("`petit validate` says what is wrong with it"))
+                }
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn cancel(&self, request: CancelRequest) -> Result<Cancelled, Refusal> {
+        let going = match request {
+            CancelRequest::Run(id) => {
+                let run = self.view(move |sources| sources.run(id)).await?;
+                if run.status.is_finished() {
+                    let message = format!("run `{id}` has ended already: it is {}", run.status);
+                    return Err(Refusal::new(RefusalKind::Conflict, message));
+                }
+                vec![id]
+            }
+            CancelRequest::Job(job) => {
+                let statuses = vec![RunStatus::Queued, RunStatus::Running];
+                let filter = RunFilter { job: Some(job), statuses, ..RunFilter::default() };
+                let runs = self.view(move |sources| sources.runs(&filter)).await?;
+                runs.into_iter().map(|run| run.id).collect()
+            }
+        };
+        for run in &going {
+            self.scheduler.cancel(*run, "cancelled on request".to_owned()).await?;
+        }
+        Ok(Cancelled { runs: going })
+    }
+
+    async fn pause(&self, request: PauseRequest) -> Result<(), Refusal> {
+        let PauseRequest { job, by, reason } = request;
+        if let Some(job) = job.clone() {
+            self.job(job).await?;
+        }
+        Ok(self.scheduler.pause(job, by, reason).await?)
+    }
+
+    async fn resume(&self, request: ResumeRequest) -> Result<(), Refusal> {
+        let ResumeRequest { job, by } = request;
+        if let Some(job) = job.clone() {
+            self.job(job).await?;
+        }
+        Ok(self.scheduler.resume(job, by).await?)
+    }
+
+    async fn plan(&self) -> Result<PlanReply, Refusal> {
+        self.files.plan().await.map_err(|error| Refusal::new(RefusalKind::Failed, chain(&error)))
+    }
+
+    async fn sync(&self, request: SyncRequest) -> Result<SyncReply, Refusal> {
+        let approve = request.approve.map(PlanId::from_text);
+        self.files.sync(Actor::Command, request.wait, approve).await.map_err(|_| shutting_down())
+    }
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        let kind = match &error {
+            CommandError::UnknownJob(_) => RefusalKind::NotFound,
+            CommandError::Params { .. } => RefusalKind::Invalid,
+            CommandError::Overlap { .. } | CommandError::NotPaused(_) => RefusalKind::Conflict,
+            CommandError::Storage(_) => RefusalKind::Failed,
+            CommandError::Stopped => return shutting_down(),
+        };
+        Self::new(kind, chain(&error))
+    }
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(RefusalKind::ShuttingDown, "the daemon is shutting down")
+}
+
+/// Hands a queued run to the executor, with its tasks as the journal has them.
+pub(super) async fn start(executor: &execution::Handle, storage: &dyn Storage, run: RunId, job: Arc<Job>) {
+    match storage.run(run) {
+        // The executor is gone only when Petit is stopping; the run stays queued for the next start.
+        Ok(Some(detail)) => drop(executor.resume(detail, job).await),
+        Ok(None) => tracing::error!(%run, "an ordered run is not in the journal"),
+        Err(error) => tracing::error!(%run, "could not read an ordered run: {}", chain(&error)),
+    }
+}
+
+/// Hands a run that was going when an earlier Petit died to the executor, bound to the version that it began with.
+pub(super) async fn resume(executor: &execution::Handle, storage: &dyn Storage, detail: RunDetail) {
+    let id = detail.run.id;
+    match bound_job(storage, &detail) {
+        Ok(job) => drop(executor.resume(detail, job).await),
+        Err(problem) => tracing::error!(run = %id, "cannot go on with a run: {problem}"),
+    }
+}
+
+fn bound_job(storage: &dyn Storage, detail: &RunDetail) -> Result<Arc<Job>, String> {
+    let spec = storage.spec(&detail.run.spec_hash).map_err(|error: StorageError| chain(&error))?;
+    let spec = spec.ok_or("its version of the job is not in the journal")?;
+    Job::from_canonical(&spec.canonical).map(Arc::new).map_err(|error| chain(&error))
+}
