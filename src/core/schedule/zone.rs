@@ -1,0 +1,108 @@
+//! Time zones by their IANA names.
+//!
+//! The database is compiled in, so that an answer does not depend on what the machine has installed; its version is
+//! [`ZONE_DATABASE_VERSION`].
+
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::{TZ_VARIANTS, Tz};
+use thiserror::Error;
+
+pub use chrono_tz::IANA_TZDB_VERSION as ZONE_DATABASE_VERSION;
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{name}` is not a time zone")]
+pub struct UnknownZone {
+    pub name: String,
+    /// The known name that comes nearest, if one comes near.
+    pub suggestion: Option<&'static str>,
+}
+
+pub fn parse_timezone(name: &str) -> Result<Tz, UnknownZone> {
+    Tz::from_str(name).map_err(|_| UnknownZone {
+        name: name.to_owned(),
+        suggestion: suggest(name),
+    })
+}
+
+/// The instant as a person in the zone reads it.
+pub fn local_time(instant: DateTime<Utc>, zone: Tz) -> DateTime<Tz> {
+    instant.with_timezone(&zone)
+}
+
+impl UnknownZone {
+    pub fn expected(&self) -> &'static str {
+        "a name from the IANA time zone database, such as Europe/Berlin or UTC"
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        self.suggestion.map(|name| format!("did you mean `{name}`?"))
+    }
+}
+
+/// Names are compared in lower case with `_` for blanks, whole or by the city alone. Below this likeness a suggestion
+/// would be a guess.
+const LEAST_LIKENESS: f64 = 0.88;
+
+fn suggest(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_ascii_lowercase().replace(' ', "_");
+    if name.is_empty() {
+        return None;
+    }
+    let likeness = |zone: &str| {
+        let zone = zone.to_ascii_lowercase();
+        let city = zone.rsplit('/').next().unwrap_or_default();
+        if zone == name {
+            2.0
+        } else if city == name {
+            1.5
+        } else {
+            strsim::jaro_winkler(&zone, &name).max(strsim::jaro_winkler(city, &name))
+        }
+    };
+    TZ_VARIANTS
+        .iter()
+        .map(|zone| (likeness(zone.name()), zone.name()))
+        .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_zones_are_answered_with_the_nearest_name() {
+        let cases = [
+            ("europe/berlin", Some("Europe/Berlin")),
+            ("Europe/Berln", Some("Europe/Berlin")),
+            ("Berlin", Some("Europe/Berlin")),
+            ("America/New York", Some("America/New_York")),
+            ("America/NewYork", Some("America/New_York")),
+            ("new york", Some("America/New_York")),
+            ("utc ", Some("UTC")),
+            ("", None),
+            ("+02:00", None),
+            ("qqqq", None),
+        ];
+        for (name, suggestion) in cases {
+            let error = parse_timezone(name).expect_err(name);
+            assert_eq!(error.suggestion, suggestion, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_zone_of_the_database_parses() {
+        for zone in TZ_VARIANTS {
+            assert_eq!(parse_timezone(zone.name()), Ok(zone));
+        }
+    }
+
+    #[test]
+    fn the_version_of_the_database_begins_with_its_year() {
+        let year: u16 = ZONE_DATABASE_VERSION[..4].parse().expect("a year");
+        assert!(year >= 2025, "{ZONE_DATABASE_VERSION}");
+    }
+}
