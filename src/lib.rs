@@ -8,5 +8,6 @@
 //! A room uses [`core`] and what its predecessor hands it; it does not reach over its neighbour. [`storage`] is the one
 //! exception by nature: its records are written by several rooms, but only through values that those rooms return.
 
+pub mod config;
 pub mod core;
 pub mod events;

@@ -124,9 +124,8 @@ impl Job {
 
     /// What is valid and yet worth telling the author.
     pub fn warnings(&self) -> Vec<Violation> {
-        let mut found = later::find(Document::Job, Verdict::Warned, &self.spec.canonical_value());
+        let mut found = warnings_of(&self.spec);
         found.extend(self.schedule.iter().flat_map(timing::slips));
-        found.extend(checks::unused_windows(&self.spec));
         found
     }
 
@@ -139,6 +138,13 @@ impl Job {
     pub fn task(&self, task: TaskIndex) -> &TaskSpec {
         &self.tasks[task]
     }
+}
+
+/// What is worth telling about a spec, whether it makes a job or not.
+pub fn warnings_of(spec: &JobSpec) -> Vec<Violation> {
+    let mut found = later::find(Document::Job, Verdict::Warned, &spec.canonical_value());
+    found.extend(checks::unused_windows(spec));
+    found
 }
 
 impl Violation {
