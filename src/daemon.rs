@@ -124,7 +124,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         revision: revision::follow(&options.jobs_dir, files.active()),
         orders,
         bus: bus.clone(),
-        random: Box::new(|| u128::from(rand_u64()) << 64 | u128::from(rand_u64())),
+        random: Box::new(|| ulid::Ulid::generate().random()),
     });
     for detail in recovered.going {
         backend::resume(&executor, storage.as_ref(), detail).await;

@@ -13,6 +13,7 @@
     reason = "an invariant deserves `expect` with its reason; tests may unwrap"
 )]
 
+pub mod config;
 pub mod core;
 pub mod events;
 pub mod execution;
