@@ -16,6 +16,8 @@ pub mod record;
 pub mod schedule;
 pub mod spec;
 pub mod state;
+pub(crate) mod suggest;
+pub mod template;
 pub mod units;
 
 /// An instant in UTC, the only kind of time that Petit stores.

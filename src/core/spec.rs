@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -23,13 +23,13 @@ use super::{
 #[schemars(title = "Petit job")]
 pub struct JobSpec {
     /// The job's id; by default the file's name without its extension.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub id: Option<JobId>,
     /// The name shown to people; by default the id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What the job is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Words to filter jobs by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -38,20 +38,21 @@ pub struct JobSpec {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub enabled: bool,
     /// When the job fires; without it, by hand or when all of `depends_on` have newly succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleSpec>,
     /// What happens when a slot comes while a run of the job is still going.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overlap: Overlap,
     /// How many tasks of one run may run at a time; by default only the settings' limit counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrency: Option<u32>,
     /// The longest a whole run may take, from its first granted task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Among runs that wait for the same resource, the higher goes first.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: i32,
     /// Other jobs whose outcome this job waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -117,13 +118,13 @@ enum ScheduleInput {
 #[schemars(extend("oneOf" = [{"required": ["cron"]}, {"required": ["every"]}]))]
 struct ScheduleMap {
     /// One or several cron expressions of 5 fields, or of 6 with seconds first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     cron: Option<OneOrMany>,
     /// A fixed interval of at least one second.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     every: Option<HumanDuration>,
     /// The IANA zone of the cron expressions; by default the settings' time zone.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     timezone: Option<String>,
     /// Each slot is delayed by a part of this that depends only on job and slot.
     #[serde(default)]
@@ -226,7 +227,7 @@ pub struct JobDependency {
     #[serde(default, skip_serializing_if = "is_default")]
     pub condition: JobCondition,
     /// How recent its success must be, for `within_window`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub window: Option<HumanDuration>,
     /// How long a slot may wait for it before it is recorded as skipped.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -254,13 +255,13 @@ pub struct ParamSpec {
     #[serde(default, rename = "type", skip_serializing_if = "is_default")]
     pub kind: ParamType,
     /// The value when none is given; without it the parameter must be given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// A regular expression that a string must match.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
     /// What the parameter means.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
 
@@ -294,19 +295,19 @@ pub enum SecretSource {
 #[serde(deny_unknown_fields, default)]
 pub struct TaskDefaults {
     /// The longest an attempt may take.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// The time between SIGTERM and SIGKILL.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub kill_grace: Option<HumanDuration>,
     /// How often and when a failed task is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// What a command written as one string runs in.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub shell: Option<String>,
     /// The folder in which tasks run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
 }
 
@@ -315,7 +316,7 @@ pub struct TaskDefaults {
 #[serde(deny_unknown_fields, default)]
 pub struct RetryPolicy {
     /// Further tries after the first.
-    #[schemars(range(max = 1_000))]
+    #[schemars(range(min = 0, max = 1_000))]
     pub retries: u32,
     /// The wait before each of them.
     pub delay: HumanDuration,
@@ -345,10 +346,10 @@ pub struct NotifySpec {
     #[schemars(length(min = 1))]
     pub when: Vec<NotifyWhen>,
     /// A command to run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandSpec>,
     /// A URL to post to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
 }
 
@@ -374,19 +375,19 @@ pub enum NotifyWhen {
 #[schemars(extend("oneOf" = [{"required": ["command"]}, {"required": ["uses"]}]))]
 pub struct TaskSpec {
     /// A list runs as it is, without a shell; a string runs in the shell.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandSpec>,
     /// The name of a Rust task that the embedding program registered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub uses: Option<String>,
     /// The inputs of that Rust task.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub with: Map<String, Value>,
     /// What a command written as one string runs in; by default `/bin/sh -eu -c`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub shell: Option<String>,
     /// What the task is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The tasks that must end before this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -395,7 +396,7 @@ pub struct TaskSpec {
     #[serde(skip_serializing_if = "is_default")]
     pub condition: Condition,
     /// The folder in which the command runs; by default the one that holds `jobs_dir`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
     /// Environment variables of this task.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -407,13 +408,13 @@ pub struct TaskSpec {
     #[serde(skip_serializing_if = "is_default")]
     pub limits: Limits,
     /// The longest an attempt may take.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// The time between SIGTERM and SIGKILL; by default 10s.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub kill_grace: Option<HumanDuration>,
     /// How often and when the task is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
 }
 
@@ -451,11 +452,11 @@ pub struct ResourceRequirements {
     #[schemars(extend("additionalProperties" = {"type": "integer", "minimum": 1, "maximum": 1_000_000}))]
     pub slots: BTreeMap<String, u32>,
     /// Processors, in fractions.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 10_000.0))]
     pub cpu: Option<f64>,
     /// Memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
 }
 
@@ -464,7 +465,7 @@ pub struct ResourceRequirements {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The memory of the whole process tree.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
 }
 
@@ -472,10 +473,13 @@ impl JobSpec {
     /// The text over which the spec is hashed: JSON with sorted keys, fields at their default left out. Comments, the
     /// order of keys and formatting of the file are not in it.
     pub fn canonical(&self) -> String {
+        self.canonical_value().to_string()
+    }
+
+    /// What [`Self::canonical`] writes.
+    pub fn canonical_value(&self) -> Value {
         // `serde_json`'s map is sorted by key, so going through a value sorts `tasks` too.
-        serde_json::to_value(self)
-            .expect("a spec is made of strings, numbers and maps with string keys")
-            .to_string()
+        serde_json::to_value(self).expect("a spec is made of strings, numbers and maps with string keys")
     }
 
     /// The hash of [`Self::canonical`].
@@ -500,6 +504,12 @@ impl TaskSpec {
         task.working_dir = task.working_dir.or_else(|| defaults.working_dir.clone());
         task
     }
+}
+
+/// Reads an optional value that, once its key is there, may not be `null`: an empty `schedule:` is a mistake, not a job
+/// without a schedule. The schema says the same.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 fn yes() -> bool {

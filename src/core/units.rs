@@ -7,10 +7,11 @@ use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// The form of a duration, as a regular expression.
-pub const DURATION_PATTERN: &str = "^([0-9]{1,9}(ms|s|m|h|d))+$";
-/// The form of a size, as a regular expression.
-pub const SIZE_PATTERN: &str = "^[0-9]{1,12}(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$";
+/// The form of a duration, as a regular expression. Its bounds keep every duration that matches it inside 64 bits, so
+/// that the schema accepts exactly what [`HumanDuration`] reads.
+pub const DURATION_PATTERN: &str = "^([0-9]{1,9}(ms|s|m|h|d)){1,10}$";
+/// The form of a size, as a regular expression; bounded as [`DURATION_PATTERN`] is.
+pub const SIZE_PATTERN: &str = "^([0-9]{1,12}(B|kB|MB|KiB|MiB)|[0-9]{1,10}(GB|GiB)|[0-9]{1,7}(TB|TiB))$";
 
 /// A text that is neither a duration nor a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,12 @@ pub enum InvalidUnit {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HumanDuration(u64);
+
+/// Longer durations are read as this one, 999,999,999 days, so that whatever was read has a canonical text.
+const LONGEST: u64 = 999_999_999 * 86_400_000;
+
+/// How many numbers with units a duration may have ([`DURATION_PATTERN`]).
+const MOST_PARTS: u32 = 10;
 
 /// Milliseconds in each unit, from the largest; the order in which a duration is written.
 const DURATION_UNITS: [(&str, u64); 5] = [
@@ -72,8 +79,12 @@ impl FromStr for HumanDuration {
         if text.is_empty() {
             return Err(invalid());
         }
-        let (mut rest, mut total) = (text, 0u64);
+        let (mut rest, mut total, mut parts) = (text, 0u64, 0);
         while !rest.is_empty() {
+            parts += 1;
+            if parts > MOST_PARTS {
+                return Err(invalid());
+            }
             let (number, unit, after) = split_number(rest, &["ms", "s", "m", "h", "d"], 9).ok_or_else(invalid)?;
             let millis = DURATION_UNITS
                 .iter()
@@ -86,7 +97,7 @@ impl FromStr for HumanDuration {
                 .ok_or_else(invalid)?;
             rest = after;
         }
-        Ok(Self(total))
+        Ok(Self(total.min(LONGEST)))
     }
 }
 
@@ -110,17 +121,17 @@ impl fmt::Display for HumanDuration {
 #[serde(try_from = "String", into = "String")]
 pub struct ByteSize(u64);
 
-/// Bytes in each unit; binary ones first, so that a size is written in the form in which it is most often read.
-const SIZE_UNITS: [(&str, u64); 9] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("TB", 1_000_000_000_000),
-    ("GB", 1_000_000_000),
-    ("MB", 1_000_000),
-    ("kB", 1_000),
-    ("B", 1),
+/// Bytes in each unit, and the most digits that may stand before it ([`SIZE_PATTERN`]).
+const SIZE_UNITS: [(&str, u64, usize); 9] = [
+    ("TiB", 1 << 40, 7),
+    ("TB", 1_000_000_000_000, 7),
+    ("GiB", 1 << 30, 10),
+    ("GB", 1_000_000_000, 10),
+    ("MiB", 1 << 20, 12),
+    ("MB", 1_000_000, 12),
+    ("KiB", 1 << 10, 12),
+    ("kB", 1_000, 12),
+    ("B", 1, 12),
 ];
 
 impl ByteSize {
@@ -140,15 +151,14 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {
         let invalid = || InvalidUnit::Size(text.to_owned());
-        let names: Vec<&str> = SIZE_UNITS.iter().map(|(name, _)| *name).collect();
+        let names = SIZE_UNITS.map(|(name, _, _)| name);
         let (number, unit, rest) = split_number(text, &names, 12).ok_or_else(invalid)?;
-        let bytes = SIZE_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, b)| *b)
+        let (_, bytes, digits) = SIZE_UNITS
+            .into_iter()
+            .find(|(name, _, _)| *name == unit)
             .ok_or_else(invalid)?;
         match number.checked_mul(bytes) {
-            Some(total) if rest.is_empty() => Ok(Self(total)),
+            Some(total) if rest.is_empty() && text.len() - unit.len() <= digits => Ok(Self(total)),
             _ => Err(invalid()),
         }
     }
@@ -156,10 +166,12 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, bytes) = SIZE_UNITS
-            .iter()
-            .find(|(_, b)| self.0 > 0 && self.0.is_multiple_of(*b))
-            .unwrap_or(&("B", 1));
+        // The unit that leaves the smallest number: 2,000,000,000 is `2GB`, although it is a whole number of KiB too.
+        let (unit, bytes, _) = SIZE_UNITS
+            .into_iter()
+            .filter(|(_, bytes, _)| self.0 > 0 && self.0.is_multiple_of(*bytes))
+            .max_by_key(|(_, bytes, _)| *bytes)
+            .unwrap_or(("B", 1, 12));
         f.pad(&format!("{}{unit}", self.0 / bytes))
     }
 }
@@ -267,6 +279,17 @@ mod tests {
         #[test]
         fn canonical_texts_read_back_as_they_were(n in 0u64..=86_400_000 * 999_999_999) {
             prop_assert_eq!(HumanDuration::from_millis(n).to_string().parse(), Ok(HumanDuration::from_millis(n)));
+        }
+
+        #[test]
+        fn what_matches_a_pattern_is_read_and_written_back(
+            duration in &DURATION_PATTERN[1..DURATION_PATTERN.len() - 1],
+            size in &SIZE_PATTERN[1..SIZE_PATTERN.len() - 1],
+        ) {
+            let (duration, size): (HumanDuration, ByteSize) =
+                (duration.parse().expect("matches"), size.parse().expect("matches"));
+            prop_assert_eq!(duration.to_string().parse(), Ok(duration));
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
         }
     }
 }

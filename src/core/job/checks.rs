@@ -1,0 +1,273 @@
+//! The rules of a job that neither its schema nor its types can say, apart from schedule and expressions.
+
+use std::collections::BTreeMap;
+
+use super::{Violation, params::InvalidParam, pointer_to};
+use crate::core::{
+    dag::DagError,
+    id::JobId,
+    spec::{CommandSpec, JobCondition, JobSpec, ParamSpec, ParamType, TaskSpec},
+    suggest::did_you_mean,
+    template::is_template,
+    units::HumanDuration,
+};
+
+/// Checks everything that needs only the spec.
+pub fn check(spec: &JobSpec, id: &JobId, found: &mut Vec<Violation>) {
+    check_dependencies(spec, id, found);
+    for (name, param) in &spec.params {
+        check_param(name, param, found);
+    }
+    check_env(&spec.env, &["env"], found);
+    check_timeout(spec.timeout, &["timeout"], found);
+    check_timeout(spec.defaults.timeout, &["defaults", "timeout"], found);
+    check_text(spec.defaults.shell.as_deref(), &["defaults", "shell"], found);
+    check_text(
+        spec.defaults.working_dir.as_deref(),
+        &["defaults", "working_dir"],
+        found,
+    );
+    for (task_id, task) in &spec.tasks {
+        check_task(task_id.as_str(), task, found);
+    }
+}
+
+/// A window is read only with `within_window`.
+pub fn unused_windows(spec: &JobSpec) -> Vec<Violation> {
+    spec.depends_on
+        .iter()
+        .enumerate()
+        .filter(|(_, dependency)| dependency.window.is_some() && dependency.condition != JobCondition::WithinWindow)
+        .map(|(i, _)| Violation {
+            hint: Some("write `condition: within_window`, or remove `window`".to_owned()),
+            at_key: true,
+            ..Violation::new(
+                format!("/depends_on/{i}/window"),
+                "unused-window",
+                "`window` has no effect without `condition: within_window`",
+            )
+        })
+        .collect()
+}
+
+/// Where a fault of the graph stands in the spec.
+pub fn dag_violation(spec: &JobSpec, error: &DagError) -> Violation {
+    let at = |task: &str, position: usize| pointer_to(&["tasks", task, "depends_on", &position.to_string()]);
+    match error {
+        DagError::Unknown {
+            task,
+            position,
+            missing,
+        } => {
+            let known = spec
+                .tasks
+                .keys()
+                .map(|id| id.as_str())
+                .filter(|id| *id != task.as_str());
+            Violation {
+                expected: Some("the id of a task of this job".to_owned()),
+                hint: did_you_mean(missing.as_str(), known),
+                ..Violation::new(at(task.as_str(), *position), "unknown-task", error.to_string())
+            }
+        }
+        DagError::Repeated { task, position, .. } => Violation {
+            hint: Some("remove one of the two".to_owned()),
+            ..Violation::new(at(task.as_str(), *position), "repeated-dependency", error.to_string())
+        },
+        DagError::Cycle(cycle) => {
+            let first = &cycle[0];
+            let next = cycle.get(1).unwrap_or(first);
+            let position = spec
+                .tasks
+                .get(first)
+                .and_then(|task| task.depends_on.iter().position(|up| up == next))
+                .unwrap_or(0);
+            Violation {
+                expected: Some("tasks that can run one after another".to_owned()),
+                hint: Some("remove one of these dependencies".to_owned()),
+                ..Violation::new(at(first.as_str(), position), "task-cycle", error.to_string())
+            }
+        }
+    }
+}
+
+fn check_dependencies(spec: &JobSpec, id: &JobId, found: &mut Vec<Violation>) {
+    for (i, dependency) in spec.depends_on.iter().enumerate() {
+        let job = &dependency.job;
+        if job == id {
+            found.push(Violation {
+                hint: Some("remove it; `overlap` says what happens while a run of the job is going".to_owned()),
+                ..Violation::new(
+                    format!("/depends_on/{i}/job"),
+                    "job-cycle",
+                    format!("the job depends on itself: {id} -> {id}"),
+                )
+            });
+        }
+        if spec.depends_on[..i].iter().any(|earlier| earlier.job == *job) {
+            found.push(Violation {
+                hint: Some("remove one of the two".to_owned()),
+                ..Violation::new(
+                    format!("/depends_on/{i}/job"),
+                    "repeated-dependency",
+                    format!("`{job}` is listed twice in depends_on"),
+                )
+            });
+        }
+        if dependency.condition == JobCondition::WithinWindow && dependency.window.is_none() {
+            found.push(Violation {
+                expected: Some("`window`, how recent the success must be".to_owned()),
+                hint: Some("add, for example, `window: 6h`".to_owned()),
+                ..Violation::new(
+                    format!("/depends_on/{i}/condition"),
+                    "missing-window",
+                    "`within_window` needs a `window`",
+                )
+            });
+        }
+    }
+}
+
+fn check_param(name: &str, param: &ParamSpec, found: &mut Vec<Violation>) {
+    let at = |key: &str| pointer_to(&["params", name, key]);
+    if !is_variable_name(name, true) {
+        found.push(Violation {
+            expected: Some("letters, digits, `_` and `-`, the first a letter or `_`".to_owned()),
+            at_key: true,
+            ..Violation::new(
+                pointer_to(&["params", name]),
+                "param-name",
+                format!("`{name}` cannot name a parameter"),
+            )
+        });
+    }
+    if param.pattern.is_some() && param.kind != ParamType::String {
+        found.push(Violation {
+            hint: Some("remove it, or make the type `string`".to_owned()),
+            at_key: true,
+            ..Violation::new(
+                at("pattern"),
+                "pattern-without-string",
+                "only a text can have a pattern",
+            )
+        });
+        return;
+    }
+    let rendered_later = param
+        .default
+        .as_ref()
+        .and_then(|value| value.as_str())
+        .is_some_and(is_template);
+    let problem = match &param.default {
+        Some(default) if !rendered_later => param.check(default),
+        Some(_) | None => param.compiled_pattern().map(|_| ()),
+    };
+    let Err(problem) = problem else { return };
+    let message = problem.to_string();
+    found.push(match problem {
+        InvalidParam::Type { expected, ref found } => Violation {
+            expected: Some(expected.with_article().to_owned()),
+            hint: (expected == ParamType::String && !found.starts_with(['[', '{', 'n']))
+                .then(|| format!("write it in quotes: \"{found}\"")),
+            ..Violation::new(at("default"), "param-default", format!("the default {message}"))
+        },
+        InvalidParam::Pattern { .. } => {
+            Violation::new(at("default"), "param-default", format!("the default {message}"))
+        }
+        InvalidParam::BadPattern { .. } => Violation {
+            expected: Some("a regular expression of Rust's `regex` crate".to_owned()),
+            ..Violation::new(at("pattern"), "bad-pattern", message)
+        },
+    });
+}
+
+fn check_task(id: &str, task: &TaskSpec, found: &mut Vec<Violation>) {
+    match &task.command {
+        None => {}
+        Some(CommandSpec::Shell(script)) => check_text(Some(script), &["tasks", id, "command"], found),
+        Some(CommandSpec::Argv(words)) => {
+            for (i, word) in words.iter().enumerate() {
+                let i = i.to_string();
+                let place = ["tasks", id, "command", i.as_str()];
+                if i == "0" {
+                    check_text(Some(word), &place, found);
+                } else {
+                    check_nul(word, &place, found);
+                }
+            }
+        }
+    }
+    check_env(&task.env, &["tasks", id, "env"], found);
+    check_timeout(task.timeout, &["tasks", id, "timeout"], found);
+    check_text(task.shell.as_deref(), &["tasks", id, "shell"], found);
+    check_text(task.working_dir.as_deref(), &["tasks", id, "working_dir"], found);
+}
+
+fn check_env(env: &BTreeMap<String, String>, place: &[&str], found: &mut Vec<Violation>) {
+    for (name, value) in env {
+        let place = [place, &[name.as_str()]].concat();
+        if name.to_ascii_uppercase().starts_with("PETIT_") {
+            found.push(Violation {
+                expected: Some("a name that does not begin with `PETIT_`".to_owned()),
+                hint: Some("Petit sets those itself; choose another name".to_owned()),
+                at_key: true,
+                ..Violation::new(
+                    pointer_to(&place),
+                    "reserved-env",
+                    format!("`{name}` is reserved for Petit"),
+                )
+            });
+        } else if !is_variable_name(name, false) {
+            found.push(Violation {
+                expected: Some("letters, digits and `_`, the first not a digit".to_owned()),
+                at_key: true,
+                ..Violation::new(
+                    pointer_to(&place),
+                    "env-name",
+                    format!("`{name}` cannot name an environment variable"),
+                )
+            });
+        }
+        check_nul(value, &place, found);
+    }
+}
+
+fn check_timeout(timeout: Option<HumanDuration>, place: &[&str], found: &mut Vec<Violation>) {
+    if timeout.is_some_and(|timeout| timeout.as_millis() == 0) {
+        found.push(Violation {
+            expected: Some("a duration longer than nothing".to_owned()),
+            hint: Some("leave the key away for no timeout".to_owned()),
+            ..Violation::new(
+                pointer_to(place),
+                "zero-timeout",
+                "nothing can end within a timeout of 0",
+            )
+        });
+    }
+}
+
+/// A text that must say something.
+fn check_text(text: Option<&str>, place: &[&str], found: &mut Vec<Violation>) {
+    let Some(text) = text else { return };
+    if text.trim().is_empty() {
+        found.push(Violation::new(pointer_to(place), "empty", "nothing is written here"));
+    }
+    check_nul(text, place, found);
+}
+
+/// The kernel ends every argument and variable at a NUL, so a text with one would be cut without a word.
+fn check_nul(text: &str, place: &[&str], found: &mut Vec<Violation>) {
+    if text.contains('\0') {
+        found.push(Violation::new(
+            pointer_to(place),
+            "nul",
+            "the text holds a NUL character, which no program can receive",
+        ));
+    }
+}
+
+fn is_variable_name(name: &str, hyphen: bool) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || (hyphen && b == b'-'))
+}

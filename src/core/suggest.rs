@@ -1,0 +1,50 @@
+//! The known name that a person most likely meant by an unknown one.
+//!
+//! Used by every check that says "did you mean"; it knows names and nothing of what they name.
+
+/// Below this likeness a suggestion would be a guess.
+const LEAST_LIKENESS: f64 = 0.8;
+
+/// The candidate most like `text`, if one is like it at all.
+pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let text = text.to_lowercase().replace('-', "_");
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let plain = candidate.to_lowercase().replace('-', "_");
+            let likeness = if plain == text {
+                2.0
+            } else {
+                strsim::jaro_winkler(&plain, &text).max(strsim::normalized_damerau_levenshtein(&plain, &text))
+            };
+            (likeness, candidate)
+        })
+        .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The same as a sentence.
+pub fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(text, candidates).map(|name| format!("did you mean `{name}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_find_their_name_and_strangers_none() {
+        let names = ["depends_on", "description", "timeout"];
+        for (text, expected) in [
+            ("dependson", Some("depends_on")),
+            ("depends-on", Some("depends_on")),
+            ("Timeout", Some("timeout")),
+            ("tiemout", Some("timeout")),
+            ("xyz", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(text, names), expected, "{text}");
+        }
+    }
+}
