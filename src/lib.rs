@@ -14,6 +14,8 @@
 )]
 
 pub mod core;
+pub mod config;
+pub mod reconcile;
 pub mod events;
 pub mod execution;
 #[cfg(feature = "history")]

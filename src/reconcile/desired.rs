@@ -11,7 +11,7 @@ use super::{
     settle::Settled,
 };
 use crate::{
-    config::Diagnostic,
+    config::diagnostic::Diagnostic,
     core::{
         id::{JobId, SpecHash},
         job::Job,
@@ -141,7 +141,10 @@ impl Judge {
         self.known.retain(|path, _| settled.files.contains_key(path));
         let files = settled.files.iter().map(|(path, file)| {
             let state = match &file.content {
-                Some(Content::Bytes(_)) => self.known.get(path).map_or(FileState::Unsettled, |(_, state)| state.clone()),
+                Some(Content::Bytes(_)) => self
+                    .known
+                    .get(path)
+                    .map_or(FileState::Unsettled, |(_, state)| state.clone()),
                 Some(Content::Refused(refusal)) => FileState::Refused(refusal.clone()),
                 None => FileState::Unsettled,
             };

@@ -20,10 +20,10 @@ use super::{
     settle::is_below,
 };
 use crate::{
-    config::Severity,
+    config::settings::Prune,
     core::{
         Timestamp,
-        active::ActiveSet,
+        active::{ActiveJob, ActiveSet},
         id::{JobId, SpecHash},
         spec::JobSpec,
     },
@@ -32,26 +32,13 @@ use crate::{
 /// At least so many jobs must be about to vanish for the prune guard to step in.
 const GUARDED_FROM: usize = 5;
 
-/// What happens to jobs whose file is gone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prune {
-    /// They are removed, unless too many are at once.
-    #[default]
-    Auto,
-    /// They stay until somebody approves the plan.
-    Hold,
-    /// They stay.
-    Never,
-}
-
 /// How to decide.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// What happens to jobs whose file is gone.
     pub prune: Prune,
-    /// The part of the active set (0 to 1) of which more may not vanish unasked.
-    pub prune_guard: f64,
+    /// How many in a hundred of the jobs may vanish unasked.
+    pub prune_guard: u8,
     /// The plan whose removals somebody approved.
     pub approved: Option<PlanId>,
 }
@@ -148,9 +135,9 @@ pub enum Action {
         /// The active job that stays on its last good version.
         job: Option<JobId>,
         /// The line of the first error.
-        line: Option<u32>,
+        line: Option<usize>,
         /// The column of the first error.
-        column: Option<u32>,
+        column: Option<usize>,
         /// The first error.
         message: String,
         /// How many errors there are.
@@ -228,7 +215,7 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
     }
     let uncertain = uncertain_jobs(desired, active);
     let mut vanishing = Vec::new();
-    for job in claims.0.keys().chain(active.keys()).collect::<BTreeSet<_>>() {
+    for job in claims.0.keys().copied().chain(active.keys()).collect::<BTreeSet<_>>() {
         let old = active.get(job);
         match claims.of_job(job) {
             Claim::One(version) => match old {
@@ -254,7 +241,10 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
 
 /// A hash of the whole active set: the same exactly when the same jobs are active at the same versions.
 pub fn set_hash(active: &ActiveSet) -> SpecHash {
-    let lines: Vec<String> = active.iter().map(|(id, active)| format!("{id} {}\n", active.job.hash)).collect();
+    let lines: Vec<String> = active
+        .iter()
+        .map(|(id, active)| format!("{id} {}\n", active.job.hash))
+        .collect();
     SpecHash::of(lines.concat().as_bytes())
 }
 
@@ -288,7 +278,11 @@ impl<'a> Claims<'a> {
         let Some(claims) = self.0.get(job) else {
             return Claim::None;
         };
-        let present: Vec<_> = claims.iter().filter(|(_, missing)| !missing).map(|(version, _)| *version).collect();
+        let present: Vec<_> = claims
+            .iter()
+            .filter(|(_, missing)| !missing)
+            .map(|(version, _)| *version)
+            .collect();
         let missing = claims.iter().find(|(_, missing)| *missing);
         match (present.as_slice(), missing) {
             ([], _) => Claim::Leaving,
@@ -308,7 +302,10 @@ fn uncertain_jobs<'a>(desired: &'a Desired, active: &'a ActiveSet) -> BTreeSet<&
         Some(FileState::Job(_)) => false,
         None => desired.blind.keys().any(|folder| is_below(file, folder)),
     };
-    let by_file = active.iter().filter(|(_, active)| unclear(&active.record.file)).map(|(job, _)| job);
+    let by_file = active
+        .iter()
+        .filter(|(_, active)| unclear(&active.record.file))
+        .map(|(job, _)| job);
     let by_id = desired.files.values().filter_map(|file| match &file.state {
         FileState::Invalid(faults) => faults.id.as_ref(),
         FileState::Job(_) | FileState::Refused(_) | FileState::Unsettled => None,
@@ -328,19 +325,27 @@ struct Draft {
 }
 
 fn dependencies(spec: &JobSpec) -> Vec<JobId> {
-    spec.depends_on.iter().map(|dependency| dependency.job.clone()).collect()
+    spec.depends_on
+        .iter()
+        .map(|dependency| dependency.job.clone())
+        .collect()
 }
 
 impl Draft {
     fn report_file(&mut self, file: &str, state: &FileState, active: &ActiveSet) {
         let job = |id: Option<&JobId>| {
-            let of_file = || active.values().find(|active| active.record.file == file).map(|active| &active.job.id);
+            let of_file = || {
+                active
+                    .values()
+                    .find(|active| active.record.file == file)
+                    .map(|active| &active.job.id)
+            };
             id.filter(|id| active.contains_key(*id)).or_else(of_file).cloned()
         };
         match state {
             FileState::Job(_) | FileState::Unsettled => {}
             FileState::Invalid(faults) => {
-                let mut errors = faults.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+                let mut errors = faults.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
                 let first = errors.next();
                 self.refused.push(Action::Invalid {
                     file: file.to_owned(),
@@ -362,14 +367,14 @@ impl Draft {
         }
     }
 
-    fn keep(&mut self, job: &JobId, old: &crate::core::active::ActiveJob, file: Option<&String>) {
+    fn keep(&mut self, job: &JobId, old: &ActiveJob, file: Option<&String>) {
         self.after.insert(job.clone(), dependencies(&old.job.spec));
         if let Some(file) = file.filter(|file| **file != old.record.file) {
             self.moved.insert(job.clone(), file.clone());
         }
     }
 
-    fn keep_if(&mut self, job: &JobId, old: Option<&Arc<crate::core::active::ActiveJob>>) {
+    fn keep_if(&mut self, job: &JobId, old: Option<&Arc<ActiveJob>>) {
         if let Some(old) = old {
             self.keep(job, old, None);
         }
@@ -389,10 +394,13 @@ impl Draft {
         policy: &Policy,
         id: &PlanId,
     ) {
-        let largest = if past.largest.len() > active.len() { past.largest } else { active };
+        let largest = if past.largest.len() > active.len() {
+            past.largest
+        } else {
+            active
+        };
         let gone = largest.keys().filter(|job| !self.after.contains_key(*job)).count();
-        #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 jobs")]
-        let many = gone >= GUARDED_FROM && gone as f64 > policy.prune_guard * largest.len() as f64;
+        let many = gone >= GUARDED_FROM && gone * 100 > usize::from(policy.prune_guard) * largest.len();
         let guarded = many && !(desired.allow_empty && desired.files.is_empty());
         let approved = policy.approved.as_ref() == Some(id);
         for job in vanishing {
@@ -455,7 +463,10 @@ impl Draft {
             }
         }
         let already: BTreeSet<JobId> = self.refused.iter().filter_map(Action::blocked_job).cloned().collect();
-        for (job, old) in active.iter().filter(|(job, _)| !already.contains(*job) && !self.versions.contains_key(*job)) {
+        for (job, old) in active
+            .iter()
+            .filter(|(job, _)| !already.contains(*job) && !self.versions.contains_key(*job))
+        {
             let Some(needs) = self.after.get(job) else {
                 continue;
             };
@@ -503,7 +514,11 @@ impl Draft {
                 },
             }
         });
-        let news = self.refused.iter().filter(|action| !refused_before.contains(action)).cloned();
+        let news = self
+            .refused
+            .iter()
+            .filter(|action| !refused_before.contains(action))
+            .cloned();
         let mut actions: Vec<Action> = put.chain(self.removed).chain(news).collect();
         actions.sort();
         Plan {
@@ -540,17 +555,23 @@ fn changed_fields(old: &JobSpec, new: &JobSpec) -> Vec<String> {
         Ok(_) | Err(_) => serde_json::Map::new(),
     };
     let mut changed = Vec::new();
-    differing(&fields(old), &fields(new), &mut |field, old, new| match (field, old, new) {
-        ("tasks", Some(Value::Object(old)), Some(Value::Object(new))) => {
-            differing(old, new, &mut |task, old, new| match (old, new) {
-                (Some(Value::Object(old)), Some(Value::Object(new))) => {
-                    differing(old, new, &mut |field, _, _| changed.push(format!("tasks.{task}.{field}")));
-                }
-                _ => changed.push(format!("tasks.{task}")),
-            });
-        }
-        _ => changed.push(field.to_owned()),
-    });
+    differing(
+        &fields(old),
+        &fields(new),
+        &mut |field, old, new| match (field, old, new) {
+            ("tasks", Some(Value::Object(old)), Some(Value::Object(new))) => {
+                differing(old, new, &mut |task, old, new| match (old, new) {
+                    (Some(Value::Object(old)), Some(Value::Object(new))) => {
+                        differing(old, new, &mut |field, _, _| {
+                            changed.push(format!("tasks.{task}.{field}"))
+                        });
+                    }
+                    _ => changed.push(format!("tasks.{task}")),
+                });
+            }
+            _ => changed.push(field.to_owned()),
+        },
+    );
     changed
 }
 
@@ -598,7 +619,11 @@ impl Plan {
 
 impl Action {
     fn blocked_job(&self) -> Option<&JobId> {
-        if let Self::Block { job, .. } = self { Some(job) } else { None }
+        if let Self::Block { job, .. } = self {
+            Some(job)
+        } else {
+            None
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use walkdir::WalkDir;
@@ -45,6 +45,8 @@ pub struct Look {
     pub blind: BTreeMap<String, String>,
     /// Where the next change can show itself.
     pub watch: WatchList,
+    /// How long the look took: a file was read at some instant of it.
+    pub took: Duration,
 }
 
 /// A folder's identity.
@@ -184,6 +186,7 @@ impl Scanner {
 
     /// Lists the folder to any depth and reads what is new. `now` is the clock that the file system stamps files with.
     pub fn look(&mut self, now: SystemTime) -> Result<Look, SourceUnavailable> {
+        let began = Instant::now();
         let unavailable = |problem: String| SourceUnavailable {
             path: self.root.clone(),
             problem,
@@ -199,6 +202,7 @@ impl Scanner {
             files: BTreeMap::new(),
             blind: BTreeMap::new(),
             watch: WatchList::of_path(&self.root),
+            took: Duration::ZERO,
         };
         let walk = WalkDir::new(&self.root)
             .follow_links(true)
@@ -258,6 +262,7 @@ impl Scanner {
             }
             look.files.insert(path, seen);
         }
+        look.took = began.elapsed();
         // A folder that was swapped during the walk gives a mixture of two states, each half of it real: the next look,
         // which this error makes the caller take, sees one.
         match fs::metadata(&self.root) {
@@ -285,6 +290,23 @@ impl FolderId {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl FolderId {
+    pub(super) fn for_test(inode: u64) -> Self {
+        Self { device: 1, inode }
+    }
+}
+
+#[cfg(test)]
+impl Stamp {
+    pub(super) fn for_test(size: u64) -> Self {
+        Self {
+            size,
+            ..Self::default()
         }
     }
 }
@@ -368,7 +390,10 @@ fn read_again(path: &Path, last: Option<Seen>) -> Option<Seen> {
 /// cannot take what was read for what stands there then: it reads again, or sees yet another stamp.
 fn read(path: &Path) -> io::Result<Seen> {
     // A pipe that took the file's place after it was listed must not make the open wait for a writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
     let before = file.metadata()?;
     if !before.is_file() {
         return Ok(Seen::new(Stamp::of(&before), Content::Refused(Refusal::NotAFile)));
@@ -403,9 +428,7 @@ enum Trouble {
 }
 
 fn trouble(root: &Path, error: &walkdir::Error) -> Trouble {
-    let problem = error
-        .io_error()
-        .map_or_else(|| "cannot be listed".to_owned(), describe);
+    let problem = error.io_error().map_or_else(|| "cannot be listed".to_owned(), describe);
     let path = match error.path() {
         Some(path) if error.depth() > 0 => path,
         // Without a path the reading of some folder broke off: what was not listed cannot be told from what is not there.
@@ -442,7 +465,11 @@ fn git_is_busy(root: &Path) -> bool {
     let Ok(real) = fs::canonicalize(root) else {
         return false;
     };
-    let Some(dot_git) = real.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists()) else {
+    let Some(dot_git) = real
+        .ancestors()
+        .map(|folder| folder.join(".git"))
+        .find(|git| git.exists())
+    else {
         return false;
     };
     // In a linked worktree `.git` is a file that names the real folder.
@@ -475,7 +502,17 @@ mod tests {
         for good in ["a.yaml", "b.yml", "x y.yaml"] {
             assert!(is_job_file(OsStr::new(good)), "{good}");
         }
-        for bad in ["4913", "a.yaml~", ".#a.yaml", ".a.yaml.swp", "#a.yaml#", ".a.yaml", "a.yaml.bak", "yaml", "#a.yaml"] {
+        for bad in [
+            "4913",
+            "a.yaml~",
+            ".#a.yaml",
+            ".a.yaml.swp",
+            "#a.yaml#",
+            ".a.yaml",
+            "a.yaml.bak",
+            "yaml",
+            "#a.yaml",
+        ] {
             assert!(!is_job_file(OsStr::new(bad)), "{bad}");
         }
     }
@@ -483,8 +520,16 @@ mod tests {
     #[test]
     fn a_missing_folder_is_unavailable_and_an_empty_one_is_empty() {
         let temp = tempfile::tempdir().expect("a folder");
-        assert!(Scanner::new(temp.path()).look(later()).expect("a look").files.is_empty());
-        let missing = Scanner::new(temp.path().join("gone")).look(later()).expect_err("missing");
+        assert!(
+            Scanner::new(temp.path())
+                .look(later())
+                .expect("a look")
+                .files
+                .is_empty()
+        );
+        let missing = Scanner::new(temp.path().join("gone"))
+            .look(later())
+            .expect_err("missing");
         assert!(missing.to_string().ends_with("does not exist"), "{missing}");
         fs::write(temp.path().join("file"), "").expect("a file");
         assert!(Scanner::new(temp.path().join("file")).look(later()).is_err());
@@ -507,7 +552,10 @@ mod tests {
         let look = Scanner::new(root).look(later()).expect("a look");
         assert_eq!(names(&look), ["a.yaml", "d.yaml", "sub/b.yml"]);
         assert_eq!(look.files["a.yaml"].content.bytes().expect("bytes").bytes, b"a");
-        assert!(matches!(&look.files["d.yaml"].content, Content::Refused(Refusal::Unreadable(_))));
+        assert!(matches!(
+            &look.files["d.yaml"].content,
+            Content::Refused(Refusal::Unreadable(_))
+        ));
         assert_eq!(look.blind.keys().collect::<Vec<_>>(), ["e"]);
     }
 
@@ -520,15 +568,24 @@ mod tests {
         fs::write(deep.join("deep.yaml"), "x").expect("a file");
         fs::write(temp.path().join("ok.yaml"), "x").expect("a file");
         let look = Scanner::new(temp.path()).look(later()).expect("a look");
-        assert_eq!(look.files["big.yaml"].content, Content::Refused(Refusal::TooLarge(1 + (1 << 20))));
-        let refused = look.files.values().filter(|seen| seen.content.bytes().is_none()).count();
+        assert_eq!(
+            look.files["big.yaml"].content,
+            Content::Refused(Refusal::TooLarge(1 + (1 << 20)))
+        );
+        let refused = look
+            .files
+            .values()
+            .filter(|seen| seen.content.bytes().is_none())
+            .count();
         assert_eq!((look.files.len(), refused), (3, 2));
     }
 
     #[test]
     fn a_pipe_is_refused_and_does_not_block() {
         let temp = tempfile::tempdir().expect("a folder");
-        let made = std::process::Command::new("mkfifo").arg(temp.path().join("p.yaml")).status();
+        let made = std::process::Command::new("mkfifo")
+            .arg(temp.path().join("p.yaml"))
+            .status();
         assert!(made.expect("mkfifo runs").success());
         let look = Scanner::new(temp.path()).look(later()).expect("a look");
         assert_eq!(look.files["p.yaml"].content, Content::Refused(Refusal::NotAFile));
@@ -542,11 +599,20 @@ mod tests {
         let written = Stamp::of(&fs::metadata(&path).expect("a file")).changed_at();
         let mut scanner = Scanner::new(temp.path());
         scanner.look(written + Duration::from_millis(1)).expect("a look");
-        assert!(scanner.cache.is_empty(), "a fresh file must not be trusted to its stamp");
+        assert!(
+            scanner.cache.is_empty(),
+            "a fresh file must not be trusted to its stamp"
+        );
         let first = scanner.look(later()).expect("a look");
         let second = scanner.look(later()).expect("a look");
-        let (first, second) = (first.files["a.yaml"].content.bytes(), second.files["a.yaml"].content.bytes());
-        assert!(Arc::ptr_eq(first.expect("bytes"), second.expect("bytes")), "an old file is not read twice");
+        let (first, second) = (
+            first.files["a.yaml"].content.bytes(),
+            second.files["a.yaml"].content.bytes(),
+        );
+        assert!(
+            Arc::ptr_eq(first.expect("bytes"), second.expect("bytes")),
+            "an old file is not read twice"
+        );
     }
 
     #[test]

@@ -77,7 +77,11 @@ impl Settled {
             missing: false,
         };
         Self {
-            files: look.files.iter().map(|(path, seen)| (path.clone(), settled(seen))).collect(),
+            files: look
+                .files
+                .iter()
+                .map(|(path, seen)| (path.clone(), settled(seen)))
+                .collect(),
             blind: look.blind.clone(),
             changed: true,
             ..Self::default()
@@ -143,7 +147,7 @@ impl Settle {
         }
     }
 
-    /// Takes in a look that was made at `now`, when the file system's clock read `wall`.
+    /// Takes in a look that began at `now`, when the file system's clock read `wall`.
     pub fn observe(&mut self, look: &Look, now: Instant, wall: SystemTime) -> Settled {
         let first = !std::mem::replace(&mut self.looked, true);
         let mut changed = self.blind != look.blind;
@@ -151,8 +155,11 @@ impl Settle {
         for (path, seen) in &look.files {
             let file = self.files.entry(path.clone()).or_default();
             changed |= file.missing_since.take().is_some();
-            let long_ago = first && wall.duration_since(seen.changed_at).is_ok_and(|age| age > self.debounce);
-            file.see(seen, now, self.debounce, long_ago);
+            let long_ago = first
+                && wall
+                    .duration_since(seen.changed_at)
+                    .is_ok_and(|age| age > self.debounce);
+            file.see(seen, now, look.took, self.debounce, long_ago);
         }
         self.git_since = if look.git_busy {
             self.git_since.or(Some(now))
@@ -249,7 +256,7 @@ impl Settle {
 }
 
 impl File {
-    fn see(&mut self, seen: &Seen, now: Instant, debounce: Duration, long_ago: bool) {
+    fn see(&mut self, seen: &Seen, now: Instant, took: Duration, debounce: Duration, long_ago: bool) {
         if let Some((stamp, content)) = &mut self.accepted
             && *content == seen.content
         {
@@ -262,11 +269,15 @@ impl File {
         if self.candidate.as_ref().is_some_and(same) {
             return;
         }
-        let changing_since = self.candidate.as_ref().map_or(now, |candidate| candidate.changing_since);
+        let changing_since = self
+            .candidate
+            .as_ref()
+            .map_or(now, |candidate| candidate.changing_since);
+        // The file may have been read at the very end of this look, and may be at the very beginning of the next.
         let wait = match (seen.content.is_empty(), long_ago) {
-            (true, _) => EMPTY,
+            (true, _) => took + EMPTY,
             (false, true) => Duration::ZERO,
-            (false, false) => debounce,
+            (false, false) => took + debounce,
         };
         self.candidate = Some(Candidate {
             stamp: seen.stamp,

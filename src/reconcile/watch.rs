@@ -158,7 +158,10 @@ struct Shared {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("watching", &self.watching).field("armed", &self.armed).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("watching", &self.watching)
+            .field("armed", &self.armed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -205,7 +208,11 @@ impl Watch {
             (WatchMode::Native, None, Watching::Polling { .. }) if !afresh => return false,
             (WatchMode::Native, _, _) => {}
         }
-        self.shared.list.lock().unwrap_or_else(PoisonError::into_inner).clone_from(list);
+        self.shared
+            .list
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(list);
         match self.try_arm(&list.wanted(), afresh) {
             Ok(added) => {
                 self.watching = Watching::Native;
@@ -222,7 +229,10 @@ impl Watch {
                     | ErrorKind::WatchNotFound
                     | ErrorKind::InvalidConfig(_) => error.to_string(),
                 };
-                tracing::warn!(reason, "no file events; the folder of jobs is listed once a second instead");
+                tracing::warn!(
+                    reason,
+                    "no file events; the folder of jobs is listed once a second instead"
+                );
                 self.watching = Watching::Polling { reason };
                 self.native = None;
                 self.armed.clear();
@@ -236,7 +246,8 @@ impl Watch {
             Some(watcher) => watcher,
             None => {
                 let shared = Arc::clone(&self.shared);
-                self.native.insert(notify::recommended_watcher(move |event| shared.hear(&event))?)
+                self.native
+                    .insert(notify::recommended_watcher(move |event| shared.hear(&event))?)
             }
         };
         self.armed.retain(|path, id| {
