@@ -13,11 +13,11 @@
     reason = "an invariant deserves `expect` with its reason; tests may unwrap"
 )]
 
-pub mod core;
 pub mod config;
-pub mod reconcile;
+pub mod core;
 pub mod events;
 pub mod execution;
 #[cfg(feature = "history")]
 pub mod history;
+pub mod reconcile;
 pub mod storage;

@@ -28,6 +28,8 @@ pub mod watch;
 mod tests;
 
 pub use plan::{Action, Plan, PlanId, Policy};
-pub use service::{Handle, Options, Reconciler, SyncOutcome, load_active, offline_plan};
+pub use service::{
+    Approval, Handle, Loaded, LostJob, Options, PlanError, Reconciler, Stopped, SyncOutcome, load_active, offline_plan,
+};
 pub use status::{FileStatus, Health, JobStatus, Source, SyncState, SyncStatus};
 pub use watch::{WatchMode, Watching};

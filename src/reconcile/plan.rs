@@ -210,11 +210,9 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
     let id = PlanId::of(desired, active, policy.prune);
     let mut draft = Draft::default();
     let claims = Claims::of(desired);
-    for (file, desired) in &desired.files {
-        draft.report_file(file, &desired.state, active);
-    }
     let uncertain = uncertain_jobs(desired, active);
     let mut vanishing = Vec::new();
+    let mut on_last_good = BTreeMap::new();
     for job in claims.0.keys().copied().chain(active.keys()).collect::<BTreeSet<_>>() {
         let old = active.get(job);
         match claims.of_job(job) {
@@ -230,9 +228,15 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
                 draft.keep_if(job, old);
             }
             Claim::Leaving => draft.keep_if(job, old),
-            Claim::None if uncertain.contains(job) => draft.keep_if(job, old),
+            Claim::None if uncertain.contains(job) => {
+                draft.keep_if(job, old);
+                on_last_good.extend(old.map(|old| (old.record.file.as_str(), job)));
+            }
             Claim::None => vanishing.extend(old.map(|_| job.clone())),
         }
+    }
+    for (file, desired) in &desired.files {
+        draft.report_file(file, &desired.state, &on_last_good);
     }
     draft.remove_or_hold(&vanishing, desired, active, past, policy, &id);
     draft.block(desired, active);
@@ -332,15 +336,11 @@ fn dependencies(spec: &JobSpec) -> Vec<JobId> {
 }
 
 impl Draft {
-    fn report_file(&mut self, file: &str, state: &FileState, active: &ActiveSet) {
+    /// Reports a file that cannot be followed. `on_last_good` are the jobs that only such files state, by their file.
+    fn report_file(&mut self, file: &str, state: &FileState, on_last_good: &BTreeMap<&str, &JobId>) {
         let job = |id: Option<&JobId>| {
-            let of_file = || {
-                active
-                    .values()
-                    .find(|active| active.record.file == file)
-                    .map(|active| &active.job.id)
-            };
-            id.filter(|id| active.contains_key(*id)).or_else(of_file).cloned()
+            let moved_here = || on_last_good.values().copied().find(|job| Some(*job) == id);
+            on_last_good.get(file).copied().or_else(moved_here).cloned()
         };
         match state {
             FileState::Job(_) | FileState::Unsettled => {}

@@ -8,7 +8,7 @@
 //! the active set, swapped whole after its commit, and the [`SyncStatus`].
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     apply::{Occasion, apply},
-    desired::{Check, Desired, Judge},
+    desired::{Check, Desired, Judge, Verdict},
     plan::{Action, Past, Plan, PlanId, Policy, plan, set_hash},
     scan::{FolderId, Look, Scanner, SourceUnavailable},
     settle::{Settle, Settled},
@@ -32,7 +32,10 @@ use super::{
     watch::{Watch, WatchList, WatchMode, Watching},
 };
 use crate::{
-    config::settings::Prune,
+    config::{
+        check::check_file,
+        settings::{Prune, Settings},
+    },
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
@@ -71,6 +74,20 @@ pub struct Options {
 }
 
 impl Options {
+    /// As the settings say, for the folder `jobs_dir`.
+    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings) -> Self {
+        let reconcile = &settings.reconcile;
+        Self {
+            jobs_dir,
+            debounce: reconcile.debounce.to_std(),
+            resync: reconcile.resync.to_std(),
+            prune: reconcile.prune,
+            prune_guard: reconcile.prune_guard.get(),
+            watch: WatchMode::Native,
+            check: check_with(settings.clone()),
+        }
+    }
+
     fn policy(&self, approved: Option<PlanId>) -> Policy {
         Policy {
             prune: self.prune,
@@ -78,6 +95,18 @@ impl Options {
             approved,
         }
     }
+}
+
+/// Judges a file as `petit validate` does.
+fn check_with(settings: Settings) -> Arc<Check> {
+    Arc::new(move |path: &str, bytes: &[u8]| {
+        let checked = check_file(Path::new(path), bytes, &settings);
+        Verdict {
+            id: checked.id,
+            job: checked.job.map(Arc::new),
+            diagnostics: checked.diagnostics,
+        }
+    })
 }
 
 /// The active set as the journal has it.
