@@ -1,0 +1,120 @@
+//! From a plan to the rows of the journal and the next active set.
+//!
+//! Pure: goes in a plan and the active set it was made against; comes out both sides of the change, the journal's and the
+//! memory's, so that they cannot differ. The service commits the one in a single transaction and then swaps in the
+//! other. Jobs that the plan leaves alone keep their very [`Arc`], and with it their next fire and their timers.
+
+use std::sync::Arc;
+
+use super::{
+    desired::Version,
+    plan::{Action, Plan, set_hash},
+};
+use crate::{
+    core::{
+        Timestamp,
+        active::{ActiveJob, ActiveSet},
+        job::Job,
+        record::{ActiveRecord, Actor, ReconcileRecord, SpecRecord},
+        spec::JobSpec,
+    },
+    storage::Change,
+};
+
+/// Both sides of a change of the active set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The active set after it.
+    pub active: ActiveSet,
+    /// The same for the journal, to be committed as one transaction. Empty when there is nothing to do or to report.
+    pub changes: Vec<Change>,
+    /// The audit record among `changes`, if the plan does or reports anything.
+    pub record: Option<ReconcileRecord>,
+}
+
+/// Who carries out a plan, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occasion {
+    /// Who asked.
+    pub actor: Actor,
+    /// When it takes effect.
+    pub now: Timestamp,
+    /// How long it took to see and to decide.
+    pub duration_ms: u64,
+}
+
+/// Carries out a plan on values.
+pub fn apply(plan: &Plan, active: &ActiveSet, occasion: Occasion) -> Applied {
+    let mut after = active.clone();
+    let mut changes = Vec::new();
+    for (job, version) in &plan.versions {
+        let next = next_version(version, active.get(job).map(|old| &**old), occasion.now);
+        changes.push(Change::PutSpec(SpecRecord {
+            hash: next.job.hash.clone(),
+            job: job.clone(),
+            canonical: next.job.spec.canonical(),
+            yaml: String::from_utf8_lossy(&version.text.bytes).into_owned(),
+            first_seen: occasion.now,
+        }));
+        changes.push(Change::SetActive(next.record.clone()));
+        after.insert(job.clone(), Arc::new(next));
+    }
+    for (job, file) in &plan.moved {
+        if let Some(old) = active.get(job) {
+            let mut moved = ActiveJob::clone(old);
+            moved.record.file.clone_from(file);
+            changes.push(Change::SetActive(moved.record.clone()));
+            after.insert(job.clone(), Arc::new(moved));
+        }
+    }
+    for action in &plan.actions {
+        if let Action::Remove { job, .. } = action {
+            changes.push(Change::RemoveActive(job.clone()));
+            after.remove(job);
+        }
+    }
+    let record = (!plan.is_empty()).then(|| ReconcileRecord {
+        at: occasion.now,
+        actor: occasion.actor,
+        plan_id: plan.id.to_string(),
+        actions: plan.actions.iter().map(ToString::to_string).collect(),
+        old_set: set_hash(active),
+        new_set: set_hash(&after),
+        duration_ms: occasion.duration_ms,
+    });
+    changes.extend(record.clone().map(Change::Reconcile));
+    Applied {
+        active: after,
+        changes,
+        record,
+    }
+}
+
+/// A job's next version. Slots count from now on if it had none of them before: because it is new or back, because it
+/// fires at other times, or because it did not fire at all. `every` counts on from the anchor that it had, unless it is
+/// another `every`.
+fn next_version(version: &Version, old: Option<&ActiveJob>, now: Timestamp) -> ActiveJob {
+    let job: Arc<Job> = Arc::clone(&version.job);
+    let same_times = old.filter(|old| fires_alike(&old.job.spec, &job.spec));
+    let enabled = |job: &Job| job.spec.enabled;
+    let goes_on = same_times.filter(|old| enabled(&old.job) || !enabled(&job));
+    let record = ActiveRecord {
+        job: job.id.clone(),
+        file: version.file.clone(),
+        spec_hash: job.hash.clone(),
+        generation: old.map_or(0, |old| old.record.generation) + 1,
+        applied_at: now,
+        anchor: same_times.map_or(now, |old| old.record.anchor),
+        scheduled_since: goes_on.map_or(now, |old| old.record.scheduled_since),
+    };
+    ActiveJob { job, record }
+}
+
+/// Whether two specs have the same slots. Jitter and the policy for late slots do not make other slots.
+fn fires_alike(a: &JobSpec, b: &JobSpec) -> bool {
+    match (&a.schedule, &b.schedule) {
+        (Some(a), Some(b)) => a.cron == b.cron && a.every == b.every && a.timezone == b.timezone,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}

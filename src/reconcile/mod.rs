@@ -1,0 +1,35 @@
+//! From files to the active set.
+//!
+//! One look after another at the folder of jobs becomes, step by step, a change of what is active:
+//!
+//! - [`watch`] says when to look, and nothing else;
+//! - [`scan`] looks: which files there are and what stands in them;
+//! - [`settle`] lets count what nobody is writing any more;
+//! - [`desired`] asks `config` what each content means;
+//! - [`plan`] compares that with what is active;
+//! - [`apply`] turns the plan into rows of the journal and the next active set;
+//! - [`status`] says how the files stand;
+//! - [`service`] is the loop that carries all of it, the only writer of the active set.
+//!
+//! Correctness never depends on which events arrived: an event means "look again", and a look that finds nothing new
+//! changes nothing. All that decides is pure and takes its time as an argument; `scan`, `watch` and `service` touch the
+//! world. The room knows nothing of slots, runs or processes.
+
+pub mod apply;
+pub mod desired;
+pub mod plan;
+pub mod scan;
+pub mod service;
+pub mod settle;
+pub mod status;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use plan::{Action, Plan, PlanId, Policy};
+pub use service::{
+    Approval, Handle, Loaded, LostJob, Options, PlanError, Reconciler, Stopped, SyncOutcome, load_active, offline_plan,
+};
+pub use status::{FileStatus, Health, JobStatus, Source, SyncState, SyncStatus};
+pub use watch::{WatchMode, Watching};

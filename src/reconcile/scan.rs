@@ -1,0 +1,648 @@
+//! One look at the folder of jobs: which files there are, and what stands in them.
+//!
+//! Goes in: the folder's path and the clock's reading. Comes out: a [`Look`], or [`SourceUnavailable`] when the folder
+//! itself cannot be listed, which is never the same as an empty folder. This file does not know what a job is, what was
+//! there before (but for a cache that saves reading), or whether a content is finished: that is for `settle`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsStr,
+    fmt,
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use walkdir::WalkDir;
+
+use super::watch::WatchList;
+use crate::core::id::SpecHash;
+
+/// The largest job file, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The most job files below one folder.
+pub const MAX_FILES: usize = 100_000;
+/// How deep a job file may lie.
+pub const MAX_DEPTH: usize = 32;
+
+/// Two writes closer than this may bear the same timestamp: a tick of the kernel's clock, with room to spare.
+const TIMESTAMP_TICK: Duration = Duration::from_millis(50);
+
+/// What one look saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// Which folder was looked at; its path may lead to another one later.
+    pub folder: FolderId,
+    /// Whether the folder says, by a file `.allow-empty`, that it may be empty.
+    pub allow_empty: bool,
+    /// Whether git is in the middle of changing the files.
+    pub git_busy: bool,
+    /// The job files by their path below the folder.
+    pub files: BTreeMap<String, Seen>,
+    /// Subfolders that could not be looked into, and why. What lies below them is unknown, not gone.
+    pub blind: BTreeMap<String, String>,
+    /// Where the next change can show itself.
+    pub watch: WatchList,
+    /// How long the look took: a file was read at some instant of it.
+    pub took: Duration,
+}
+
+/// A folder's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FolderId {
+    device: u64,
+    inode: u64,
+}
+
+/// A file as one look saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// What tells this state of the file from another without reading it.
+    pub stamp: Stamp,
+    /// When the kernel last saw the file change.
+    pub changed_at: SystemTime,
+    /// What stands in it.
+    pub content: Content,
+}
+
+/// What changes whenever a file is replaced or written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What stands in a file.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Its bytes.
+    Bytes(Arc<Blob>),
+    /// Nothing that may be used.
+    Refused(Refusal),
+}
+
+/// Bytes with their hash.
+#[derive(PartialEq, Eq)]
+pub struct Blob {
+    /// The hash of `bytes`.
+    pub hash: SpecHash,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a file's content may not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The system does not give it.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// A device, a pipe, a socket.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// Over [`MAX_FILE_BYTES`].
+    #[error("has {0} bytes, and a job file may have 1 MiB: move scripts and data into files of their own")]
+    TooLarge(u64),
+    /// Below more than [`MAX_DEPTH`] folders.
+    #[error("lies more than 32 folders deep: move it up")]
+    TooDeep,
+    /// One of more than [`MAX_FILES`].
+    #[error("is one of more than 100000 job files: the first 100000 by name are read")]
+    TooMany,
+    /// A name that cannot be written in YAML, JSON or on a screen.
+    #[error("has a name that is not UTF-8: rename it")]
+    BadName,
+}
+
+/// The folder of jobs cannot be listed, so nothing is known about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the folder of jobs {} {problem}", path.display())]
+pub struct SourceUnavailable {
+    /// The folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Content {
+    /// The bytes, if there are any to use.
+    pub fn bytes(&self) -> Option<&Arc<Blob>> {
+        match self {
+            Self::Bytes(blob) => Some(blob),
+            Self::Refused(_) => None,
+        }
+    }
+
+    /// Whether the file has no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_some_and(|blob| blob.bytes.is_empty())
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bytes(a), Self::Bytes(b)) => Arc::ptr_eq(a, b) || a.hash == b.hash,
+            (Self::Refused(a), Self::Refused(b)) => a == b,
+            (Self::Bytes(_), Self::Refused(_)) | (Self::Refused(_), Self::Bytes(_)) => false,
+        }
+    }
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({}, {} bytes)", self.hash.short(), self.bytes.len())
+    }
+}
+
+impl Blob {
+    /// Bytes, hashed.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            hash: SpecHash::of(&bytes),
+            bytes,
+        }
+    }
+}
+
+/// Looks at one folder again and again, and reads only what changed since the last time.
+#[derive(Debug)]
+pub struct Scanner {
+    root: PathBuf,
+    cache: HashMap<String, Seen>,
+}
+
+impl Scanner {
+    /// A scanner of the folder at `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            cache: HashMap::new(),
+        }
+    }
+
+    /// The folder's path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Lists the folder to any depth and reads what is new. `now` is the clock that the file system stamps files with.
+    pub fn look(&mut self, now: SystemTime) -> Result<Look, SourceUnavailable> {
+        let began = Instant::now();
+        let unavailable = |problem: String| SourceUnavailable {
+            path: self.root.clone(),
+            problem,
+        };
+        let folder = fs::metadata(&self.root).map_err(|error| unavailable(describe(&error)))?;
+        if !folder.is_dir() {
+            return Err(unavailable("is not a folder".to_owned()));
+        }
+        let mut look = Look {
+            folder: FolderId::of(&folder),
+            allow_empty: self.root.join(".allow-empty").exists(),
+            git_busy: git_is_busy(&self.root),
+            files: BTreeMap::new(),
+            blind: BTreeMap::new(),
+            watch: WatchList::of_path(&self.root),
+            took: Duration::ZERO,
+        };
+        let walk = WalkDir::new(&self.root)
+            .follow_links(true)
+            .max_depth(MAX_DEPTH + 1)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
+        let mut old = std::mem::take(&mut self.cache);
+        for entry in walk {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => match trouble(&self.root, &error) {
+                    Trouble::Nothing => continue,
+                    Trouble::Source(problem) => {
+                        self.cache = old;
+                        return Err(unavailable(problem));
+                    }
+                    Trouble::Folder(path, problem) => {
+                        look.blind.insert(path, problem);
+                        continue;
+                    }
+                    Trouble::File(path, problem) => {
+                        look.files.insert(path, Seen::refused(Refusal::Unreadable(problem)));
+                        continue;
+                    }
+                },
+            };
+            let (path, well_named) = relative(&self.root, entry.path());
+            if entry.file_type().is_dir() {
+                if entry.depth() > MAX_DEPTH {
+                    look.blind.insert(path, Refusal::TooDeep.to_string());
+                } else if let Ok(metadata) = entry.metadata() {
+                    look.watch.add_folder(entry.path(), FolderId::of(&metadata));
+                }
+                continue;
+            }
+            if !is_job_file(entry.file_name()) {
+                continue;
+            }
+            if entry.path_is_symlink() {
+                look.watch.add_link(entry.path());
+            }
+            let seen = if !well_named {
+                Seen::refused(Refusal::BadName)
+            } else if entry.depth() > MAX_DEPTH {
+                Seen::refused(Refusal::TooDeep)
+            } else if look.files.len() >= MAX_FILES {
+                Seen::refused(Refusal::TooMany)
+            } else {
+                match read_again(entry.path(), old.remove(&path)) {
+                    Some(seen) => seen,
+                    None => continue,
+                }
+            };
+            if !seen.may_hide_a_write(now) {
+                self.cache.insert(path.clone(), seen.clone());
+            }
+            look.files.insert(path, seen);
+        }
+        look.took = began.elapsed();
+        // A folder that was swapped during the walk gives a mixture of two states, each half of it real: the next look,
+        // which this error makes the caller take, sees one.
+        match fs::metadata(&self.root) {
+            Ok(after) if FolderId::of(&after) == look.folder => Ok(look),
+            Ok(_) => Err(unavailable("was replaced while it was read".to_owned())),
+            Err(error) => Err(unavailable(describe(&error))),
+        }
+    }
+}
+
+/// Whether a file of this name holds a job. What editors leave behind (`4913`, `x.yaml~`, `.#x.yaml`, `.x.yaml.swp`,
+/// `#x.yaml#`) is hidden or has another ending.
+pub fn is_job_file(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    let ending = [&b".yaml"[..], b".yml"].iter().any(|ending| bytes.ends_with(ending));
+    ending && !is_hidden(name) && !bytes.starts_with(b"#")
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+impl FolderId {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl FolderId {
+    pub(super) fn for_test(inode: u64) -> Self {
+        Self { device: 1, inode }
+    }
+}
+
+#[cfg(test)]
+impl Stamp {
+    pub(super) fn for_test(size: u64) -> Self {
+        Self {
+            size,
+            ..Self::default()
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn changed_at(&self) -> SystemTime {
+        let (seconds, nanos) = self.changed;
+        let whole = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        SystemTime::UNIX_EPOCH + whole + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+}
+
+impl Seen {
+    fn new(stamp: Stamp, content: Content) -> Self {
+        Self {
+            stamp,
+            changed_at: stamp.changed_at(),
+            content,
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            stamp: Stamp::default(),
+            changed_at: SystemTime::UNIX_EPOCH,
+            content: Content::Refused(refusal),
+        }
+    }
+
+    /// Whether the file may be written once more without a change of its stamp: a second write of the same size within
+    /// one tick of the clock. Such a file is read again at the next look.
+    fn may_hide_a_write(&self, now: SystemTime) -> bool {
+        match now.duration_since(self.changed_at) {
+            Ok(age) => age < TIMESTAMP_TICK,
+            Err(_) => true,
+        }
+    }
+}
+
+/// Reads a file unless its stamp is that of the `last` look; `None` if it is gone.
+fn read_again(path: &Path, last: Option<Seen>) -> Option<Seen> {
+    let unreadable = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound => None,
+        _ => Some(Seen::refused(Refusal::Unreadable(describe(error)))),
+    };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return unreadable(&error),
+    };
+    let stamp = Stamp::of(&metadata);
+    if let Some(last) = last
+        && last.stamp == stamp
+        && !matches!(last.content, Content::Refused(Refusal::Unreadable(_)))
+    {
+        return Some(last);
+    }
+    if !metadata.is_file() {
+        return Some(Seen::new(stamp, Content::Refused(Refusal::NotAFile)));
+    }
+    match read(path) {
+        Ok(seen) => Some(seen),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            let refusal = Refusal::Unreadable(describe(&error));
+            Some(Seen::new(stamp, Content::Refused(refusal)))
+        }
+    }
+}
+
+/// Reads a file between two looks at its stamp. When they differ, the second one counts, so that the next look
+/// cannot take what was read for what stands there then: it reads again, or sees yet another stamp.
+fn read(path: &Path) -> io::Result<Seen> {
+    // A pipe that took the file's place after it was listed must not make the open wait for a writer.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let before = file.metadata()?;
+    if !before.is_file() {
+        return Ok(Seen::new(Stamp::of(&before), Content::Refused(Refusal::NotAFile)));
+    }
+    let content = read_bounded(&file, before.size())?;
+    let after = Stamp::of(&file.metadata()?);
+    Ok(Seen::new(after, content))
+}
+
+fn read_bounded(file: &File, size: u64) -> io::Result<Content> {
+    if size > MAX_FILE_BYTES {
+        return Ok(Content::Refused(Refusal::TooLarge(size)));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Ok(Content::Refused(Refusal::TooLarge(read as u64)));
+    }
+    Ok(Content::Bytes(Arc::new(Blob::new(bytes))))
+}
+
+/// What an error of the walk says about the folder.
+enum Trouble {
+    /// The entry is gone, or leads back to where the walk came from.
+    Nothing,
+    /// The listing itself is not to be trusted.
+    Source(String),
+    /// What lies below this subfolder is unknown.
+    Folder(String, String),
+    /// This job file is there and cannot be reached.
+    File(String, String),
+}
+
+fn trouble(root: &Path, error: &walkdir::Error) -> Trouble {
+    let problem = error.io_error().map_or_else(|| "cannot be listed".to_owned(), describe);
+    let path = match error.path() {
+        Some(path) if error.depth() > 0 => path,
+        // Without a path the reading of some folder broke off: what was not listed cannot be told from what is not there.
+        Some(_) | None => return Trouble::Source(problem),
+    };
+    let hidden = path.file_name().is_none_or(is_hidden);
+    if hidden || error.loop_ancestor().is_some() || fs::symlink_metadata(path).is_err() {
+        return Trouble::Nothing;
+    }
+    let (relative, _) = relative(root, path);
+    if path.file_name().is_some_and(is_job_file) && !path.is_dir() {
+        Trouble::File(relative, problem)
+    } else {
+        Trouble::Folder(relative, problem)
+    }
+}
+
+/// The path below `root`, and whether it is UTF-8.
+fn relative(root: &Path, path: &Path) -> (String, bool) {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    (below.to_string_lossy().into_owned(), below.to_str().is_some())
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether git holds its index's lock in the repository around the folder. Only looks: takes no lock itself.
+fn git_is_busy(root: &Path) -> bool {
+    let Ok(real) = fs::canonicalize(root) else {
+        return false;
+    };
+    let Some(dot_git) = real
+        .ancestors()
+        .map(|folder| folder.join(".git"))
+        .find(|git| git.exists())
+    else {
+        return false;
+    };
+    // In a linked worktree `.git` is a file that names the real folder.
+    let folder = match fs::read_to_string(&dot_git) {
+        Ok(text) => match text.trim().strip_prefix("gitdir: ") {
+            Some(linked) => dot_git.with_file_name(linked),
+            None => return false,
+        },
+        Err(_) => dot_git,
+    };
+    folder.join("index.lock").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn later() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(3_600)
+    }
+
+    fn names(look: &Look) -> Vec<&str> {
+        look.files.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn leftovers_are_not_jobs() {
+        for good in ["a.yaml", "b.yml", "x y.yaml"] {
+            assert!(is_job_file(OsStr::new(good)), "{good}");
+        }
+        for bad in [
+            "4913",
+            "a.yaml~",
+            ".#a.yaml",
+            ".a.yaml.swp",
+            "#a.yaml#",
+            ".a.yaml",
+            "a.yaml.bak",
+            "yaml",
+            "#a.yaml",
+        ] {
+            assert!(!is_job_file(OsStr::new(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_folder_is_unavailable_and_an_empty_one_is_empty() {
+        let temp = tempfile::tempdir().expect("a folder");
+        assert!(
+            Scanner::new(temp.path())
+                .look(later())
+                .expect("a look")
+                .files
+                .is_empty()
+        );
+        let missing = Scanner::new(temp.path().join("gone"))
+            .look(later())
+            .expect_err("missing");
+        assert!(missing.to_string().ends_with("does not exist"), "{missing}");
+        fs::write(temp.path().join("file"), "").expect("a file");
+        assert!(Scanner::new(temp.path().join("file")).look(later()).is_err());
+    }
+
+    #[test]
+    fn links_into_hidden_folders_are_followed_and_the_folders_are_not() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let root = temp.path();
+        fs::create_dir_all(root.join("..2024/deep")).expect("folders");
+        fs::create_dir_all(root.join("sub/.git")).expect("folders");
+        fs::write(root.join("..2024/a.yaml"), "a").expect("a file");
+        fs::write(root.join("sub/b.yml"), "b").expect("a file");
+        fs::write(root.join("sub/.git/c.yaml"), "c").expect("a file");
+        symlink("..2024", root.join("..data")).expect("a link");
+        symlink("..data/a.yaml", root.join("a.yaml")).expect("a link");
+        symlink("..", root.join("sub/loop")).expect("a link");
+        symlink("nowhere", root.join("d.yaml")).expect("a link");
+        symlink("nowhere", root.join("e")).expect("a link");
+        let look = Scanner::new(root).look(later()).expect("a look");
+        assert_eq!(names(&look), ["a.yaml", "d.yaml", "sub/b.yml"]);
+        assert_eq!(look.files["a.yaml"].content.bytes().expect("bytes").bytes, b"a");
+        assert!(matches!(
+            &look.files["d.yaml"].content,
+            Content::Refused(Refusal::Unreadable(_))
+        ));
+        assert_eq!(look.blind.keys().collect::<Vec<_>>(), ["e"]);
+    }
+
+    #[test]
+    fn what_is_over_the_budget_is_an_error_of_that_file() {
+        let temp = tempfile::tempdir().expect("a folder");
+        fs::write(temp.path().join("big.yaml"), vec![b'#'; 1 + (1 << 20)]).expect("a file");
+        let deep = temp.path().join(vec!["d"; MAX_DEPTH].join("/"));
+        fs::create_dir_all(&deep).expect("folders");
+        fs::write(deep.join("deep.yaml"), "x").expect("a file");
+        fs::write(temp.path().join("ok.yaml"), "x").expect("a file");
+        let look = Scanner::new(temp.path()).look(later()).expect("a look");
+        assert_eq!(
+            look.files["big.yaml"].content,
+            Content::Refused(Refusal::TooLarge(1 + (1 << 20)))
+        );
+        let refused = look
+            .files
+            .values()
+            .filter(|seen| seen.content.bytes().is_none())
+            .count();
+        assert_eq!((look.files.len(), refused), (3, 2));
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_does_not_block() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let made = std::process::Command::new("mkfifo")
+            .arg(temp.path().join("p.yaml"))
+            .status();
+        assert!(made.expect("mkfifo runs").success());
+        let look = Scanner::new(temp.path()).look(later()).expect("a look");
+        assert_eq!(look.files["p.yaml"].content, Content::Refused(Refusal::NotAFile));
+    }
+
+    #[test]
+    fn a_file_is_read_again_while_its_timestamp_is_fresh() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let path = temp.path().join("a.yaml");
+        fs::write(&path, "one").expect("a file");
+        let written = Stamp::of(&fs::metadata(&path).expect("a file")).changed_at();
+        let mut scanner = Scanner::new(temp.path());
+        scanner.look(written + Duration::from_millis(1)).expect("a look");
+        assert!(
+            scanner.cache.is_empty(),
+            "a fresh file must not be trusted to its stamp"
+        );
+        let first = scanner.look(later()).expect("a look");
+        let second = scanner.look(later()).expect("a look");
+        let (first, second) = (
+            first.files["a.yaml"].content.bytes(),
+            second.files["a.yaml"].content.bytes(),
+        );
+        assert!(
+            Arc::ptr_eq(first.expect("bytes"), second.expect("bytes")),
+            "an old file is not read twice"
+        );
+    }
+
+    #[test]
+    fn a_folder_without_permission_hides_its_files_and_does_not_remove_them() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let sub = temp.path().join("sub");
+        fs::create_dir(&sub).expect("a folder");
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o000)).expect("permissions");
+        let refused = fs::read_dir(&sub).is_err();
+        let look = Scanner::new(temp.path()).look(later()).expect("a look");
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o755)).expect("permissions");
+        // Root reads everything, so that there is nothing to be blind to.
+        assert_eq!(look.blind.contains_key("sub"), refused);
+    }
+
+    #[test]
+    fn git_is_seen_at_work() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let root = temp.path().join("jobs.d");
+        fs::create_dir_all(temp.path().join(".git")).expect("a folder");
+        fs::create_dir(&root).expect("a folder");
+        assert!(!Scanner::new(&root).look(later()).expect("a look").git_busy);
+        fs::write(temp.path().join(".git/index.lock"), "").expect("a file");
+        assert!(Scanner::new(&root).look(later()).expect("a look").git_busy);
+    }
+}

@@ -1,0 +1,302 @@
+//! Which contents count: nothing that is still being written, and no removal that may be half of a save.
+//!
+//! Pure: goes in one look after another, each with its instant; comes out what is settled by now ([`Settled`]) and when
+//! to look again. It knows nothing of YAML or jobs, and a content that has settled stays until another one has.
+//!
+//! The rules. A content counts when two looks at least `debounce` apart saw the same stamp and the same bytes. What is
+//! ready waits for what still changes, so that files saved together become one plan, but no longer than
+//! [`PATIENCE`]. An empty file is the middle of a save until it has been empty for [`EMPTY`]. A removal counts when the
+//! file was missing in looks [`REMOVAL`] apart. In the very first look, a file that the kernel saw change longer than
+//! `debounce` ago counts at once, because a second look could tell no more than its time does.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::scan::{Content, Look, Seen, Stamp};
+
+/// The longest that settled files wait for one that keeps changing.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a file must be missing to count as removed.
+pub const REMOVAL: Duration = Duration::from_secs(2);
+/// How long a file must be empty to be taken for finished.
+pub const EMPTY: Duration = Duration::from_secs(2);
+/// How long a file may change before that is a condition, and git may work before it is no longer waited for.
+pub const TOO_LONG: Duration = Duration::from_secs(10);
+
+/// The settled view of the folder.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// Every file that is there or may be, by its path below the folder.
+    pub files: BTreeMap<String, SettledFile>,
+    /// Subfolders that could not be looked into, and why.
+    pub blind: BTreeMap<String, String>,
+    /// Files whose content has not settled, and since how long.
+    pub changing: Vec<Unsettled>,
+    /// Files that are missing, whose removal does not count yet.
+    pub leaving: Vec<String>,
+    /// Whether git is waited for.
+    pub git_busy: bool,
+    /// Whether this differs from the view before in what a plan is made of.
+    pub changed: bool,
+    /// When another look can settle something more.
+    pub look_again: Option<Instant>,
+}
+
+/// One file of the settled view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettledFile {
+    /// The content that counts; `None` while none has settled yet.
+    pub content: Option<Content>,
+    /// Whether the latest look did not find the file.
+    pub missing: bool,
+}
+
+/// A file that keeps changing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The file.
+    pub file: String,
+    /// Since how long.
+    pub for_long: Duration,
+}
+
+impl Unsettled {
+    /// Whether it has changed for so long that somebody should know.
+    pub fn is_overdue(&self) -> bool {
+        self.for_long >= TOO_LONG
+    }
+}
+
+impl Settled {
+    /// A look taken at its word, as if everything in it had settled: for a dry look at what an edit would do.
+    pub fn as_seen(look: &Look) -> Self {
+        let settled = |seen: &Seen| SettledFile {
+            content: Some(seen.content.clone()),
+            missing: false,
+        };
+        Self {
+            files: look
+                .files
+                .iter()
+                .map(|(path, seen)| (path.clone(), settled(seen)))
+                .collect(),
+            blind: look.blind.clone(),
+            changed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing is on its way any more.
+    pub fn is_quiet(&self) -> bool {
+        self.changing.is_empty() && self.leaving.is_empty() && !self.git_busy
+    }
+}
+
+/// What earlier looks saw.
+#[derive(Debug)]
+pub struct Settle {
+    debounce: Duration,
+    files: BTreeMap<String, File>,
+    blind: BTreeMap<String, String>,
+    looked: bool,
+    git_since: Option<Instant>,
+}
+
+/// One file's way from being seen to counting.
+#[derive(Debug, Default)]
+struct File {
+    /// What counts.
+    accepted: Option<(Stamp, Content)>,
+    /// What was seen last, if it is something else.
+    candidate: Option<Candidate>,
+    /// Since when looks have not found it.
+    missing_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    stamp: Stamp,
+    content: Content,
+    /// When these very bytes were first seen.
+    since: Instant,
+    /// When the file first differed from what counts.
+    changing_since: Instant,
+    /// From when the candidate may count.
+    ready_at: Instant,
+}
+
+impl Settle {
+    /// Begins with the files that the journal's active jobs come from: one that is not found has to be missed for as
+    /// long as any other before its job is removed.
+    pub fn new(debounce: Duration, known: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            debounce,
+            files: known.into_iter().map(|file| (file, File::default())).collect(),
+            blind: BTreeMap::new(),
+            looked: false,
+            git_since: None,
+        }
+    }
+
+    /// The folder could not be looked at: what was missing before is not known to be missing now.
+    pub fn lose_sight(&mut self) {
+        for file in self.files.values_mut() {
+            file.missing_since = None;
+        }
+    }
+
+    /// Takes in a look that began at `now`, when the file system's clock read `wall`.
+    pub fn observe(&mut self, look: &Look, now: Instant, wall: SystemTime) -> Settled {
+        let first = !std::mem::replace(&mut self.looked, true);
+        let mut changed = self.blind != look.blind;
+        self.blind.clone_from(&look.blind);
+        for (path, seen) in &look.files {
+            let file = self.files.entry(path.clone()).or_default();
+            changed |= file.missing_since.take().is_some();
+            let long_ago = first
+                && wall
+                    .duration_since(seen.changed_at)
+                    .is_ok_and(|age| age > self.debounce);
+            file.see(seen, now, look.took, self.debounce, long_ago);
+        }
+        self.git_since = if look.git_busy {
+            self.git_since.or(Some(now))
+        } else {
+            None
+        };
+        let git_busy = self.git_since.is_some_and(|since| now - since < TOO_LONG);
+        if !git_busy {
+            changed |= self.accept(now);
+        }
+        changed |= self.miss(look, now, git_busy);
+        self.view(now, git_busy, changed || first)
+    }
+
+    /// Lets candidates count: all that are ready, once nothing else is on its way or the first has waited long enough.
+    fn accept(&mut self, now: Instant) -> bool {
+        let candidates = || self.files.values().filter_map(|file| file.candidate.as_ref());
+        // An empty file may stay so for long, and nobody saves other files together with it.
+        let busy = candidates().any(|candidate| now < candidate.ready_at && !candidate.content.is_empty());
+        let waited = candidates()
+            .filter(|candidate| now >= candidate.ready_at)
+            .any(|candidate| now - candidate.since >= PATIENCE);
+        if busy && !waited {
+            return false;
+        }
+        let mut changed = false;
+        for file in self.files.values_mut() {
+            if let Some(candidate) = file.candidate.take_if(|candidate| now >= candidate.ready_at) {
+                file.accepted = Some((candidate.stamp, candidate.content));
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Notes what the look did not find, and forgets what has been missing long enough.
+    fn miss(&mut self, look: &Look, now: Instant, git_busy: bool) -> bool {
+        let mut changed = false;
+        self.files.retain(|path, file| {
+            if look.files.contains_key(path) {
+                return true;
+            }
+            if look.is_blind_to(path) {
+                changed |= file.missing_since.take().is_some();
+                return true;
+            }
+            changed |= file.missing_since.is_none();
+            let since = *file.missing_since.get_or_insert(now);
+            // What was being written when the file went away will never be whole.
+            file.candidate = None;
+            let gone = now - since >= REMOVAL && !git_busy;
+            changed |= gone;
+            !gone
+        });
+        changed
+    }
+
+    fn view(&self, now: Instant, git_busy: bool, changed: bool) -> Settled {
+        let mut settled = Settled {
+            blind: self.blind.clone(),
+            git_busy,
+            changed,
+            ..Settled::default()
+        };
+        let mut look_again: Option<Instant> = git_busy.then(|| now + self.debounce);
+        for (path, file) in &self.files {
+            if let Some(candidate) = &file.candidate {
+                let at = if now < candidate.ready_at {
+                    candidate.ready_at
+                } else {
+                    // Ready, and waiting for others: until one of those is ready or its patience ends.
+                    (candidate.since + PATIENCE).max(now + self.debounce)
+                };
+                look_again = Some(look_again.map_or(at, |other| other.min(at)));
+                settled.changing.push(Unsettled {
+                    file: path.clone(),
+                    for_long: now - candidate.changing_since,
+                });
+            }
+            if let Some(since) = file.missing_since {
+                let at = (since + REMOVAL).max(now + self.debounce);
+                look_again = Some(look_again.map_or(at, |other| other.min(at)));
+                settled.leaving.push(path.clone());
+            }
+            let file = SettledFile {
+                content: file.accepted.as_ref().map(|(_, content)| content.clone()),
+                missing: file.missing_since.is_some(),
+            };
+            settled.files.insert(path.clone(), file);
+        }
+        settled.look_again = look_again;
+        settled
+    }
+}
+
+impl File {
+    fn see(&mut self, seen: &Seen, now: Instant, took: Duration, debounce: Duration, long_ago: bool) {
+        if let Some((stamp, content)) = &mut self.accepted
+            && *content == seen.content
+        {
+            // The same bytes once more, perhaps in a new file: whatever was on its way is off.
+            *stamp = seen.stamp;
+            self.candidate = None;
+            return;
+        }
+        let same = |candidate: &Candidate| candidate.stamp == seen.stamp && candidate.content == seen.content;
+        if self.candidate.as_ref().is_some_and(same) {
+            return;
+        }
+        let changing_since = self
+            .candidate
+            .as_ref()
+            .map_or(now, |candidate| candidate.changing_since);
+        // The file may have been read at the very end of this look, and may be at the very beginning of the next.
+        let wait = match (seen.content.is_empty(), long_ago) {
+            (true, _) => took + EMPTY,
+            (false, true) => Duration::ZERO,
+            (false, false) => took + debounce,
+        };
+        self.candidate = Some(Candidate {
+            stamp: seen.stamp,
+            content: seen.content.clone(),
+            since: now,
+            changing_since,
+            ready_at: now + wait,
+        });
+    }
+}
+
+impl Look {
+    /// Whether a file of this path may be there without the look having seen it.
+    fn is_blind_to(&self, path: &str) -> bool {
+        self.blind.keys().any(|folder| is_below(path, folder))
+    }
+}
+
+/// Whether `path` lies in `folder` or below it.
+pub(super) fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
