@@ -289,7 +289,8 @@ impl Admission {
             let leaves_room = || {
                 let mut needs = waiting.need.0.iter();
                 needs.all(|(r, amount)| {
-                    room.get(r).is_none_or(|reserved| reserved.saturating_add(*amount) <= self.capacity_of(r))
+                    room.get(r)
+                        .is_none_or(|reserved| reserved.saturating_add(*amount) <= self.capacity_of(r))
                 })
             };
             if fits && leaves_room() {
@@ -309,7 +310,10 @@ impl Admission {
                 passed.push(*rank);
             }
         }
-        granted.into_iter().filter_map(|(rank, ahead)| self.grant(rank, &passed[..ahead])).collect()
+        granted
+            .into_iter()
+            .filter_map(|(rank, ahead)| self.grant(rank, &passed[..ahead]))
+            .collect()
     }
 
     /// Everything that waits, in order, and for what.
@@ -317,7 +321,12 @@ impl Admission {
         let mut ahead: Vec<&Waiting> = Vec::new();
         let mut waits = Vec::with_capacity(self.queue.len());
         for (rank, waiting) in &self.queue {
-            let short = waiting.need.0.iter().filter_map(|(r, need)| self.shortage(r, *need)).collect::<Vec<_>>();
+            let short = waiting
+                .need
+                .0
+                .iter()
+                .filter_map(|(r, need)| self.shortage(r, *need))
+                .collect::<Vec<_>>();
             let crowds = |other: &Waiting| {
                 waiting.need.0.iter().any(|(r, need)| {
                     let theirs = other.need.get(r);
@@ -325,7 +334,11 @@ impl Admission {
                 })
             };
             let leaves_room_for = match short.is_empty() {
-                true => ahead.iter().filter(|other| crowds(other)).map(|other| other.key).collect(),
+                true => ahead
+                    .iter()
+                    .filter(|other| crowds(other))
+                    .map(|other| other.key)
+                    .collect(),
                 false => Vec::new(),
             };
             waits.push(Wait {
@@ -343,8 +356,13 @@ impl Admission {
     /// queue. Tasks that hold more than there is keep it until they end.
     pub fn set_capacity(&mut self, capacity: Capacity) -> Vec<(TaskKey, TooLarge)> {
         self.capacity = capacity;
-        let checked = self.queue.values().map(|waiting| (waiting.key, self.check(&waiting.need)));
-        let refused: Vec<_> = checked.filter_map(|(key, check)| check.err().map(|error| (key, error))).collect();
+        let checked = self
+            .queue
+            .values()
+            .map(|waiting| (waiting.key, self.check(&waiting.need)));
+        let refused: Vec<_> = checked
+            .filter_map(|(key, check)| check.err().map(|error| (key, error)))
+            .collect();
         refused.iter().for_each(|(key, _)| self.withdraw(*key));
         refused
     }
@@ -366,7 +384,10 @@ impl Admission {
     }
 
     fn check(&self, need: &Amounts) -> Result<(), TooLarge> {
-        let over = need.0.iter().find(|(resource, amount)| *amount > self.capacity_of(resource));
+        let over = need
+            .0
+            .iter()
+            .find(|(resource, amount)| *amount > self.capacity_of(resource));
         match over {
             None => Ok(()),
             Some((resource, amount)) => Err(TooLarge {
@@ -388,7 +409,8 @@ impl Admission {
     }
 
     fn free(&self, resource: &Resource) -> u64 {
-        self.capacity_of(resource).saturating_sub(self.used.get(resource).copied().unwrap_or(0))
+        self.capacity_of(resource)
+            .saturating_sub(self.used.get(resource).copied().unwrap_or(0))
     }
 
     fn shortage(&self, resource: &Resource, need: u64) -> Option<Shortage> {
@@ -410,7 +432,10 @@ impl Admission {
 
 impl Amounts {
     fn get(&self, resource: &Resource) -> u64 {
-        self.0.iter().find(|(known, _)| known == resource).map_or(0, |(_, amount)| *amount)
+        self.0
+            .iter()
+            .find(|(known, _)| known == resource)
+            .map_or(0, |(_, amount)| *amount)
     }
 
     fn add(&mut self, other: &Self) {
@@ -465,7 +490,13 @@ mod tests {
             cpu: (cpu > 0).then(|| f64::from(cpu)),
             memory: None,
         };
-        Request::new(key(task), priority, at(i64::try_from(task).expect("small")), None, &resources)
+        Request::new(
+            key(task),
+            priority,
+            at(i64::try_from(task).expect("small")),
+            None,
+            &resources,
+        )
     }
 
     fn tasks(keys: &[TaskKey]) -> Vec<TaskIndex> {
@@ -491,10 +522,17 @@ mod tests {
         assert_eq!(tasks(&admission.admit()), [0]);
         admission.request(ask(1, 0, 4, 0)).expect("fits");
         admission.request(ask(2, 0, 2, 0)).expect("fits");
-        assert_eq!(admission.admit(), [], "2 processors are free, but the larger request would wait for whoever took them");
+        assert_eq!(
+            admission.admit(),
+            [],
+            "2 processors are free, but the larger request would wait for whoever took them"
+        );
         let waits = admission.waiting();
         assert_eq!(waits[0].short[0].held_by, [key(0)]);
-        assert_eq!((waits[1].short.len(), waits[1].leaves_room_for.as_slice()), (0, [key(1)].as_slice()));
+        assert_eq!(
+            (waits[1].short.len(), waits[1].leaves_room_for.as_slice()),
+            (0, [key(1)].as_slice())
+        );
         admission.release(key(0));
         assert_eq!(tasks(&admission.admit()), [1]);
     }
@@ -508,7 +546,11 @@ mod tests {
         for task in 6..10 {
             admission.request(ask(task, 0, 0, 0)).expect("fits");
         }
-        assert_eq!(tasks(&admission.admit()), [0, 6, 7, 8], "one place stays for the next user of the card");
+        assert_eq!(
+            tasks(&admission.admit()),
+            [0, 6, 7, 8],
+            "one place stays for the next user of the card"
+        );
         admission.release(key(6));
         assert_eq!(tasks(&admission.admit()), [9]);
         admission.release(key(0));
@@ -520,7 +562,9 @@ mod tests {
         let mut admission = Admission::new(capacity(10, 8, 0));
         let resources = ResourceRequirements::default();
         for task in 0..3 {
-            admission.request(Request::new(key(task), 0, at(0), Some(2), &resources)).expect("fits");
+            admission
+                .request(Request::new(key(task), 0, at(0), Some(2), &resources))
+                .expect("fits");
         }
         assert_eq!(admission.admit().len(), 2);
         assert_eq!(admission.waiting()[0].short[0].resource, Resource::Run(key(0).run));
@@ -546,7 +590,10 @@ mod tests {
 
     fn moves() -> impl Strategy<Value = Vec<Move>> {
         let ask = (0..3i32, 0..=4u32, 0..=2u32).prop_map(|(priority, cpu, gpu)| Move::Ask { priority, cpu, gpu });
-        proptest::collection::vec(prop_oneof![3 => ask, 1 => Just(Move::EndOldest), 1 => Just(Move::EndNewest)], 1..80)
+        proptest::collection::vec(
+            prop_oneof![3 => ask, 1 => Just(Move::EndOldest), 1 => Just(Move::EndNewest)],
+            1..80,
+        )
     }
 
     proptest! {

@@ -163,7 +163,10 @@ impl Loop {
             }
         }
         if let Some(shutdown) = self.shutdown {
-            shutdown.done.into_iter().for_each(|done| drop(done.send(())));
+            for done in shutdown.done {
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
         }
     }
 
@@ -178,7 +181,11 @@ impl Loop {
 
     fn next_timer(&self) -> Option<Instant> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
-        let stop = self.shutdown.as_ref().filter(|shutdown| !shutdown.stopped).map(|shutdown| shutdown.stop_at);
+        let stop = self
+            .shutdown
+            .as_ref()
+            .filter(|shutdown| !shutdown.stopped)
+            .map(|shutdown| shutdown.stop_at);
         timer.into_iter().chain(stop).min()
     }
 
@@ -195,7 +202,8 @@ impl Loop {
             Message::SetCapacity(capacity) => {
                 for (key, refused) in self.admission.set_capacity(capacity) {
                     let reason = refused.to_string();
-                    self.inputs.push_back((key.run, Input::Refused { task: key.task, reason }));
+                    self.inputs
+                        .push_back((key.run, Input::Refused { task: key.task, reason }));
                 }
             }
             Message::Waiting(reply) => drop(reply.send(snapshot::waiting(&self.admission, &self.runs))),
@@ -210,6 +218,7 @@ impl Loop {
         if self.shutdown.is_some() || self.runs.contains_key(&id) {
             return;
         }
+        tracing::debug!(run = %id, job = %job.id, "run taken over");
         let mut machine = RunMachine::new(job, detail);
         let effects = machine.begin(self.now());
         self.runs.insert(id, machine);
@@ -231,7 +240,9 @@ impl Loop {
                 shutdown.done.push(done);
                 // Who asks again while attempts are ending already wants them gone.
                 if shutdown.stopped && grace.is_zero() {
-                    self.launched.keys().for_each(|key| self.engine.stop(key, Stop::InterruptedAtOnce));
+                    self.launched
+                        .keys()
+                        .for_each(|key| self.engine.stop(key, Stop::InterruptedAtOnce));
                 }
             }
         }
@@ -242,7 +253,12 @@ impl Loop {
             Report::Started { key, at, process } => {
                 if let Some(&task) = self.launched.get(&key) {
                     let attempt = key.attempt;
-                    let started = Input::Started { task, attempt, at, process };
+                    let started = Input::Started {
+                        task,
+                        attempt,
+                        at,
+                        process,
+                    };
                     self.inputs.push_back((key.run, started));
                 }
             }
@@ -266,9 +282,15 @@ impl Loop {
             self.timers.pop();
             self.inputs.push_back((run, Input::Due(timer)));
         }
-        if let Some(shutdown) = self.shutdown.as_mut().filter(|shutdown| !shutdown.stopped && shutdown.stop_at <= now) {
+        if let Some(shutdown) = self
+            .shutdown
+            .as_mut()
+            .filter(|shutdown| !shutdown.stopped && shutdown.stop_at <= now)
+        {
             shutdown.stopped = true;
-            self.launched.keys().for_each(|key| self.engine.stop(key, Stop::Interrupted));
+            self.launched
+                .keys()
+                .for_each(|key| self.engine.stop(key, Stop::Interrupted));
         }
     }
 
@@ -283,11 +305,16 @@ impl Loop {
                 }
             }
             // While Petit stops, nothing new starts: what is ready stays so in the journal.
-            let granted = if self.shutdown.is_some() { Vec::new() } else { self.admission.admit() };
+            let granted = if self.shutdown.is_some() {
+                Vec::new()
+            } else {
+                self.admission.admit()
+            };
             if granted.is_empty() && self.inputs.is_empty() {
                 return;
             }
-            self.inputs.extend(granted.into_iter().map(|key| (key.run, Input::Granted(key.task))));
+            self.inputs
+                .extend(granted.into_iter().map(|key| (key.run, Input::Granted(key.task))));
         }
     }
 
@@ -311,7 +338,9 @@ impl Loop {
     }
 
     fn request(&mut self, run: RunId, task: TaskIndex, since: Timestamp) {
-        let Some(job) = self.runs.get(&run).map(RunMachine::job) else { return };
+        let Some(job) = self.runs.get(&run).map(RunMachine::job) else {
+            return;
+        };
         let key = TaskKey { run, task };
         let resources = &job.task(task).resources;
         let request = Request::new(key, job.spec.priority, since, job.spec.max_concurrency, resources);
@@ -335,7 +364,9 @@ impl Loop {
             }
             Err(journal::Closed) => {
                 tracing::error!("the journal is closed; the attempts that run are ended and left to the next start");
-                self.launched.keys().for_each(|key| self.engine.stop(key, Stop::InterruptedAtOnce));
+                self.launched
+                    .keys()
+                    .for_each(|key| self.engine.stop(key, Stop::InterruptedAtOnce));
                 std::ops::ControlFlow::Break(())
             }
         }
@@ -398,7 +429,9 @@ impl Loop {
                 self.engine.start(rendered, self.reports.clone());
             }
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                let cause = std::error::Error::source(&error)
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
                 let words = Some(format!("{error}{cause}"));
                 let end = AttemptEnd::without_process(Ending::BadInput, self.now(), words);
                 self.inputs.push_back((run, Input::Ended { task, attempt, end }));

@@ -64,7 +64,10 @@ const ALWAYS_PASSED: [&str; 5] = ["PATH", "HOME", "USER", "LANG", "TZ"];
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Of Petit's own environment what tasks may see: a few variables, and those that the settings name in `pass_env`.
-pub fn base_environment(own: impl IntoIterator<Item = (String, String)>, pass_env: &[String]) -> BTreeMap<String, String> {
+pub fn base_environment(
+    own: impl IntoIterator<Item = (String, String)>,
+    pass_env: &[String],
+) -> BTreeMap<String, String> {
     let passed = |name: &str| ALWAYS_PASSED.contains(&name) || pass_env.iter().any(|passed| passed == name);
     let mut env: BTreeMap<String, String> = own.into_iter().filter(|(name, _)| passed(name)).collect();
     env.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
@@ -73,8 +76,8 @@ pub fn base_environment(own: impl IntoIterator<Item = (String, String)>, pass_en
 
 /// An attempt of a task, with everything rendered. `attempt` counts from 1.
 ///
-/// The job's `env` is rendered first and may name the base environment; the task's may name the job's; the command and
-/// the folder may name all of it.
+/// The job's `env` is rendered first; the task's may name it; the command and the folder may name both. What comes from
+/// Petit's own environment cannot be named: a job should not depend on who started Petit.
 pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: u32) -> Result<Attempt, InputError> {
     let job = run.job();
     let id = job.dag.id(task);
@@ -90,15 +93,15 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
         task: id,
         scope: context.clone(),
     };
-    let mut env = place.env.clone();
+    let mut written = BTreeMap::new();
     for variables in [&job.spec.env, &spec.env] {
-        renderer.set_env(&env);
+        renderer.scope["env"] = json!(written);
         for (name, text) in variables {
             let value = renderer.text(text, || format!("env.{name}"))?;
-            env.insert(name.clone(), value);
+            written.insert(name.clone(), value);
         }
     }
-    renderer.set_env(&env);
+    renderer.scope["env"] = json!(written);
     let argv = renderer.command(spec)?;
     let working_dir = match &spec.working_dir {
         Some(folder) => place.home.join(renderer.text(folder, || "working_dir".to_owned())?),
@@ -117,6 +120,8 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
         ("PETIT_CONTEXT", folder.context().to_string_lossy().into_owned()),
         ("PETIT_INSTANCE", place.instance.clone()),
     ];
+    let mut env = place.env.clone();
+    env.extend(written);
     env.extend(own.map(|(name, value)| (name.to_owned(), value)));
     Ok(Attempt {
         key,
@@ -174,10 +179,6 @@ struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    fn set_env(&mut self, env: &BTreeMap<String, String>) {
-        self.scope["env"] = json!(env);
-    }
-
     fn text(&self, text: &str, field: impl Fn() -> String) -> Result<String, InputError> {
         if !is_template(text) {
             return Ok(text.to_owned());
@@ -200,7 +201,9 @@ impl Renderer<'_> {
             CommandSpec::Argv(words) if words.is_empty() => Err(no_command()),
             CommandSpec::Argv(words) => {
                 let words = words.iter().enumerate();
-                words.map(|(index, word)| self.text(word, || format!("command[{index}]"))).collect()
+                words
+                    .map(|(index, word)| self.text(word, || format!("command[{index}]")))
+                    .collect()
             }
             CommandSpec::Shell(script) => {
                 let shell = spec.shell.as_deref().unwrap_or(TaskSpec::DEFAULT_SHELL);
@@ -237,9 +240,17 @@ mod tests {
     }
 
     fn place() -> Surroundings {
-        let own = [("PATH", "/bin"), ("HOME", "/root"), ("SECRET", "s"), ("SSH_AUTH_SOCK", "/sock")];
+        let own = [
+            ("PATH", "/bin"),
+            ("HOME", "/root"),
+            ("SECRET", "s"),
+            ("SSH_AUTH_SOCK", "/sock"),
+        ];
         Surroundings {
-            env: base_environment(own.map(|(name, value)| (name.into(), value.into())), &["SSH_AUTH_SOCK".into()]),
+            env: base_environment(
+                own.map(|(name, value)| (name.into(), value.into())),
+                &["SSH_AUTH_SOCK".into()],
+            ),
             home: "/srv/petit".into(),
             state_dir: "/state".into(),
             instance: "i1".into(),
@@ -279,11 +290,19 @@ mod tests {
         machine.step(Input::Granted(0), at(86_401));
         let mut end = AttemptEnd::without_process(ending, at(86_402), None);
         end.outputs = serde_json::from_value(outputs).expect("a map");
-        machine.step(Input::Ended { task: 0, attempt: 1, end }, at(86_402));
+        machine.step(
+            Input::Ended {
+                task: 0,
+                attempt: 1,
+                end,
+            },
+            at(86_402),
+        );
         machine
     }
 
     const JOB: &str = r#"
+params: {day: {}, n: {type: integer}}
 config: {root: /data, nested: {batch: 500}}
 env: {OUT: "${{ config.root }}/raw", WHO: job}
 tasks:
@@ -302,9 +321,15 @@ tasks:
         let machine = machine(JOB, Ending::Exited(0), json!({"rows": 1200}));
         let attempt = render(&place(), &machine, 1, 2).expect("every name exists");
         let file = "/data/raw/1970-01-02.csv";
-        assert_eq!(attempt.argv, ["run", "--day=2026-01-31", "1200 succeeded", "$HOME ${x}", file]);
+        assert_eq!(
+            attempt.argv,
+            ["run", "--day=2026-01-31", "1200 succeeded", "$HOME ${x}", file]
+        );
         assert_eq!(attempt.working_dir, PathBuf::from("/srv/petit/work/500"));
-        assert_eq!((attempt.timeout, attempt.kill_grace.as_secs()), (Some(std::time::Duration::from_secs(5)), 10));
+        assert_eq!(
+            (attempt.timeout, attempt.kill_grace.as_secs()),
+            (Some(std::time::Duration::from_secs(5)), 10)
+        );
         let run = machine.run().id.to_string();
         let folder = format!("/state/runs/{run}/second.2");
         let expected: BTreeMap<String, String> = [

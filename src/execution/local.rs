@@ -160,7 +160,10 @@ impl LocalEngine {
                 source: io::Error::other(error),
             })
         })?;
-        let env = attempt.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let env = attempt
+            .env
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let spec = AttemptSpec {
             command: Command {
                 argv: attempt.argv.iter().map(OsString::from).collect(),
@@ -310,7 +313,14 @@ impl StartProblem {
                 | SpawnError::WorkingDir { .. },
             ) => return false,
         };
-        let short = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT];
+        let short = [
+            libc::EAGAIN,
+            libc::ENOMEM,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOSPC,
+            libc::EDQUOT,
+        ];
         source.raw_os_error().is_some_and(|code| short.contains(&code))
     }
 }
@@ -338,3 +348,6 @@ fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

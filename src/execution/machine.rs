@@ -86,6 +86,10 @@ pub enum Timer {
 
 /// What has to happen next.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most effects are changes of the journal, and each lives for one step"
+)]
 pub enum Effect {
     /// The journal changes; before any other effect of the same step is carried out.
     Journal(Change),
@@ -190,7 +194,10 @@ impl RunMachine {
             .into_iter()
             .map(|new| {
                 let record = records.remove(&new.task).unwrap_or(new);
-                let latest = attempts.iter().filter(|attempt| attempt.task == record.task).max_by_key(|a| a.attempt);
+                let latest = attempts
+                    .iter()
+                    .filter(|attempt| attempt.task == record.task)
+                    .max_by_key(|a| a.attempt);
                 Task {
                     open: 0,
                     ready_at: None,
@@ -219,7 +226,11 @@ impl RunMachine {
             let upstream = machine.job.dag.upstream(index).iter();
             machine.tasks[index].open = upstream.filter(|&&up| !machine.state(up).is_finished()).count();
         }
-        machine.unfinished = machine.tasks.iter().filter(|task| !task.record.state.is_finished()).count();
+        machine.unfinished = machine
+            .tasks
+            .iter()
+            .filter(|task| !task.record.state.is_finished())
+            .count();
         machine.active = machine.tasks.iter().filter(|task| is_active(task.record.state)).count();
         machine
     }
@@ -253,7 +264,10 @@ impl RunMachine {
             if at <= now {
                 self.stop(RunStatus::TimedOut, format!("took longer than {timeout}"), now);
             } else {
-                self.effects.push(Effect::Arm { at, timer: Timer::Timeout });
+                self.effects.push(Effect::Arm {
+                    at,
+                    timer: Timer::Timeout,
+                });
             }
         }
         self.settle(now)
@@ -438,11 +452,17 @@ impl RunMachine {
     fn start_run(&mut self, now: Timestamp) {
         self.run.started_at = Some(now);
         self.run.status = RunStatus::Running;
-        self.journal(Change::StartRun { run: self.run.id, at: now });
+        self.journal(Change::StartRun {
+            run: self.run.id,
+            at: now,
+        });
         self.decide_slot(SlotOutcome::Ran, None, now);
         if let Some(timeout) = self.job.spec.timeout {
             let at = now + timeout.to_delta();
-            self.effects.push(Effect::Arm { at, timer: Timer::Timeout });
+            self.effects.push(Effect::Arm {
+                at,
+                timer: Timer::Timeout,
+            });
         }
     }
 
@@ -461,7 +481,11 @@ impl RunMachine {
     }
 
     fn started(&mut self, task: TaskIndex, attempt: u32, at: Timestamp, process: ProcessMark) {
-        let Some(current) = self.tasks[task].current.as_mut().filter(|current| current.attempt == attempt) else {
+        let Some(current) = self.tasks[task]
+            .current
+            .as_mut()
+            .filter(|current| current.attempt == attempt)
+        else {
             return;
         };
         current.started_at = Some(at);
@@ -497,7 +521,12 @@ impl RunMachine {
     /// An attempt that was going when Petit died.
     fn lost(&mut self, task: TaskIndex, now: Timestamp) {
         match self.tasks[task].current.as_ref().map(|current| current.attempt) {
-            Some(attempt) => self.ended(task, attempt, AttemptEnd::without_process(Ending::Interrupted, now, None), now),
+            Some(attempt) => self.ended(
+                task,
+                attempt,
+                AttemptEnd::without_process(Ending::Interrupted, now, None),
+                now,
+            ),
             None => self.conclude(task, Ending::Interrupted, None, now),
         }
     }
@@ -596,7 +625,10 @@ impl RunMachine {
         let left = (0..self.tasks.len()).filter(|&task| !self.state(task).is_finished());
         let left: Vec<TaskIndex> = left.collect();
         let names: Vec<&str> = left.iter().map(|&task| self.job.dag.id(task).as_str()).collect();
-        let reason = format!("a bug of Petit: nothing runs, and these tasks cannot become ready: {}", names.join(", "));
+        let reason = format!(
+            "a bug of Petit: nothing runs, and these tasks cannot become ready: {}",
+            names.join(", ")
+        );
         tracing::error!(run = %self.run.id, job = %self.run.job, "{reason}");
         for task in left {
             self.set_state(task, TaskState::Cancelled, Some(reason.clone()), now);
@@ -619,7 +651,9 @@ impl RunMachine {
                 RunStatus::Cancelled | RunStatus::Interrupted | RunStatus::TimedOut => SlotOutcome::Skipped,
                 RunStatus::Failed | RunStatus::Queued | RunStatus::Running => SlotOutcome::Refused,
             };
-            let detail = reason.as_ref().map(|reason| format!("{status} before a task started: {reason}"));
+            let detail = reason
+                .as_ref()
+                .map(|reason| format!("{status} before a task started: {reason}"));
             self.decide_slot(outcome, detail, now);
         }
         self.run.status = status;

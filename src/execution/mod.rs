@@ -12,6 +12,8 @@
 use std::sync::Arc;
 
 pub mod admission;
+#[cfg(test)]
+mod bench;
 pub mod engine;
 pub mod executor;
 pub mod inputs;

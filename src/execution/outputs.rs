@@ -22,7 +22,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutputError {
     /// More than [`MAX_BYTES`].
-    #[error("the task published more than 1 MiB: write less to $PETIT_OUTPUT, or a path to a file instead of its content")]
+    #[error(
+        "the task published more than 1 MiB: write less to $PETIT_OUTPUT, or a path to a file instead of its content"
+    )]
     TooLarge,
     /// Not text.
     #[error("line {line} of $PETIT_OUTPUT is not UTF-8")]
@@ -39,7 +41,9 @@ pub enum OutputError {
         text: String,
     },
     /// A key that an expression could not name.
-    #[error("line {line} of $PETIT_OUTPUT: `{key}` is not a key: expected a letter or `_`, then letters, digits, `_` and `-`")]
+    #[error(
+        "line {line} of $PETIT_OUTPUT: `{key}` is not a key: expected a letter or `_`, then letters, digits, `_` and `-`"
+    )]
     BadKey {
         /// The line, from 1.
         line: usize,

@@ -133,6 +133,13 @@ mod tests {
             pid: 11,
             start_time: StartTime::from_u64(77),
         };
-        assert_eq!(recovered, Recovered { queued: vec![queued], going: vec![going], processes: vec![process] });
+        assert_eq!(
+            recovered,
+            Recovered {
+                queued: vec![queued],
+                going: vec![going],
+                processes: vec![process]
+            }
+        );
     }
 }

@@ -77,7 +77,15 @@ impl Handle {
     pub async fn start(&self, start: RunStart) -> Result<(), ExecutorGone> {
         let RunStart { record, job, tasks } = start;
         let attempts = Vec::new();
-        self.resume(RunDetail { run: record, tasks, attempts }, job).await
+        self.resume(
+            RunDetail {
+                run: record,
+                tasks,
+                attempts,
+            },
+            job,
+        )
+        .await
     }
 
     /// Hands over a run that an earlier Petit began. Its processes must have been ended before.

@@ -134,7 +134,9 @@ impl Journal {
             let changed = conditions.journal.is_some() != condition.is_some();
             if changed {
                 match &condition {
-                    Some(problem) => tracing::error!(problem, "the journal cannot be written; trying again until it can"),
+                    Some(problem) => {
+                        tracing::error!(problem, "the journal cannot be written; trying again until it can")
+                    }
                     None => tracing::info!("the journal can be written again"),
                 }
             }

@@ -66,7 +66,9 @@ pub struct Lack {
 pub(super) fn active(runs: &HashMap<RunId, RunMachine>) -> Vec<ActiveRun> {
     let snapshot = |machine: &RunMachine| ActiveRun {
         run: machine.run().clone(),
-        tasks: (0..machine.job().dag.len()).map(|task| machine.task(task).clone()).collect(),
+        tasks: (0..machine.job().dag.len())
+            .map(|task| machine.task(task).clone())
+            .collect(),
     };
     let mut active: Vec<ActiveRun> = runs.values().map(snapshot).collect();
     active.sort_by_key(|active| active.run.id);

@@ -71,7 +71,9 @@ fn deeds(effects: &[Effect]) -> Vec<String> {
 }
 
 fn states(machine: &RunMachine) -> Vec<&'static str> {
-    (0..machine.tasks.len()).map(|task| machine.state(task).as_str()).collect()
+    (0..machine.tasks.len())
+        .map(|task| machine.state(task).as_str())
+        .collect()
 }
 
 /// What the journal has after these changes: a little of what `storage` does.
@@ -122,7 +124,10 @@ fn a_chain_runs_in_order() {
             granted.as_slice(),
             [
                 Effect::Journal(Change::StartRun { .. }),
-                Effect::Journal(Change::DecideSlot { outcome: SlotOutcome::Ran, .. }),
+                Effect::Journal(Change::DecideSlot {
+                    outcome: SlotOutcome::Ran,
+                    ..
+                }),
                 Effect::Journal(Change::SetTask(_)),
                 Effect::Journal(Change::LaunchAttempt(_)),
                 Effect::Launch { .. }
@@ -130,9 +135,15 @@ fn a_chain_runs_in_order() {
         ),
         "{granted:?}"
     );
-    assert_eq!(deeds(&machine.step(end(0, 1, Ending::Exited(0), at(2)), at(2))), ["release 0", "request 1"]);
+    assert_eq!(
+        deeds(&machine.step(end(0, 1, Ending::Exited(0), at(2)), at(2))),
+        ["release 0", "request 1"]
+    );
     assert_eq!(deeds(&machine.step(Input::Granted(1), at(3))), ["launch 1.1"]);
-    assert_eq!(deeds(&machine.step(end(1, 1, Ending::Exited(0), at(4)), at(4))), ["release 1", "finish"]);
+    assert_eq!(
+        deeds(&machine.step(end(1, 1, Ending::Exited(0), at(4)), at(4))),
+        ["release 1", "finish"]
+    );
     assert_eq!(machine.run().status, RunStatus::Succeeded);
     assert_eq!(machine.step(Input::Cancel { reason: "late".into() }, at(5)), []);
 }
@@ -150,7 +161,11 @@ fn a_failure_is_tried_again_after_its_delay_and_holds_nothing_meanwhile() {
     assert_eq!(deeds(&machine.step(due.clone(), at(7))), ["request 0"]);
     assert_eq!(deeds(&machine.step(due, at(7))), [""; 0], "the same timer twice");
     assert_eq!(deeds(&machine.step(Input::Granted(0), at(8))), ["launch 0.2"]);
-    assert_eq!(machine.step(end(0, 1, Ending::Exited(0), at(8)), at(8)), [], "an older attempt's end");
+    assert_eq!(
+        machine.step(end(0, 1, Ending::Exited(0), at(8)), at(8)),
+        [],
+        "an older attempt's end"
+    );
     machine.step(end(0, 2, Ending::Signalled(9), at(9)), at(9));
     assert_eq!(states(&machine), ["failed", "upstream_failed"]);
     assert_eq!(machine.run().status, RunStatus::Failed);
@@ -173,16 +188,31 @@ tasks:
     assert_eq!(deeds(&machine.begin(at(0))), ["request 0", "request 1"]);
     machine.step(Input::Granted(0), at(1));
     machine.step(Input::Granted(1), at(1));
-    assert_eq!(deeds(&machine.step(end(0, 1, Ending::Exited(0), at(2)), at(2))), ["release 0"]);
+    assert_eq!(
+        deeds(&machine.step(end(0, 1, Ending::Exited(0), at(2)), at(2))),
+        ["release 0"]
+    );
     let failed = machine.step(end(1, 1, Ending::Exited(1), at(2)), at(2));
     assert_eq!(deeds(&failed), ["release 1", "request 6", "request 3"]);
     for task in [6, 3] {
         machine.step(Input::Granted(task), at(3));
         machine.step(end(task, 1, Ending::Exited(0), at(4)), at(4));
     }
-    let expected = ["succeeded", "failed", "upstream_failed", "succeeded", "skipped", "skipped", "succeeded"];
+    let expected = [
+        "succeeded",
+        "failed",
+        "upstream_failed",
+        "succeeded",
+        "skipped",
+        "skipped",
+        "succeeded",
+    ];
     assert_eq!(states(&machine), expected);
-    assert_eq!(machine.run().status, RunStatus::Failed, "a handler does not turn red into green");
+    assert_eq!(
+        machine.run().status,
+        RunStatus::Failed,
+        "a handler does not turn red into green"
+    );
 }
 
 const WITH_CLEANUP: &str = "
@@ -198,14 +228,30 @@ fn a_run_out_of_time_ends_its_tasks_and_then_cleans_up() {
     let job = job(WITH_CLEANUP);
     let mut machine = machine(&job);
     machine.begin(at(0));
-    assert_eq!(deeds(&machine.step(Input::Granted(0), at(1))), ["arm 11 Timeout", "launch 0.1"]);
+    assert_eq!(
+        deeds(&machine.step(Input::Granted(0), at(1))),
+        ["arm 11 Timeout", "launch 0.1"]
+    );
     assert_eq!(deeds(&machine.step(Input::Due(Timer::Timeout), at(11))), ["kill 0.1"]);
-    assert_eq!(machine.step(Input::Cancel { reason: "me too".into() }, at(11)), [], "it is being stopped already");
+    assert_eq!(
+        machine.step(
+            Input::Cancel {
+                reason: "me too".into()
+            },
+            at(11)
+        ),
+        [],
+        "it is being stopped already"
+    );
     let ended = machine.step(end(0, 1, Ending::Cancelled, at(12)), at(12));
     assert_eq!(deeds(&ended), ["release 0", "request 2"]);
     machine.step(Input::Granted(2), at(13));
     let failed = machine.step(end(2, 1, Ending::Exited(1), at(14)), at(14));
-    assert_eq!(deeds(&failed), ["release 2", "arm 14 Retry { task: 2, attempts: 1 }"], "cleaning up is tried again");
+    assert_eq!(
+        deeds(&failed),
+        ["release 2", "arm 14 Retry { task: 2, attempts: 1 }"],
+        "cleaning up is tried again"
+    );
     machine.step(Input::Due(Timer::Retry { task: 2, attempts: 1 }), at(14));
     machine.step(Input::Granted(2), at(14));
     machine.step(end(2, 2, Ending::Exited(0), at(15)), at(15));
@@ -219,7 +265,12 @@ fn a_run_that_never_started_leaves_no_slot_without_an_outcome() {
     let job = job("tasks: {a: {command: [x]}}");
     let mut first = machine(&job);
     first.begin(at(0));
-    let cancelled = first.step(Input::Cancel { reason: "by hand".into() }, at(1));
+    let cancelled = first.step(
+        Input::Cancel {
+            reason: "by hand".into(),
+        },
+        at(1),
+    );
     let decided = |effects: &[Effect]| {
         effects.iter().find_map(|effect| match effect {
             Effect::Journal(Change::DecideSlot { outcome, detail, .. }) => Some((*outcome, detail.clone())),
@@ -230,8 +281,17 @@ fn a_run_that_never_started_leaves_no_slot_without_an_outcome() {
     assert_eq!(decided(&cancelled), Some((SlotOutcome::Skipped, Some(detail))));
     let mut second = machine(&job);
     second.begin(at(0));
-    let refused = second.step(Input::Refused { task: 0, reason: "too large".into() }, at(1));
-    assert_eq!(decided(&refused).map(|(outcome, _)| outcome), Some(SlotOutcome::Refused));
+    let refused = second.step(
+        Input::Refused {
+            task: 0,
+            reason: "too large".into(),
+        },
+        at(1),
+    );
+    assert_eq!(
+        decided(&refused).map(|(outcome, _)| outcome),
+        Some(SlotOutcome::Refused)
+    );
     assert_eq!(second.run().status, RunStatus::Failed);
 }
 
@@ -255,7 +315,10 @@ tasks:
     apply(&mut detail, &before.step(Input::Granted(1), at(1)));
     let mut after = RunMachine::new(Arc::clone(&job), detail.clone());
     let resumed = after.begin(at(100));
-    assert_eq!(deeds(&resumed), ["release 0", "arm 105 Retry { task: 0, attempts: 1 }", "release 1"]);
+    assert_eq!(
+        deeds(&resumed),
+        ["release 0", "arm 105 Retry { task: 0, attempts: 1 }", "release 1"]
+    );
     assert_eq!(states(&after), ["retrying", "interrupted", "upstream_failed"]);
     apply(&mut detail, &resumed);
     let mut again = RunMachine::new(job, detail);
@@ -278,13 +341,24 @@ fn a_cancel_survives_a_crash() {
     let mut before = RunMachine::new(Arc::clone(&job), detail.clone());
     apply(&mut detail, &before.begin(at(0)));
     apply(&mut detail, &before.step(Input::Granted(0), at(1)));
-    apply(&mut detail, &before.step(Input::Cancel { reason: "by hand".into() }, at(2)));
+    apply(
+        &mut detail,
+        &before.step(
+            Input::Cancel {
+                reason: "by hand".into(),
+            },
+            at(2),
+        ),
+    );
     let mut after = RunMachine::new(job, detail);
     after.begin(at(3));
     assert_eq!(states(&after), ["cancelled", "cancelled", "waiting"]);
     after.step(Input::Granted(2), at(4));
     after.step(end(2, 1, Ending::Exited(0), at(5)), at(5));
-    assert_eq!((after.run().status, after.run().reason.as_deref()), (RunStatus::Cancelled, Some("by hand")));
+    assert_eq!(
+        (after.run().status, after.run().reason.as_deref()),
+        (RunStatus::Cancelled, Some("by hand"))
+    );
 }
 
 #[test]
@@ -334,7 +408,11 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
         1 => Just(Condition::AllDone),
         1 => Just(Condition::Always),
     ];
-    let when = prop_oneof![Just(RetryWhen::Always), Just(RetryWhen::Transient), Just(RetryWhen::Never)];
+    let when = prop_oneof![
+        Just(RetryWhen::Always),
+        Just(RetryWhen::Transient),
+        Just(RetryWhen::Never)
+    ];
     let retry = (0..3u32, when).prop_map(|(retries, when)| RetryPolicy {
         retries,
         when,
@@ -387,7 +465,12 @@ impl Scenario {
     fn final_state(&self, task: usize) -> TaskState {
         let task = &self.tasks[task];
         let upstream: Vec<TaskState> = task.upstream.iter().map(|up| self.final_state(*up)).collect();
-        let red = |state: &TaskState| matches!(state, TaskState::Failed | TaskState::UpstreamFailed | TaskState::Interrupted);
+        let red = |state: &TaskState| {
+            matches!(
+                state,
+                TaskState::Failed | TaskState::UpstreamFailed | TaskState::Interrupted
+            )
+        };
         let runs = match task.condition {
             Condition::AllSuccess => upstream.iter().all(|state| *state == TaskState::Succeeded),
             Condition::OnFailure => upstream.iter().any(red),
@@ -395,7 +478,11 @@ impl Scenario {
         };
         if !runs {
             let upstream_failed = task.condition == Condition::AllSuccess && upstream.iter().any(red);
-            return if upstream_failed { TaskState::UpstreamFailed } else { TaskState::Skipped };
+            return if upstream_failed {
+                TaskState::UpstreamFailed
+            } else {
+                TaskState::Skipped
+            };
         }
         let tries = 1 + task.retry.retries as usize;
         let again = |ending: &Ending| match task.retry.when {
@@ -404,7 +491,10 @@ impl Scenario {
             RetryWhen::Never => false,
         };
         let mut endings = task.endings.iter().take(tries);
-        let last = endings.clone().find(|ending| !again(ending)).or_else(|| endings.next_back());
+        let last = endings
+            .clone()
+            .find(|ending| !again(ending))
+            .or_else(|| endings.next_back());
         match last.expect("at least one try") {
             Ending::Exited(0) => TaskState::Succeeded,
             Ending::Interrupted => TaskState::Interrupted,
@@ -482,7 +572,12 @@ fn play(scenario: &Scenario) -> (RunMachine, Vec<(TaskIndex, u32, bool)>) {
         }
         if scenario.cancel_after == Some(step) {
             cancelled = true;
-            effects = machine.step(Input::Cancel { reason: "enough".into() }, now);
+            effects = machine.step(
+                Input::Cancel {
+                    reason: "enough".into(),
+                },
+                now,
+            );
             continue;
         }
         let possible = running.len() + timers.len();
@@ -491,7 +586,11 @@ fn play(scenario: &Scenario) -> (RunMachine, Vec<(TaskIndex, u32, bool)>) {
         effects = if choice < running.len() {
             let (task, attempt) = running.swap_remove(choice);
             let scripted = scenario.tasks[task].endings[attempt as usize - 1];
-            let ending = if killed.get(&task) == Some(&attempt) { Ending::Cancelled } else { scripted };
+            let ending = if killed.get(&task) == Some(&attempt) {
+                Ending::Cancelled
+            } else {
+                scripted
+            };
             machine.step(end(task, attempt, ending, now), now)
         } else {
             let timer = timers.swap_remove(choice - running.len());
