@@ -8,13 +8,24 @@
 //! sibling never delays it. The states and what follows each are named in [`TaskState`]; [`RunMachine::set_state`] is
 //! the one place that changes one. A run that is cancelled or out of time is *stopped*: from then on only tasks with the
 //! condition `always` start, and nothing else is tried again.
+//!
+//! `step` has what goes in and comes out, `rules` the two rules, `attempts` what follows from the parts of an attempt's life, `stop` the ways to stop.
+
+mod attempts;
+mod rules;
+mod step;
+mod stop;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
-use super::engine::{AttemptEnd, ProcessMark};
+pub use self::step::{Effect, Input, Timer};
+use self::{
+    rules::{Verdict, verdict},
+    stop::Stop,
+};
 use crate::{
     core::{
         Timestamp,
@@ -23,118 +34,11 @@ use crate::{
         id::{RunId, TaskId},
         job::Job,
         record::{AttemptRecord, RunRecord, TaskRecord},
-        spec::{Condition, RetryPolicy, RetryWhen},
+        spec::Condition,
         state::{RunStatus, SlotOutcome, TaskState},
     },
     storage::{Change, RunDetail},
 };
-
-/// What happens to a run.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// The task got its resources.
-    Granted(TaskIndex),
-    /// The task can never get its resources.
-    Refused {
-        /// The task.
-        task: TaskIndex,
-        /// Why.
-        reason: String,
-    },
-    /// An attempt's process exists.
-    Started {
-        /// The task.
-        task: TaskIndex,
-        /// The attempt.
-        attempt: u32,
-        /// When it started.
-        at: Timestamp,
-        /// The process.
-        process: ProcessMark,
-    },
-    /// An attempt is over.
-    Ended {
-        /// The task.
-        task: TaskIndex,
-        /// The attempt.
-        attempt: u32,
-        /// How it ended.
-        end: AttemptEnd,
-    },
-    /// A timer fired.
-    Due(Timer),
-    /// Somebody wants the run to stop.
-    Cancel {
-        /// Who and why, in words.
-        reason: String,
-    },
-}
-
-/// What a timer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
-    /// The wait before a task's next attempt is over.
-    Retry {
-        /// The task.
-        task: TaskIndex,
-        /// How many attempts it had when the timer was armed: an older timer means nothing.
-        attempts: u32,
-    },
-    /// The run has taken as long as it may.
-    Timeout,
-}
-
-/// What has to happen next.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most effects are changes of the journal, and each lives for one step"
-)]
-pub enum Effect {
-    /// The journal changes; before any other effect of the same step is carried out.
-    Journal(Change),
-    /// The task asks for its resources, waiting since then.
-    Request {
-        /// The task.
-        task: TaskIndex,
-        /// Since when.
-        since: Timestamp,
-    },
-    /// The task asks no longer.
-    Withdraw(TaskIndex),
-    /// The task gives back its resources.
-    Release(TaskIndex),
-    /// An attempt starts.
-    Launch {
-        /// The task.
-        task: TaskIndex,
-        /// The attempt.
-        attempt: u32,
-    },
-    /// An attempt is to end.
-    Kill {
-        /// The task.
-        task: TaskIndex,
-        /// The attempt.
-        attempt: u32,
-    },
-    /// A timer is to fire.
-    Arm {
-        /// When.
-        at: Timestamp,
-        /// What for.
-        timer: Timer,
-    },
-    /// The run has ended; no effect follows.
-    Finish,
-}
-
-/// Why a run stops before its tasks are done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stop {
-    status: RunStatus,
-    reason: String,
-}
 
 /// A task of the run.
 #[derive(Debug, Clone)]
@@ -181,9 +85,6 @@ pub fn new_tasks(job: &Job, run: RunId) -> Vec<TaskRecord> {
     job.dag.ids().iter().map(new).collect()
 }
 
-/// What the journal says of a run that is being cancelled, so that it is still being cancelled after a crash.
-const CANCELLING: &str = "cancelling: ";
-
 impl RunMachine {
     /// A run as the journal has it, whether it is new or was left by a Petit that died. Nothing happens until
     /// [`Self::begin`].
@@ -207,11 +108,7 @@ impl RunMachine {
                 }
             })
             .collect();
-        let cancelling = run.reason.as_deref().and_then(|reason| reason.strip_prefix(CANCELLING));
-        let stop = cancelling.map(|reason| Stop {
-            status: RunStatus::Cancelled,
-            reason: reason.to_owned(),
-        });
+        let stop = run.reason.as_deref().and_then(Stop::from_note);
         let mut machine = Self {
             job,
             run,
@@ -327,12 +224,6 @@ impl RunMachine {
         self.tasks[task].last
     }
 
-    /// The attempts that are going.
-    pub fn running(&self) -> impl Iterator<Item = (TaskIndex, &AttemptRecord)> {
-        let tasks = self.tasks.iter().enumerate();
-        tasks.filter_map(|(task, entry)| entry.current.as_ref().map(|attempt| (task, attempt)))
-    }
-
     fn state(&self, task: TaskIndex) -> TaskState {
         self.tasks[task].record.state
     }
@@ -414,191 +305,6 @@ impl RunMachine {
         }
     }
 
-    fn granted(&mut self, task: TaskIndex, now: Timestamp) {
-        if self.state(task) != TaskState::Waiting {
-            self.effects.push(Effect::Release(task));
-            return;
-        }
-        if self.run.started_at.is_none() {
-            self.start_run(now);
-        }
-        let entry = &mut self.tasks[task];
-        entry.record.attempts += 1;
-        let attempt = AttemptRecord {
-            run: self.run.id,
-            task: entry.record.task.clone(),
-            attempt: entry.record.attempts,
-            queued_at: entry.ready_at.take().unwrap_or(now),
-            granted_at: now,
-            started_at: None,
-            ended_at: None,
-            ending: None,
-            pid: None,
-            pid_start: None,
-            cpu_user_ms: None,
-            cpu_system_ms: None,
-            max_rss_bytes: None,
-            bytes_out: None,
-            error: None,
-        };
-        let number = attempt.attempt;
-        entry.current = Some(attempt.clone());
-        self.set_state(task, TaskState::Running, None, now);
-        self.journal(Change::LaunchAttempt(attempt));
-        self.effects.push(Effect::Launch { task, attempt: number });
-    }
-
-    /// The first grant: the slot has run, and the run's time counts from here.
-    fn start_run(&mut self, now: Timestamp) {
-        self.run.started_at = Some(now);
-        self.run.status = RunStatus::Running;
-        self.journal(Change::StartRun {
-            run: self.run.id,
-            at: now,
-        });
-        self.decide_slot(SlotOutcome::Ran, None, now);
-        if let Some(timeout) = self.job.spec.timeout {
-            let at = now + timeout.to_delta();
-            self.effects.push(Effect::Arm {
-                at,
-                timer: Timer::Timeout,
-            });
-        }
-    }
-
-    fn decide_slot(&mut self, outcome: SlotOutcome, detail: Option<String>, now: Timestamp) {
-        if let Some(at) = self.run.slot {
-            let job = self.run.job.clone();
-            self.journal(Change::DecideSlot {
-                job,
-                at,
-                outcome,
-                reason: None,
-                detail,
-                decided_at: now,
-            });
-        }
-    }
-
-    fn started(&mut self, task: TaskIndex, attempt: u32, at: Timestamp, process: ProcessMark) {
-        let Some(current) = self.tasks[task]
-            .current
-            .as_mut()
-            .filter(|current| current.attempt == attempt)
-        else {
-            return;
-        };
-        current.started_at = Some(at);
-        current.pid = Some(process.pid);
-        current.pid_start = process.start;
-        let change = Change::StartAttempt {
-            run: current.run,
-            task: current.task.clone(),
-            attempt,
-            at,
-            pid: process.pid,
-            pid_start: process.start,
-        };
-        self.journal(change);
-    }
-
-    fn ended(&mut self, task: TaskIndex, attempt: u32, end: AttemptEnd, now: Timestamp) {
-        let current = self.tasks[task].current.take_if(|current| current.attempt == attempt);
-        let Some(mut record) = current else { return };
-        record.ended_at = Some(end.at);
-        record.ending = Some(end.ending);
-        record.cpu_user_ms = end.usage.cpu_user_ms;
-        record.cpu_system_ms = end.usage.cpu_system_ms;
-        record.max_rss_bytes = end.usage.max_rss_bytes;
-        record.bytes_out = end.usage.bytes_out;
-        record.error.clone_from(&end.error);
-        self.journal(Change::EndAttempt(record));
-        self.effects.push(Effect::Release(task));
-        self.tasks[task].record.outputs = end.outputs;
-        self.conclude(task, end.ending, end.error, now);
-    }
-
-    /// An attempt that was going when Petit died.
-    fn lost(&mut self, task: TaskIndex, now: Timestamp) {
-        match self.tasks[task].current.as_ref().map(|current| current.attempt) {
-            Some(attempt) => self.ended(
-                task,
-                attempt,
-                AttemptEnd::without_process(Ending::Interrupted, now, None),
-                now,
-            ),
-            None => self.conclude(task, Ending::Interrupted, None, now),
-        }
-    }
-
-    /// Moves a task on from the end of an attempt.
-    fn conclude(&mut self, task: TaskIndex, ending: Ending, error: Option<String>, now: Timestamp) {
-        self.tasks[task].last = Some(ending);
-        let policy = self.job.task(task).retry.unwrap_or_default();
-        let stopped = self.stop.is_some() && self.condition(task) != Condition::Always;
-        let words = error.map_or_else(|| ending.to_string(), |error| format!("{ending}: {error}"));
-        if ending.is_success() {
-            self.set_state(task, TaskState::Succeeded, None, now);
-        } else if ending == Ending::Cancelled || (stopped && ending == Ending::Interrupted) {
-            let reason = self.stop.as_ref().map_or(words, |stop| stop.reason.clone());
-            self.set_state(task, TaskState::Cancelled, Some(reason), now);
-        } else if !stopped && may_retry(policy, ending, self.tasks[task].record.attempts) {
-            self.tasks[task].record.retry_at = Some(now + policy.delay.to_delta());
-            self.set_state(task, TaskState::Retrying, Some(words), now);
-        } else if ending == Ending::Interrupted {
-            self.set_state(task, TaskState::Interrupted, Some(words), now);
-        } else {
-            self.set_state(task, TaskState::Failed, Some(words), now);
-        }
-    }
-
-    /// Stops the run. A second reason to stop changes nothing.
-    fn stop(&mut self, status: RunStatus, reason: String, now: Timestamp) {
-        if self.stop.is_some() {
-            return;
-        }
-        let note = match status {
-            RunStatus::Cancelled => format!("{CANCELLING}{reason}"),
-            _ => reason.clone(),
-        };
-        self.run.reason = Some(note.clone());
-        self.journal(Change::NoteRun {
-            run: self.run.id,
-            reason: Some(note),
-        });
-        self.stop = Some(Stop {
-            status,
-            reason: reason.clone(),
-        });
-        self.stop_tasks(&reason, now);
-    }
-
-    /// Ends what runs and what would. Pending tasks stay so until those above them have ended, so that what cleans up
-    /// after a chain does not begin while the chain's first task is still dying.
-    fn stop_tasks(&mut self, reason: &str, now: Timestamp) {
-        for task in 0..self.tasks.len() {
-            if self.condition(task) == Condition::Always {
-                continue;
-            }
-            match self.state(task) {
-                TaskState::Waiting | TaskState::Retrying => {
-                    self.set_state(task, TaskState::Cancelled, Some(reason.to_owned()), now);
-                }
-                TaskState::Running => {
-                    let attempt = self.tasks[task].record.attempts;
-                    self.effects.push(Effect::Kill { task, attempt });
-                }
-                TaskState::Pending
-                | TaskState::Succeeded
-                | TaskState::Failed
-                | TaskState::Skipped
-                | TaskState::UpstreamFailed
-                | TaskState::Cancelled
-                | TaskState::Interrupted => {}
-            }
-        }
-    }
-
     /// Lets the ends of tasks reach those that wait for them, and ends the run when nothing is left.
     fn settle(&mut self, now: Timestamp) -> Vec<Effect> {
         let job = Arc::clone(&self.job);
@@ -617,27 +323,6 @@ impl RunMachine {
             self.finish(now);
         }
         std::mem::take(&mut self.effects)
-    }
-
-    /// Tasks are left, yet none of them can ever become ready. A graph without cycles cannot get here; if a mistake in
-    /// this machine does, it shows as a failed run and not as one that hangs for ever.
-    fn give_up(&mut self, now: Timestamp) {
-        let left = (0..self.tasks.len()).filter(|&task| !self.state(task).is_finished());
-        let left: Vec<TaskIndex> = left.collect();
-        let names: Vec<&str> = left.iter().map(|&task| self.job.dag.id(task).as_str()).collect();
-        let reason = format!(
-            "a bug of Petit: nothing runs, and these tasks cannot become ready: {}",
-            names.join(", ")
-        );
-        tracing::error!(run = %self.run.id, job = %self.run.job, "{reason}");
-        for task in left {
-            self.set_state(task, TaskState::Cancelled, Some(reason.clone()), now);
-        }
-        self.just_ended.clear();
-        self.stop = Some(Stop {
-            status: RunStatus::Failed,
-            reason,
-        });
     }
 
     fn finish(&mut self, now: Timestamp) {
@@ -668,6 +353,20 @@ impl RunMachine {
         self.effects.push(Effect::Finish);
     }
 
+    fn decide_slot(&mut self, outcome: SlotOutcome, detail: Option<String>, now: Timestamp) {
+        if let Some(at) = self.run.slot {
+            let job = self.run.job.clone();
+            self.journal(Change::DecideSlot {
+                job,
+                at,
+                outcome,
+                reason: None,
+                detail,
+                decided_at: now,
+            });
+        }
+    }
+
     /// How a run ends whose tasks have all ended by themselves.
     fn outcome(&self) -> (RunStatus, Option<String>) {
         for (state, status) in [
@@ -687,49 +386,6 @@ impl RunMachine {
         }
         (RunStatus::Succeeded, None)
     }
-}
-
-/// What becomes of a task whose upstream tasks have all ended.
-enum Verdict {
-    /// It runs.
-    Run,
-    /// It ends in this state, for this reason.
-    Rest(TaskState, String),
-}
-
-/// Judges a condition. A task that was interrupted for good counts as failed: it did not do its work.
-fn verdict(condition: Condition, upstream: &[(&str, TaskState)]) -> Verdict {
-    let first = |states: &[TaskState]| upstream.iter().find(|(_, state)| states.contains(state));
-    let failed = first(&[TaskState::Failed, TaskState::UpstreamFailed, TaskState::Interrupted]);
-    match condition {
-        Condition::AllDone | Condition::Always => Verdict::Run,
-        Condition::OnFailure => match failed {
-            Some(_) => Verdict::Run,
-            None => Verdict::Rest(TaskState::Skipped, "no task that it depends on failed".to_owned()),
-        },
-        Condition::AllSuccess => {
-            let rest = |state, (task, theirs): &(&str, TaskState)| Verdict::Rest(state, format!("`{task}`: {theirs}"));
-            if let Some(failed) = failed {
-                rest(TaskState::UpstreamFailed, failed)
-            } else if let Some(cancelled) = first(&[TaskState::Cancelled]) {
-                rest(TaskState::Cancelled, cancelled)
-            } else if let Some(skipped) = first(&[TaskState::Skipped]) {
-                rest(TaskState::Skipped, skipped)
-            } else {
-                Verdict::Run
-            }
-        }
-    }
-}
-
-/// Whether another attempt follows one that ended like this, after `attempts` in all.
-fn may_retry(policy: RetryPolicy, ending: Ending, attempts: u32) -> bool {
-    let suits = match policy.when {
-        RetryWhen::Always => !ending.is_success() && ending != Ending::Cancelled,
-        RetryWhen::Transient => ending.is_transient(),
-        RetryWhen::Never => false,
-    };
-    suits && attempts <= policy.retries
 }
 
 fn is_active(state: TaskState) -> bool {

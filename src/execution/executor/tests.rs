@@ -46,6 +46,17 @@ impl Fake {
         reports.send(Report::Ended { key, end }).expect("the executor listens");
     }
 
+    fn delay(&self, task: &str, because: &str) {
+        let going = self.going.lock().expect("no test panics with it");
+        let found = going.iter().find(|(key, _)| key.task.as_str() == task);
+        let (key, reports) = found.expect("it was started");
+        let report = Report::Delayed {
+            key: key.clone(),
+            because: Some(because.to_owned()),
+        };
+        reports.send(report).expect("the executor listens");
+    }
+
     fn has(&self, task: &str) -> bool {
         self.going
             .lock()
@@ -424,4 +435,39 @@ async fn a_run_out_of_time_is_stopped() {
         .await;
     assert_eq!(detail.run.status, RunStatus::TimedOut);
     assert_eq!(detail.attempts[0].ending, Some(Ending::Cancelled));
+}
+
+#[tokio::test]
+async fn a_run_that_never_started_leaves_no_slot_without_an_outcome() {
+    let mut setup = setup_with(Arc::new(Memory::default()), false, 1);
+    let job = job("j", "tasks: {a: {command: [x]}}");
+    let first = setup.bench.start(&job).await;
+    until("a to start", || setup.engine.has("a")).await;
+    let second = setup.bench.start(&job).await;
+    assert_eq!(setup.bench.handle.cancel(second, "by hand").await, Ok(true));
+    let detail = setup.bench.ended(second).await;
+    assert_eq!(detail.run.status, RunStatus::Cancelled);
+    let slot = detail.run.slot.expect("a scheduled run");
+    let slots = setup.bench.storage.slots(&job.id, slot, slot).expect("readable");
+    assert_eq!(slots[0].outcome, Some(SlotOutcome::Skipped));
+    assert_eq!(
+        slots[0].detail.as_deref(),
+        Some("cancelled before a task started: by hand")
+    );
+    assert_eq!(setup.bench.detail(first).run.status, RunStatus::Running);
+}
+
+#[tokio::test]
+async fn a_start_that_is_delayed_shows_until_it_is_not() {
+    let mut setup = setup(false);
+    let mut conditions = setup.bench.handle.conditions();
+    let run = setup.bench.start(&job("j", "tasks: {a: {command: [x]}}")).await;
+    until("a to start", || setup.engine.has("a")).await;
+    setup.engine.delay("a", "too many open files");
+    let shown = conditions.wait_for(|conditions| !conditions.starting.is_empty()).await;
+    let shown: Vec<String> = shown.expect("running").starting.values().cloned().collect();
+    assert_eq!(shown, ["too many open files"]);
+    setup.engine.end("a", Ending::Exited(0));
+    setup.bench.ended(run).await;
+    assert!(conditions.borrow().starting.is_empty());
 }

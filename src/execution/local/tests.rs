@@ -229,3 +229,33 @@ async fn what_outlived_petit_is_ended_before_its_run_goes_on() {
     assert!(setup.bench.detail(run).attempts[0].ending.is_some());
     setup.bench.task.abort();
 }
+
+#[test]
+fn only_what_may_pass_counts_as_a_shortage() {
+    let file = |code| StartProblem::File {
+        action: "write",
+        path: "context.json".into(),
+        source: io::Error::from_raw_os_error(code),
+    };
+    assert!(file(libc::ENOSPC).is_shortage() && file(libc::EMFILE).is_shortage());
+    assert!(!file(libc::EACCES).is_shortage());
+    assert!(!StartProblem::Spawn(SpawnError::Empty).is_shortage());
+    let ended = NotStarted::from(file(libc::EACCES));
+    assert_eq!(ended.ending, Ending::CouldNotSpawn);
+    let words = ended.error.expect("in words");
+    assert!(words.starts_with("could not write context.json: "), "{words}");
+}
+
+#[test]
+fn only_a_regular_file_of_a_bounded_size_is_read_as_outputs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str| folder.path().join(name);
+    assert_eq!(read_outputs(&file("missing")), Ok(Outputs::new()));
+    fs::write(file("good"), "a=1").expect("a writable folder");
+    assert_eq!(read_outputs(&file("good")).expect("well-formed")["a"], 1);
+    fs::write(file("large"), vec![b'\n'; outputs::MAX_BYTES + 1]).expect("a writable folder");
+    assert_eq!(read_outputs(&file("large")), Err(OutputError::TooLarge.to_string()));
+    std::os::unix::fs::symlink("/dev/zero", file("endless")).expect("a writable folder");
+    let error = read_outputs(&file("endless")).expect_err("not a file of its own");
+    assert!(error.ends_with("is not a regular file any more"), "{error}");
+}

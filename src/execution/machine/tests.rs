@@ -6,10 +6,13 @@ use super::*;
 use crate::{
     core::{
         id::{JobId, SpecHash},
-        spec::JobSpec,
+        spec::{JobSpec, RetryPolicy, RetryWhen},
         state::Trigger,
     },
-    execution::admission::{Admission, Capacity, Request, TaskKey},
+    execution::{
+        admission::{Admission, Capacity, Request, TaskKey},
+        engine::AttemptEnd,
+    },
 };
 
 fn at(second: i64) -> Timestamp {
