@@ -22,7 +22,7 @@ use crate::core::{
     template::{Template, TemplateError, is_template},
 };
 
-/// What is the same for all tasks.
+/// What is the same for all tasks. The folders are absolute: tasks are told of them, and run elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
     /// What [`base_environment`] made of Petit's own.

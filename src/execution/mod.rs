@@ -24,6 +24,7 @@ pub mod outputs;
 pub mod process;
 pub mod recovery;
 
+pub use engine::log_path;
 pub use executor::{Executor, Handle};
 
 /// Tells the wall time. Passed in, so that tests can say what time it is.

@@ -1,4 +1,4 @@
-//! Whole runs with real processes.
+//! Whole runs with real processes and a journal on disk.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
         process::ProcessId,
         recovery,
     },
-    storage::{Memory, RunDetail},
+    storage::{RunDetail, Sqlite},
 };
 
 struct Setup {
@@ -28,7 +28,8 @@ struct Setup {
 fn setup(tasks: u32) -> Setup {
     let home = tempfile::tempdir().expect("a temporary folder");
     let engine = Arc::new(LocalEngine::new(1 << 20, clock()));
-    let bench = Bench::new(home.path(), Arc::new(Memory::default()), engine, capacity(tasks));
+    let storage = Sqlite::open(&home.path().join("journal.db")).expect("a new journal");
+    let bench = Bench::new(home.path(), Arc::new(storage), engine, capacity(tasks));
     Setup { bench, home }
 }
 
