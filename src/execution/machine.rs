@@ -5,7 +5,7 @@
 //! of what resources there are, of other runs, or of how its changes are stored; it reads no clock.
 //!
 //! A task is judged by its condition once all tasks that it depends on have ended, and by nothing else, so a slow
-//! sibling never delays it. The states and what follows each are named in [`TaskState`]; [`RunMachine::set_state`] is
+//! sibling never delays it. The states and what follows each are named in [`TaskState`]; `set_state` is
 //! the one place that changes one. A run that is cancelled or out of time is *stopped*: from then on only tasks with the
 //! condition `always` start, and nothing else is tried again.
 //!

@@ -35,7 +35,7 @@ impl fmt::Display for Resource {
             Self::Run(_) => f.write_str("the job's max_concurrency"),
             Self::Cpu => f.write_str("cpu"),
             Self::Memory => f.write_str("memory"),
-            Self::Pool(name) => write!(f, "slots of `{name}`"),
+            Self::Pool(name) => write!(f, "pool `{name}`"),
         }
     }
 }
@@ -120,7 +120,7 @@ pub fn cpu_millis(cpu: f64) -> u64 {
 
 /// A request that is larger than the whole: it could wait for ever.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("asks for {} {resource}, of which there are {} in all", resource.amount(*need), resource.amount(*capacity))]
+#[error("asks for {} of {resource}, which has {} in all", resource.amount(*need), resource.amount(*capacity))]
 pub struct TooLarge {
     /// Of what.
     pub resource: Resource,

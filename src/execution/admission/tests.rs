@@ -114,7 +114,7 @@ fn a_run_has_a_limit_of_its_own() {
 fn what_is_larger_than_the_whole_is_refused() {
     let mut admission = Admission::new(capacity(1, 2, 1));
     let refused = admission.request(ask(0, 0, 3, 0)).expect_err("3 of 2 processors");
-    assert_eq!(refused.to_string(), "asks for 3 cpu, of which there are 2 in all");
+    assert_eq!(refused.to_string(), "asks for 3 of cpu, which has 2 in all");
     admission.request(ask(1, 0, 2, 0)).expect("fits");
     let refused = admission.set_capacity(capacity(1, 1, 1));
     assert_eq!(refused[0].0, key(1));

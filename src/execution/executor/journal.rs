@@ -36,6 +36,23 @@ pub struct Conditions {
     pub starting: BTreeMap<AttemptKey, String>,
 }
 
+impl Conditions {
+    /// A sentence for each.
+    pub fn messages(&self) -> Vec<String> {
+        let journal = self
+            .journal
+            .iter()
+            .map(|problem| format!("{problem}; nothing starts and no end is told until it can be written again"));
+        let starting = self
+            .starting
+            .iter()
+            .map(|(AttemptKey { run, task, attempt }, because)| {
+                format!("attempt {attempt} of task `{task}` of run {run} cannot be started for now: {because}")
+            });
+        journal.chain(starting).collect()
+    }
+}
+
 /// The journal is closed: nothing can be kept any more.
 #[derive(Debug)]
 pub(super) struct Closed;

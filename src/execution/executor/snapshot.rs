@@ -1,6 +1,6 @@
 //! What the executor says of itself when asked: names instead of numbers, for screens and the command line.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,33 @@ pub struct WaitingTask {
     pub lacks: Vec<Lack>,
     /// When nothing is lacking: tasks ahead of it that would have to wait for it if it started.
     pub leaves_room_for: Vec<TaskName>,
+}
+
+impl WaitingTask {
+    /// Why it waits, in words.
+    pub fn reason(&self) -> String {
+        let names = |tasks: &[TaskName]| tasks.iter().map(TaskName::to_string).collect::<Vec<_>>().join(", ");
+        if self.lacks.is_empty() {
+            return match self.leaves_room_for.as_slice() {
+                [] => "about to start".to_owned(),
+                ahead => format!("leaves room for {}, which waits longer or matters more", names(ahead)),
+            };
+        }
+        let lacks = self.lacks.iter().map(|lack| {
+            let held = match lack.held_by.as_slice() {
+                [] => String::new(),
+                holders => format!(", held by {}", names(holders)),
+            };
+            format!("{} of {} ({} free{held})", lack.need, lack.resource, lack.free)
+        });
+        format!("waits for {}", lacks.collect::<Vec<_>>().join(" and "))
+    }
+}
+
+impl fmt::Display for TaskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} of run {}", self.job, self.task, self.run)
+    }
 }
 
 /// Too little of something.

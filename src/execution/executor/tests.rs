@@ -233,9 +233,11 @@ async fn a_waiting_task_says_what_it_waits_for_and_who_holds_it() {
     let lack = &waiting[0].lacks[0];
     assert_eq!(
         (lack.resource.as_str(), lack.need.as_str(), lack.free.as_str()),
-        ("slots of `gpu`", "1", "0")
+        ("pool `gpu`", "1", "0")
     );
     assert_eq!(lack.held_by[0].task.as_str(), "a");
+    let reason = format!("waits for 1 of pool `gpu` (0 free, held by j/a of run {run})");
+    assert_eq!(waiting[0].reason(), reason);
     let active = setup.bench.handle.active().await.expect("running");
     assert_eq!((active[0].run.id, active[0].tasks[1].state), (run, TaskState::Waiting));
     let mut none = capacity(8);
@@ -245,10 +247,7 @@ async fn a_waiting_task_says_what_it_waits_for_and_who_holds_it() {
     setup.engine.end("a", Ending::Exited(0));
     let detail = setup.bench.ended(run).await;
     let reason = detail.run.reason.expect("a failure");
-    assert_eq!(
-        reason,
-        "task `b`: asks for 1 slots of `gpu`, of which there are 0 in all"
-    );
+    assert_eq!(reason, "task `b`: asks for 1 of pool `gpu`, which has 0 in all");
 }
 
 #[tokio::test]
@@ -465,8 +464,9 @@ async fn a_start_that_is_delayed_shows_until_it_is_not() {
     until("a to start", || setup.engine.has("a")).await;
     setup.engine.delay("a", "too many open files");
     let shown = conditions.wait_for(|conditions| !conditions.starting.is_empty()).await;
-    let shown: Vec<String> = shown.expect("running").starting.values().cloned().collect();
-    assert_eq!(shown, ["too many open files"]);
+    let shown = shown.expect("running").messages();
+    let expected = format!("attempt 1 of task `a` of run {run} cannot be started for now: too many open files");
+    assert_eq!(shown, [expected]);
     setup.engine.end("a", Ending::Exited(0));
     setup.bench.ended(run).await;
     assert!(conditions.borrow().starting.is_empty());
