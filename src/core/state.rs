@@ -57,7 +57,7 @@ pub struct UnknownName {
 named_states! {
     /// How far a run is.
     RunStatus {
-        /// Created; waits for its turn, for other jobs, or for its first task's resources. Next: running, or cancelled.
+        /// Created; waits for its turn, for other jobs, or for its first task's resources. Next: running, cancelled, or failed.
         Queued = "queued",
         /// A task has been granted. Next: any of the endings.
         Running = "running",
@@ -89,7 +89,7 @@ named_states! {
     TaskState {
         /// Waits for tasks above it. Next: waiting, skipped, upstream_failed, cancelled.
         Pending = "pending",
-        /// Ready; waits for its resources. Next: running, cancelled.
+        /// Ready; waits for its resources. Next: running, cancelled, or failed if there will never be enough.
         Waiting = "waiting",
         /// An attempt is going. Next: succeeded, failed, retrying, cancelled, interrupted.
         Running = "running",

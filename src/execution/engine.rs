@@ -1,0 +1,199 @@
+//! Where attempts run. The executor knows this trait and nothing of processes; an engine knows nothing of graphs,
+//! retries or the journal.
+//!
+//! In goes an [`Attempt`], ready to be carried out; out come [`Report`]s: at most one that it started, exactly one that
+//! it ended, whatever happens to it. `local` is the engine of this machine.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::core::{
+    Timestamp,
+    ending::Ending,
+    id::{RunId, TaskId},
+};
+
+/// Names an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptKey {
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// Counts from 1.
+    pub attempt: u32,
+}
+
+/// Where the files of an attempt lie: one folder each, below `runs/<run>` of the state directory, so that a run's
+/// traces are removed by removing one folder. The dot cannot be in a task's id, so two attempts never share a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptFolder(PathBuf);
+
+impl AttemptFolder {
+    /// The folder of an attempt.
+    pub fn new(state_dir: &Path, key: &AttemptKey) -> Self {
+        let runs = state_dir.join("runs").join(key.run.to_string());
+        Self(runs.join(format!("{}.{}", key.task, key.attempt)))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the attempt printed, in the CRI log format.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// The file named by `$PETIT_OUTPUT`.
+    pub fn output(&self) -> PathBuf {
+        self.0.join("output")
+    }
+
+    /// The file named by `$PETIT_CONTEXT`.
+    pub fn context(&self) -> PathBuf {
+        self.0.join("context.json")
+    }
+}
+
+/// Where an attempt's log lies; `petit logs` reads it there.
+pub fn log_path(state_dir: &Path, run: RunId, task: &TaskId, attempt: u32) -> PathBuf {
+    let key = AttemptKey {
+        run,
+        task: task.clone(),
+        attempt,
+    };
+    AttemptFolder::new(state_dir, &key).log()
+}
+
+/// An attempt with everything rendered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Which one.
+    pub key: AttemptKey,
+    /// The program and its arguments; never empty.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs.
+    pub working_dir: PathBuf,
+    /// What the file named by `$PETIT_CONTEXT` says.
+    pub context: Value,
+    /// Where its files lie.
+    pub folder: AttemptFolder,
+    /// The longest it may take, from its start.
+    pub timeout: Option<Duration>,
+    /// The time between asking it to end and ending it.
+    pub kill_grace: Duration,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptEnd {
+    /// How it ended.
+    pub ending: Ending,
+    /// When; for an attempt that never started, when that was clear.
+    pub at: Timestamp,
+    /// The ending in words, where the name says too little.
+    pub error: Option<String>,
+    /// What it published.
+    pub outputs: BTreeMap<String, Value>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// What an attempt used, as far as it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in user mode, in milliseconds.
+    pub cpu_user_ms: Option<u64>,
+    /// Processor time in the kernel, in milliseconds.
+    pub cpu_system_ms: Option<u64>,
+    /// The largest resident size, in bytes.
+    pub max_rss_bytes: Option<u64>,
+    /// How much it printed, in bytes.
+    pub bytes_out: Option<u64>,
+}
+
+impl AttemptEnd {
+    /// An end without outputs and without a process whose use could be known.
+    pub fn without_process(ending: Ending, at: Timestamp, error: Option<String>) -> Self {
+        Self {
+            ending,
+            at,
+            error,
+            outputs: BTreeMap::new(),
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// The process of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessMark {
+    /// Its id, which is also its session and group.
+    pub pid: u32,
+    /// Its start time in the kernel's ticks since boot, if the kernel told: with `pid`, its identity.
+    pub start: Option<u64>,
+}
+
+/// What an engine tells of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    /// Its process exists.
+    Started {
+        /// Which attempt.
+        key: AttemptKey,
+        /// When.
+        at: Timestamp,
+        /// The process.
+        process: ProcessMark,
+    },
+    /// It is over, and nothing of it is left.
+    Ended {
+        /// Which attempt.
+        key: AttemptKey,
+        /// How.
+        end: AttemptEnd,
+    },
+    /// It cannot be started for now: the system is short of processes, memory or descriptors. The engine goes on
+    /// trying; `None` when the shortage is over.
+    Delayed {
+        /// Which attempt.
+        key: AttemptKey,
+        /// What is short.
+        because: Option<String>,
+    },
+}
+
+/// Where an engine sends its reports. Unbounded, because an attempt sends a handful and the number of attempts is
+/// bounded by `max_concurrency`; a bound could only make an ended attempt wait to say so.
+pub type Reports = mpsc::UnboundedSender<Report>;
+
+/// Why an attempt is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its run was cancelled or is out of time.
+    Cancelled,
+    /// Petit stops; the task may be tried again by the next one.
+    Interrupted,
+    /// As `Interrupted`, without the rest of its grace.
+    InterruptedAtOnce,
+}
+
+/// Runs attempts.
+pub trait Engine: Send + Sync {
+    /// Starts an attempt and returns at once. Exactly one [`Report::Ended`] follows.
+    fn start(&self, attempt: Attempt, reports: Reports);
+
+    /// Asks an attempt to end: SIGTERM, its grace, SIGKILL, or what corresponds to it. Returns at once; the attempt's end
+    /// is reported as every other. The first reason counts. Harmless for one that has ended.
+    fn stop(&self, key: &AttemptKey, why: Stop);
+}

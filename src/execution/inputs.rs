@@ -1,0 +1,389 @@
+//! What a task gets: its words, environment, folder and context, with every expression replaced.
+//!
+//! In go the run as it stands and the [`Surroundings`], which are the same for all; out comes an [`Attempt`] that an
+//! engine can carry out, or the name of the expression that asks for something that does not exist. Reads neither files
+//! nor Petit's own environment: that is an argument, so that nothing leaks into a task that was not listed.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use chrono::SecondsFormat;
+use serde_json::{Map, Value, json};
+
+use super::{
+    engine::{Attempt, AttemptFolder, AttemptKey},
+    machine::RunMachine,
+};
+use crate::core::{
+    Timestamp,
+    dag::TaskIndex,
+    id::TaskId,
+    schedule::Schedule,
+    spec::{CommandSpec, TaskSpec},
+    template::{Template, TemplateError, is_template},
+};
+
+/// What is the same for all tasks. The folders are absolute: tasks are told of them, and run elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// What [`base_environment`] made of Petit's own.
+    pub env: BTreeMap<String, String>,
+    /// The folder that holds `jobs_dir`: where tasks run unless they say otherwise, and what a relative `working_dir`
+    /// is relative to.
+    pub home: PathBuf,
+    /// Where the files of attempts lie.
+    pub state_dir: PathBuf,
+    /// Names this Petit, so that the next one recognises the processes that outlived it.
+    pub instance: String,
+}
+
+/// Why a task cannot be given its inputs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// An expression asks for something that does not exist.
+    #[error("could not render {field} of task `{task}`")]
+    Template {
+        /// The task.
+        task: TaskId,
+        /// Which of its texts.
+        field: String,
+        /// What is wrong.
+        #[source]
+        source: TemplateError,
+    },
+    /// Neither words nor a script.
+    #[error("task `{task}` has no command: expected a list of words or a script")]
+    NoCommand {
+        /// The task.
+        task: TaskId,
+    },
+}
+
+/// What every task may see of the environment.
+const ALWAYS_PASSED: [&str; 5] = ["PATH", "HOME", "USER", "LANG", "TZ"];
+/// Where programs are looked for when Petit itself was started without a `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Of Petit's own environment what tasks may see: a few variables, and those that the settings name in `pass_env`.
+pub fn base_environment(
+    own: impl IntoIterator<Item = (String, String)>,
+    pass_env: &[String],
+) -> BTreeMap<String, String> {
+    let passed = |name: &str| ALWAYS_PASSED.contains(&name) || pass_env.iter().any(|passed| passed == name);
+    let mut env: BTreeMap<String, String> = own.into_iter().filter(|(name, _)| passed(name)).collect();
+    env.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
+    env
+}
+
+/// An attempt of a task, with everything rendered. `attempt` counts from 1.
+///
+/// The job's `env` is rendered first; the task's may name it; the command and the folder may name both. What comes from
+/// Petit's own environment cannot be named: a job should not depend on who started Petit.
+pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: u32) -> Result<Attempt, InputError> {
+    let job = run.job();
+    let id = job.dag.id(task);
+    let spec = job.task(task);
+    let key = AttemptKey {
+        run: run.run().id,
+        task: id.clone(),
+        attempt,
+    };
+    let folder = AttemptFolder::new(&place.state_dir, &key);
+    let context = context(run, task, attempt);
+    let mut renderer = Renderer {
+        task: id,
+        scope: context.clone(),
+    };
+    let mut written = BTreeMap::new();
+    for variables in [&job.spec.env, &spec.env] {
+        renderer.scope["env"] = json!(written);
+        for (name, text) in variables {
+            let value = renderer.text(text, || format!("env.{name}"))?;
+            written.insert(name.clone(), value);
+        }
+    }
+    renderer.scope["env"] = json!(written);
+    let argv = renderer.command(spec)?;
+    let working_dir = match &spec.working_dir {
+        Some(folder) => place.home.join(renderer.text(folder, || "working_dir".to_owned())?),
+        None => place.home.clone(),
+    };
+    let record = run.run();
+    let own = [
+        ("PETIT_JOB", job.id.to_string()),
+        ("PETIT_RUN_ID", record.id.to_string()),
+        ("PETIT_TASK", id.to_string()),
+        ("PETIT_ATTEMPT", attempt.to_string()),
+        ("PETIT_SCHEDULED_AT", instant(record.scheduled_at)),
+        // Empty rather than absent, so that a script under `set -u` may name it.
+        ("PETIT_REVISION", record.revision.clone().unwrap_or_default()),
+        ("PETIT_OUTPUT", folder.output().to_string_lossy().into_owned()),
+        ("PETIT_CONTEXT", folder.context().to_string_lossy().into_owned()),
+        ("PETIT_INSTANCE", place.instance.clone()),
+    ];
+    let mut env = place.env.clone();
+    env.extend(written);
+    env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    Ok(Attempt {
+        key,
+        argv,
+        env,
+        working_dir,
+        context,
+        folder,
+        timeout: spec.timeout.map(|timeout| timeout.to_std()),
+        kill_grace: spec.kill_grace.unwrap_or(TaskSpec::DEFAULT_KILL_GRACE).to_std(),
+    })
+}
+
+/// What the file named by `$PETIT_CONTEXT` says, and what expressions can name besides `env`: `params`, `config`, `run`
+/// and, of all tasks above this one, `tasks`.
+fn context(run: &RunMachine, task: TaskIndex, attempt: u32) -> Value {
+    let (job, record) = (run.job(), run.run());
+    let zone = job.schedule.as_ref().map_or(chrono_tz::UTC, Schedule::zone);
+    let mut about = Map::new();
+    let date = record.scheduled_at.with_timezone(&zone).format("%Y-%m-%d").to_string();
+    about.insert("id".to_owned(), json!(record.id));
+    about.insert("job".to_owned(), json!(record.job));
+    about.insert("scheduled_at".to_owned(), json!(instant(record.scheduled_at)));
+    about.insert("scheduled_date".to_owned(), json!(date));
+    about.insert("attempt".to_owned(), json!(attempt));
+    if let Some(started) = record.started_at {
+        about.insert("started_at".to_owned(), json!(instant(started)));
+    }
+    if let Some(revision) = &record.revision {
+        about.insert("revision".to_owned(), json!(revision));
+    }
+    let ancestors = job.dag.ancestors(task).into_iter();
+    let tasks: Map<String, Value> = ancestors
+        .map(|index| {
+            let above = run.task(index);
+            let mut entry = Map::new();
+            entry.insert("status".to_owned(), json!(above.state));
+            entry.insert("outputs".to_owned(), json!(above.outputs));
+            if let Some(code) = run.last_ending(index).and_then(|ending| ending.exit_code()) {
+                entry.insert("exit_code".to_owned(), json!(code));
+            }
+            (above.task.to_string(), Value::Object(entry))
+        })
+        .collect();
+    json!({ "params": record.params, "config": job.spec.config, "run": about, "tasks": tasks })
+}
+
+fn instant(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+struct Renderer<'a> {
+    task: &'a TaskId,
+    scope: Value,
+}
+
+impl Renderer<'_> {
+    fn text(&self, text: &str, field: impl Fn() -> String) -> Result<String, InputError> {
+        if !is_template(text) {
+            return Ok(text.to_owned());
+        }
+        let rendered = Template::parse(text).and_then(|template| template.render(&self.scope));
+        rendered.map_err(|source| InputError::Template {
+            task: self.task.clone(),
+            field: field(),
+            source,
+        })
+    }
+
+    /// A list as it is, with its expressions replaced; a script as the last word of its shell, untouched: text pasted
+    /// into a script is an injection, so it may hold no expressions.
+    fn command(&self, spec: &TaskSpec) -> Result<Vec<String>, InputError> {
+        let no_command = || InputError::NoCommand {
+            task: self.task.clone(),
+        };
+        match spec.command.as_ref().ok_or_else(no_command)? {
+            CommandSpec::Argv(words) if words.is_empty() => Err(no_command()),
+            CommandSpec::Argv(words) => {
+                let words = words.iter().enumerate();
+                words
+                    .map(|(index, word)| self.text(word, || format!("command[{index}]")))
+                    .collect()
+            }
+            CommandSpec::Shell(script) => {
+                let shell = spec.shell.as_deref().unwrap_or(TaskSpec::DEFAULT_SHELL);
+                let words = shell.split_whitespace().chain([script.as_str()]);
+                Ok(words.map(str::to_owned).collect())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        core::{
+            ending::Ending,
+            id::{JobId, RunId, SpecHash},
+            job::Job,
+            record::RunRecord,
+            spec::JobSpec,
+            state::{RunStatus, Trigger},
+        },
+        execution::{
+            engine::AttemptEnd,
+            machine::{Input, new_tasks},
+        },
+        storage::RunDetail,
+    };
+
+    fn at(second: i64) -> Timestamp {
+        chrono::DateTime::from_timestamp(second, 0).expect("a valid instant")
+    }
+
+    fn place() -> Surroundings {
+        let own = [
+            ("PATH", "/bin"),
+            ("HOME", "/root"),
+            ("SECRET", "s"),
+            ("SSH_AUTH_SOCK", "/sock"),
+        ];
+        Surroundings {
+            env: base_environment(
+                own.map(|(name, value)| (name.into(), value.into())),
+                &["SSH_AUTH_SOCK".into()],
+            ),
+            home: "/srv/petit".into(),
+            state_dir: "/state".into(),
+            instance: "i1".into(),
+        }
+    }
+
+    /// A run of the job whose first task has ended like this and published that.
+    fn machine(yaml: &str, ending: Ending, outputs: Value) -> RunMachine {
+        let spec: JobSpec = serde_yaml::from_str(yaml).expect("the test's own YAML");
+        let id = JobId::new("j").expect("a slug");
+        let job = Arc::new(Job::new(spec, &id, chrono_tz::UTC).expect("a valid job"));
+        let run = RunRecord {
+            id: RunId::from_parts(at(0), 1),
+            job: job.id.clone(),
+            status: RunStatus::Queued,
+            trigger: Trigger::Manual,
+            slot: None,
+            scheduled_at: at(86_400),
+            spec_hash: SpecHash::of(b""),
+            revision: Some("abc".into()),
+            created_at: at(0),
+            started_at: None,
+            ended_at: None,
+            params: serde_json::from_value(json!({"day": "2026-01-31", "n": 3})).expect("a map"),
+            consumed: Vec::new(),
+            retry_of: None,
+            wait_until: None,
+            reason: None,
+        };
+        let detail = RunDetail {
+            tasks: new_tasks(&job, run.id),
+            run,
+            attempts: Vec::new(),
+        };
+        let mut machine = RunMachine::new(job, detail);
+        machine.begin(at(86_400));
+        machine.step(Input::Granted(0), at(86_401));
+        let mut end = AttemptEnd::without_process(ending, at(86_402), None);
+        end.outputs = serde_json::from_value(outputs).expect("a map");
+        machine.step(
+            Input::Ended {
+                task: 0,
+                attempt: 1,
+                end,
+            },
+            at(86_402),
+        );
+        machine
+    }
+
+    const JOB: &str = r#"
+params: {day: {}, n: {type: integer}}
+config: {root: /data, nested: {batch: 500}}
+env: {OUT: "${{ config.root }}/raw", WHO: job}
+tasks:
+  first: {command: [x]}
+  second:
+    depends_on: [first]
+    condition: all_done
+    command: [run, "--day=${{ params.day }}", "${{ tasks.first.outputs.rows }} ${{ tasks.first.status }}", "$HOME ${x}", "${{ env.FILE }}"]
+    env: {FILE: "${{ env.OUT }}/${{ run.scheduled_date }}.csv", WHO: task}
+    working_dir: work/${{ config.nested.batch }}
+    timeout: 5s
+"#;
+
+    #[test]
+    fn everything_is_rendered_and_nothing_else_leaks_in() {
+        let machine = machine(JOB, Ending::Exited(0), json!({"rows": 1200}));
+        let attempt = render(&place(), &machine, 1, 2).expect("every name exists");
+        let file = "/data/raw/1970-01-02.csv";
+        assert_eq!(
+            attempt.argv,
+            ["run", "--day=2026-01-31", "1200 succeeded", "$HOME ${x}", file]
+        );
+        assert_eq!(attempt.working_dir, PathBuf::from("/srv/petit/work/500"));
+        assert_eq!(
+            (attempt.timeout, attempt.kill_grace.as_secs()),
+            (Some(std::time::Duration::from_secs(5)), 10)
+        );
+        let run = machine.run().id.to_string();
+        let folder = format!("/state/runs/{run}/second.2");
+        let expected: BTreeMap<String, String> = [
+            ("PATH", "/bin"),
+            ("HOME", "/root"),
+            ("SSH_AUTH_SOCK", "/sock"),
+            ("OUT", "/data/raw"),
+            ("WHO", "task"),
+            ("FILE", file),
+            ("PETIT_JOB", "j"),
+            ("PETIT_RUN_ID", &run),
+            ("PETIT_TASK", "second"),
+            ("PETIT_ATTEMPT", "2"),
+            ("PETIT_SCHEDULED_AT", "1970-01-02T00:00:00Z"),
+            ("PETIT_REVISION", "abc"),
+            ("PETIT_OUTPUT", &format!("{folder}/output")),
+            ("PETIT_CONTEXT", &format!("{folder}/context.json")),
+            ("PETIT_INSTANCE", "i1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        assert_eq!(attempt.env, expected);
+        let context = json!({
+            "params": {"day": "2026-01-31", "n": 3},
+            "config": {"root": "/data", "nested": {"batch": 500}},
+            "run": {
+                "id": run, "job": "j", "scheduled_at": "1970-01-02T00:00:00Z", "scheduled_date": "1970-01-02",
+                "started_at": "1970-01-02T00:00:01Z", "attempt": 2, "revision": "abc",
+            },
+            "tasks": {"first": {"status": "succeeded", "exit_code": 0, "outputs": {"rows": 1200}}},
+        });
+        assert_eq!(attempt.context, context);
+    }
+
+    #[test]
+    fn an_output_that_was_not_written_is_an_error_of_the_task_that_asks() {
+        let machine = machine(JOB, Ending::Exited(0), json!({}));
+        let error = render(&place(), &machine, 1, 1).expect_err("no rows");
+        assert_eq!(error.to_string(), "could not render command[2] of task `second`");
+        let source = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(source.contains("tasks.first.outputs.rows"), "{source}");
+    }
+
+    #[test]
+    fn a_script_is_the_last_word_of_its_shell() {
+        let job = "tasks: {a: {command: [x]}, b: {command: 'echo \"$A\"', shell: 'bash  -c'}, c: {command: 'true'}}";
+        let machine = machine(job, Ending::Signalled(9), json!({}));
+        let argv = |task| render(&place(), &machine, task, 1).expect("no expressions").argv;
+        assert_eq!(argv(1), ["bash", "-c", "echo \"$A\""]);
+        assert_eq!(argv(2), ["/bin/sh", "-eu", "-c", "true"]);
+    }
+
+    #[test]
+    fn programs_are_found_even_without_a_path() {
+        assert_eq!(base_environment([], &[])["PATH"], DEFAULT_PATH);
+    }
+}

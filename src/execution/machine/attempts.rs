@@ -1,0 +1,141 @@
+//! The life of an attempt, as its run sees it: granted, started, ended, and what follows for the task.
+
+use super::{Effect, RunMachine, Timer, rules::may_retry};
+use crate::{
+    core::{
+        Timestamp,
+        dag::TaskIndex,
+        ending::Ending,
+        record::AttemptRecord,
+        spec::Condition,
+        state::{RunStatus, SlotOutcome, TaskState},
+    },
+    execution::engine::{AttemptEnd, ProcessMark},
+    storage::Change,
+};
+
+impl RunMachine {
+    pub(super) fn granted(&mut self, task: TaskIndex, now: Timestamp) {
+        if self.state(task) != TaskState::Waiting {
+            self.effects.push(Effect::Release(task));
+            return;
+        }
+        if self.run.started_at.is_none() {
+            self.start_run(now);
+        }
+        let entry = &mut self.tasks[task];
+        entry.record.attempts += 1;
+        let attempt = AttemptRecord {
+            run: self.run.id,
+            task: entry.record.task.clone(),
+            attempt: entry.record.attempts,
+            queued_at: entry.ready_at.take().unwrap_or(now),
+            granted_at: now,
+            started_at: None,
+            ended_at: None,
+            ending: None,
+            pid: None,
+            pid_start: None,
+            cpu_user_ms: None,
+            cpu_system_ms: None,
+            max_rss_bytes: None,
+            bytes_out: None,
+            error: None,
+        };
+        let number = attempt.attempt;
+        entry.current = Some(attempt.clone());
+        self.set_state(task, TaskState::Running, None, now);
+        self.journal(Change::LaunchAttempt(attempt));
+        self.effects.push(Effect::Launch { task, attempt: number });
+    }
+
+    /// The first grant: the slot has run, and the run's time counts from here.
+    fn start_run(&mut self, now: Timestamp) {
+        self.run.started_at = Some(now);
+        self.run.status = RunStatus::Running;
+        self.journal(Change::StartRun {
+            run: self.run.id,
+            at: now,
+        });
+        self.decide_slot(SlotOutcome::Ran, None, now);
+        if let Some(timeout) = self.job.spec.timeout {
+            let at = now + timeout.to_delta();
+            self.effects.push(Effect::Arm {
+                at,
+                timer: Timer::Timeout,
+            });
+        }
+    }
+
+    pub(super) fn started(&mut self, task: TaskIndex, attempt: u32, at: Timestamp, process: ProcessMark) {
+        let Some(current) = self.tasks[task]
+            .current
+            .as_mut()
+            .filter(|current| current.attempt == attempt)
+        else {
+            return;
+        };
+        current.started_at = Some(at);
+        current.pid = Some(process.pid);
+        current.pid_start = process.start;
+        let change = Change::StartAttempt {
+            run: current.run,
+            task: current.task.clone(),
+            attempt,
+            at,
+            pid: process.pid,
+            pid_start: process.start,
+        };
+        self.journal(change);
+    }
+
+    pub(super) fn ended(&mut self, task: TaskIndex, attempt: u32, end: AttemptEnd, now: Timestamp) {
+        let current = self.tasks[task].current.take_if(|current| current.attempt == attempt);
+        let Some(mut record) = current else { return };
+        record.ended_at = Some(end.at);
+        record.ending = Some(end.ending);
+        record.cpu_user_ms = end.usage.cpu_user_ms;
+        record.cpu_system_ms = end.usage.cpu_system_ms;
+        record.max_rss_bytes = end.usage.max_rss_bytes;
+        record.bytes_out = end.usage.bytes_out;
+        record.error.clone_from(&end.error);
+        self.journal(Change::EndAttempt(record));
+        self.effects.push(Effect::Release(task));
+        self.tasks[task].record.outputs = end.outputs;
+        self.conclude(task, end.ending, end.error, now);
+    }
+
+    /// An attempt that was going when Petit died.
+    pub(super) fn lost(&mut self, task: TaskIndex, now: Timestamp) {
+        match self.tasks[task].current.as_ref().map(|current| current.attempt) {
+            Some(attempt) => self.ended(
+                task,
+                attempt,
+                AttemptEnd::without_process(Ending::Interrupted, now, None),
+                now,
+            ),
+            None => self.conclude(task, Ending::Interrupted, None, now),
+        }
+    }
+
+    /// Moves a task on from the end of an attempt.
+    fn conclude(&mut self, task: TaskIndex, ending: Ending, error: Option<String>, now: Timestamp) {
+        self.tasks[task].last = Some(ending);
+        let policy = self.job.task(task).retry.unwrap_or_default();
+        let stopped = self.stop.is_some() && self.condition(task) != Condition::Always;
+        let words = error.map_or_else(|| ending.to_string(), |error| format!("{ending}: {error}"));
+        if ending.is_success() {
+            self.set_state(task, TaskState::Succeeded, None, now);
+        } else if ending == Ending::Cancelled || (stopped && ending == Ending::Interrupted) {
+            let reason = self.stop.as_ref().map_or(words, |stop| stop.reason.clone());
+            self.set_state(task, TaskState::Cancelled, Some(reason), now);
+        } else if !stopped && may_retry(policy, ending, self.tasks[task].record.attempts) {
+            self.tasks[task].record.retry_at = Some(now + policy.delay.to_delta());
+            self.set_state(task, TaskState::Retrying, Some(words), now);
+        } else if ending == Ending::Interrupted {
+            self.set_state(task, TaskState::Interrupted, Some(words), now);
+        } else {
+            self.set_state(task, TaskState::Failed, Some(words), now);
+        }
+    }
+}
