@@ -19,4 +19,5 @@ pub mod events;
 pub mod execution;
 #[cfg(feature = "history")]
 pub mod history;
+pub mod scheduler;
 pub mod storage;
