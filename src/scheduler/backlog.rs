@@ -34,8 +34,8 @@ pub enum Fate {
     Missed,
     /// The slot that starts stands for it too; if that one cannot start after all, it is missed.
     Merged,
-    /// Its job was held.
-    Held(Hold),
+    /// Its job was held, or went, before it could start.
+    Skipped(SlotReason),
 }
 
 /// Why a job's schedule does not start anything.
@@ -64,7 +64,7 @@ impl Fate {
             Self::TooOld => (SlotOutcome::Missed, SlotReason::Window),
             Self::Missed => (SlotOutcome::Missed, SlotReason::Down),
             Self::Merged => (SlotOutcome::Merged, SlotReason::Down),
-            Self::Held(hold) => (SlotOutcome::Skipped, hold.reason()),
+            Self::Skipped(reason) => (SlotOutcome::Skipped, reason),
         }
     }
 }

@@ -9,7 +9,11 @@ use super::{
     backlog::{Due, Fate, Hold, Passed, judge, stretch},
     series::Series,
 };
-use crate::core::{Timestamp, active::ActiveJob};
+use crate::core::{
+    Timestamp,
+    active::{ActiveJob, ActiveSet},
+    state::SlotReason,
+};
 
 /// A job and how far its slots are recorded.
 #[derive(Debug, Clone)]
@@ -30,6 +34,16 @@ impl Timeline {
         self.watermark.map_or(since, |watermark| watermark.max(since))
     }
 
+    /// Up to when the schedule counts: until now, unless in the active set that is about to take over another schedule
+    /// counts from an earlier instant on.
+    pub fn ends(&self, next: &ActiveSet, now: Timestamp) -> Timestamp {
+        let old = &self.active.record;
+        match next.get(&old.job) {
+            Some(newer) if newer.record.scheduled_since > old.scheduled_since => newer.record.scheduled_since.min(now),
+            Some(_) | None => now,
+        }
+    }
+
     /// When the job must be looked at again; never, while it is held or has no schedule.
     pub fn next_start(&self) -> Option<Timestamp> {
         if self.hold.is_some() {
@@ -39,21 +53,23 @@ impl Timeline {
         series.next_after(self.begins()).map(|slot| series.start_of(slot))
     }
 
-    /// The slots that were due while the job was held, up to an instant.
-    pub fn held_until(&self, until: Timestamp) -> Option<Passed> {
-        stretch(&Series::of(&self.active)?, self.begins(), until, Fate::Held(self.hold?))
+    /// The slots up to an instant that are not decided, as skipped: those of a pause at its end, or those of a job that
+    /// goes before their jitter has passed.
+    pub fn skipped_until(&self, until: Timestamp, reason: SlotReason) -> Option<Passed> {
+        stretch(&Series::of(&self.active)?, self.begins(), until, Fate::Skipped(reason))
     }
 }
 
-/// What is to be done about a job's slots that are due and not recorded; `None` if there are none. A job that is held
-/// owes nothing until the hold ends ([`Timeline::held_until`]), so that its pause is one row.
-pub fn due(timeline: &Timeline, now: Timestamp) -> Option<Due> {
+/// What is to be done about a job's slots up to `until` that are due and not recorded; `None` if there are none. `until`
+/// is before `now` only when another schedule counts from then on. A job that is held owes nothing until the hold ends
+/// ([`Timeline::skipped_until`]), so that its pause is one row.
+pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp) -> Option<Due> {
     if timeline.hold.is_some() {
         return None;
     }
     let series = Series::of(&timeline.active)?;
     let begins = timeline.begins();
-    let last = last_due(&series, begins, now)?;
+    let last = last_due(&series, begins, until, now)?;
     let misfire = timeline.active.job.spec.schedule.as_ref()?.misfire;
     Some(judge(&series, begins, last, now, &misfire))
 }
@@ -61,11 +77,12 @@ pub fn due(timeline: &Timeline, now: Timestamp) -> Option<Due> {
 /// The last slot that is due. One whose jitter has not passed stops the search, even if a later one is ready: slots are
 /// decided in their order, because the watermark cannot pass an undecided one. No slot is delayed by more than the
 /// jitter for that.
-fn last_due(series: &Series<'_>, begins: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let surely = (now - series.jitter()).max(begins);
+fn last_due(series: &Series<'_>, begins: Timestamp, until: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let surely = (now - series.jitter()).min(until).max(begins);
     let mut last = series.last_in(begins, surely);
     let mut reached = last.unwrap_or(begins);
-    while let Some(slot) = series.next_after(reached).filter(|slot| series.start_of(*slot) <= now) {
+    let is_due = |slot: &Timestamp| *slot <= until && series.start_of(*slot) <= now;
+    while let Some(slot) = series.next_after(reached).filter(is_due) {
         last = Some(slot);
         reached = slot;
     }
@@ -88,7 +105,7 @@ mod tests {
     /// Start, then `(from, to, slots, fate)` of the others, as text.
     fn judged(timeline: &Timeline, now: &str) -> String {
         let show = |instant: Timestamp| instant.format("%dT%H:%M:%S").to_string();
-        let Some(due) = due(timeline, at(now)) else {
+        let Some(due) = due(timeline, at(now), at(now)) else {
             return "nothing".to_owned();
         };
         let mut text = due.start.map_or("none".to_owned(), |slot| format!("start {}", show(slot)));
@@ -179,12 +196,12 @@ mod tests {
         assert_eq!(judged(&paused, "2026-01-10T12:00:00Z"), "nothing");
         assert_eq!(paused.next_start(), None);
         assert_eq!(
-            paused.held_until(at("2026-01-10T12:00:00Z")),
+            paused.skipped_until(at("2026-01-10T12:00:00Z"), SlotReason::Paused),
             Some(Passed {
                 from: at("2026-01-10T10:01:00Z"),
                 to: at("2026-01-10T12:00:00Z"),
                 slots: 120,
-                fate: Fate::Held(Hold::Paused),
+                fate: Fate::Skipped(SlotReason::Paused),
             })
         );
     }
@@ -200,8 +217,9 @@ mod tests {
         let slot = at("2026-01-10T10:01:00Z");
         assert!(start >= slot && start < slot + chrono::TimeDelta::seconds(50));
         let millisecond = chrono::TimeDelta::milliseconds(1);
-        assert_eq!(due(&jittered, start - millisecond), None);
-        let due = due(&jittered, start + millisecond).expect("it is due");
+        let ask = |now| due(&jittered, now, now);
+        assert_eq!(ask(start - millisecond), None);
+        let due = ask(start + millisecond).expect("it is due");
         assert_eq!((due.start, due.last, due.passed), (Some(slot), slot, vec![]));
     }
 }

@@ -182,9 +182,9 @@ impl Scheduler {
 
     /// Decides everything that can be decided now.
     async fn step(&mut self) -> Result<(), StorageError> {
-        let due = self.decide(|desk, around| desk.tick(around))?;
-        self.carry_out(due).await?;
         let newest = Arc::clone(&self.parts.active.borrow_and_update());
+        let due = self.decide(|desk, around| desk.tick(&newest, around))?;
+        self.carry_out(due).await?;
         if !Arc::ptr_eq(&newest, &self.known) {
             let edits = self.desk.edit(&newest, self.parts.clock.now());
             self.carry_out(edits).await?;
@@ -326,7 +326,8 @@ impl Scheduler {
             return Err(CommandError::UnknownJob(job.clone()));
         }
         // What is due until now is no part of the pause.
-        let due = self.decide(|desk, around| desk.tick(around)).map_err(CommandError::Storage)?;
+        let set = Arc::clone(&self.known);
+        let due = self.decide(|desk, around| desk.tick(&set, around)).map_err(CommandError::Storage)?;
         self.carry_out(due).await.map_err(CommandError::Storage)?;
         let batch = self.desk.pause(PauseRecord {
             job,

@@ -1,6 +1,8 @@
 //! What a new active set, a pause or its end does to jobs: slots that waited are let go, and a stretch that was held is
 //! recorded as one row.
 
+use std::sync::Arc;
+
 use super::{Batch, Desk, Entry, Order, Phase, hold};
 use crate::{
     core::{
@@ -21,24 +23,30 @@ impl Desk {
     pub fn edit(&self, new: &ActiveSet, now: Timestamp) -> Vec<Batch> {
         let mut batches = Vec::new();
         for (id, entry) in &self.jobs {
-            let old = &entry.timeline.active;
+            let old = &entry.timeline;
             let mut batch = Batch::default();
             match new.get(id) {
-                Some(same) if std::sync::Arc::ptr_eq(same, old) => continue,
+                Some(same) if Arc::ptr_eq(same, &old.active) => continue,
                 None => {
                     let_go(self, &mut batch, id, SlotReason::Removed, "the job was removed", now);
-                    end_hold(&mut batch, &entry.timeline, now);
+                    let reason = old.hold.map_or(SlotReason::Removed, Hold::reason);
+                    skip_until(&mut batch, old, now, reason, now);
                 }
                 Some(newer) => {
                     let next = hold(newer, &self.pauses);
                     if next == Some(Hold::Disabled) {
                         let_go(self, &mut batch, id, SlotReason::Disabled, "the job was disabled", now);
                     }
-                    if next != entry.timeline.hold || newer.record.scheduled_since != old.record.scheduled_since {
-                        let until = newer.record.scheduled_since.max(old.record.scheduled_since).min(now);
-                        // An edit that ends no schedule ends the hold now.
-                        let changed = newer.record.scheduled_since > old.record.scheduled_since;
-                        end_hold(&mut batch, &entry.timeline, if changed { until } else { now });
+                    let another_schedule = newer.record.scheduled_since > old.active.record.scheduled_since;
+                    match old.hold {
+                        Some(hold) if another_schedule || next != old.hold => {
+                            skip_until(&mut batch, old, old.ends(new, now), hold.reason(), now);
+                        }
+                        // What is left of the old schedule are slots whose jitter has not passed.
+                        None if another_schedule => {
+                            skip_until(&mut batch, old, old.ends(new, now), SlotReason::Removed, now);
+                        }
+                        Some(_) | None => {}
                     }
                 }
             }
@@ -56,7 +64,7 @@ impl Desk {
             self.take_out(&id);
         }
         for (id, active) in new {
-            if self.jobs.get(id).is_some_and(|entry| std::sync::Arc::ptr_eq(&entry.timeline.active, active)) {
+            if self.jobs.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.timeline.active, active)) {
                 continue;
             }
             self.take_out(id);
@@ -64,7 +72,7 @@ impl Desk {
                 self.dependents.entry(dependency.job.clone()).or_default().insert(id.clone());
             }
             let timeline = Timeline {
-                active: std::sync::Arc::clone(active),
+                active: Arc::clone(active),
                 watermark: None,
                 hold: None,
             };
@@ -100,7 +108,8 @@ impl Desk {
             if let Some(entry) = self.jobs.get(&id)
                 && hold(&entry.timeline.active, &left) != entry.timeline.hold
             {
-                end_hold(&mut batch, &entry.timeline, now);
+                let reason = entry.timeline.hold.map_or(SlotReason::Paused, Hold::reason);
+                skip_until(&mut batch, &entry.timeline, now, reason, now);
             }
         }
         batch.changes.push(Change::Resume(job.cloned()));
@@ -141,15 +150,12 @@ fn let_go(desk: &Desk, batch: &mut Batch, job: &JobId, reason: SlotReason, detai
     }
 }
 
-/// Records the slots that a hold kept back, as one row. The watermark moves to the end of the hold even if there were none,
-/// because what follows is counted from there: also what a job without a schedule is owed by others.
-fn end_hold(batch: &mut Batch, timeline: &Timeline, until: Timestamp) {
-    if timeline.hold.is_none() {
-        return;
-    }
+/// Records the slots that are left up to an instant as skipped, as one row. The watermark moves there even if there were
+/// none, because what follows is counted from there: also what a job without a schedule is owed by others.
+fn skip_until(batch: &mut Batch, timeline: &Timeline, until: Timestamp, reason: SlotReason, now: Timestamp) {
     let job = &timeline.active.job;
-    if let Some(passed) = timeline.held_until(until) {
-        batch.pass(job, &passed, None, until);
+    if let Some(passed) = timeline.skipped_until(until, reason) {
+        batch.pass(job, &passed, None, now);
     }
     batch.changes.push(Change::SetWatermark {
         job: job.id.clone(),

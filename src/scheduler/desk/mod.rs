@@ -204,11 +204,16 @@ impl Desk {
         self.jobs.iter().map(fire).collect()
     }
 
-    /// Decides every slot that is due: a batch for each job that has one.
-    pub fn tick(&self, around: &mut Around<'_>) -> Result<Vec<Batch>, StorageError> {
-        let ready = self.agenda.iter().take_while(|(at, _)| *at <= around.now);
+    /// Decides every slot that is due: a batch for each job that has one. `next` is the active set that is about to take
+    /// over, if not the one that the desk has: slots of a schedule that it replaces are due up to that instant only.
+    pub fn tick(&self, next: &ActiveSet, around: &mut Around<'_>) -> Result<Vec<Batch>, StorageError> {
+        let now = around.now;
+        let ready = self.agenda.iter().take_while(|(at, _)| *at <= now);
         let due: Vec<_> = ready
-            .filter_map(|(_, job)| due(&self.jobs.get(job)?.timeline, around.now).map(|due| (job, due)))
+            .filter_map(|(_, job)| {
+                let timeline = &self.jobs.get(job)?.timeline;
+                due(timeline, timeline.ends(next, now), now).map(|due| (job, due))
+            })
             .collect();
         let starting: BTreeSet<&JobId> = due.iter().filter(|(_, due)| due.start.is_some()).map(|(job, _)| *job).collect();
         let mut batches = Vec::with_capacity(due.len());

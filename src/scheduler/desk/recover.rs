@@ -97,7 +97,7 @@ impl Desk {
         let Some(entry) = self.jobs.get(id) else { return Ok(()) };
         let Some(series) = Series::of(&entry.timeline.active) else { return Ok(()) };
         let misfire = entry.timeline.active.job.spec.schedule.as_ref().map_or_else(MisfireSpec::default, |s| s.misfire);
-        let newer = due(&entry.timeline, now).is_some_and(|due| due.start.is_some());
+        let newer = due(&entry.timeline, now, now).is_some_and(|due| due.start.is_some());
         let latest = free.len().checked_sub(1).filter(|_| !newer);
         for (position, (going, bound)) in free.into_iter().enumerate() {
             let Some(slot) = going.record.slot else { continue };
