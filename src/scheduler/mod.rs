@@ -23,6 +23,8 @@ pub mod service;
 mod fixtures;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 pub use backlog::Hold;
 pub use clock::{Clock, SimulatedClock, SystemClock};

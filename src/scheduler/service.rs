@@ -7,7 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
+use tokio::sync::{
+    broadcast::error::{RecvError, TryRecvError},
+    mpsc, watch,
+};
 
 use super::{
     clock::Clock,
@@ -82,6 +85,7 @@ impl Scheduler {
         let mut loaded = false;
         let mut not_before = None;
         loop {
+            self.catch_up();
             let now = self.parts.clock.now();
             let mut wake = self.desk.next_wake();
             if not_before.is_none_or(|instant| instant <= now) {
@@ -122,29 +126,46 @@ impl Scheduler {
             command = self.desked.commands.recv(), if loaded => match command {
                 None | Some(Command::Stop) => false,
                 Some(command) => {
+                    // A run that has ended is in nobody's way, even if its end and the command came at once.
+                    self.catch_up();
                     self.obey(command).await;
                     true
                 }
             },
-            event = self.listener.recv() => match event {
-                Ok(event) => {
-                    self.hear(&event);
-                    true
-                }
-                Err(RecvError::Lagged(missed)) => {
-                    tracing::debug!(missed, "fell behind the events; reading the journal instead");
-                    match self.parts.storage.unfinished() {
-                        Ok(unfinished) => self.desk.runs_are(&unfinished),
-                        Err(error) => tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "could not read which runs have ended; runs that wait for them wait on",
-                        ),
-                    }
-                    true
-                }
-                Err(RecvError::Closed) => false,
-            },
+            event = self.listener.recv() => self.hear(event),
         }
+    }
+
+    /// Hears everything that was said so far.
+    fn catch_up(&mut self) {
+        loop {
+            let heard = match self.listener.try_recv() {
+                Ok(event) => Ok(event),
+                Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            };
+            self.hear(heard);
+        }
+    }
+
+    /// Takes in what the executor says; `false` when nobody can say anything any more.
+    fn hear(&mut self, heard: Result<Event, RecvError>) -> bool {
+        match heard {
+            Ok(Event::Run { run, job, status, .. }) => self.desk.run_moved(&job, run, status),
+            Ok(Event::Task { .. } | Event::Slot(_) | Event::Reconcile(_)) => {}
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "fell behind the events; reading the journal instead");
+                match self.parts.storage.unfinished() {
+                    Ok(unfinished) => self.desk.runs_are(&unfinished),
+                    Err(error) => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "could not read which runs have ended; runs that wait for them wait on",
+                    ),
+                }
+            }
+            Err(RecvError::Closed) => return false,
+        }
+        true
     }
 
     /// Reads what was left, and decides what Petit was not there for.
@@ -245,7 +266,7 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn commit(&self, changes: Vec<Change>) -> Result<(), StorageError> {
+    async fn commit(&mut self, changes: Vec<Change>) -> Result<(), StorageError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -262,13 +283,6 @@ impl Scheduler {
         }
         for event in batch.events {
             self.parts.bus.publish(event);
-        }
-    }
-
-    fn hear(&mut self, event: &Event) {
-        match event {
-            Event::Run { run, job, status, .. } => self.desk.run_moved(job, *run, *status),
-            Event::Task { .. } | Event::Slot(_) | Event::Reconcile(_) => {}
         }
     }
 

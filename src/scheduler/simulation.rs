@@ -60,7 +60,12 @@ enum Act {
     Pause { job: Option<usize> },
     Resume { job: Option<usize> },
     /// The file of a job changes, or comes back.
-    Write { job: usize, version: Version },
+    /// The scheduler hears of it late.
+    Write {
+        job: usize,
+        version: Version,
+        lag: i64,
+    },
     Remove { job: usize },
     /// From now on the executor starts runs after so many seconds, and they take so many.
     Pace { start_after: i64, take: i64 },
@@ -83,7 +88,8 @@ fn act() -> impl Strategy<Value = Act> {
         3 => away.prop_map(|seconds| Act::Die { seconds }),
         1 => one_or_all().prop_map(|job| Act::Pause { job }),
         2 => one_or_all().prop_map(|job| Act::Resume { job }),
-        2 => (0..JOBS, version()).prop_map(|(job, version)| Act::Write { job, version }),
+        2 => (0..JOBS, version(), prop_oneof![Just(0i64), 0i64..600])
+            .prop_map(|(job, version, lag)| Act::Write { job, version, lag }),
         1 => (0..JOBS).prop_map(|job| Act::Remove { job }),
         2 => (0i64..200, 0i64..2_000).prop_map(|(start_after, take)| Act::Pace { start_after, take }),
     ]
@@ -290,7 +296,10 @@ impl World {
     }
 
     /// What reconcile does: an edit of the schedule, enabling, and a file's return count from now.
-    fn write(&mut self, job: usize, version: Option<Version>) {
+    fn write(&mut self, job: usize, version: Option<Version>, lag: i64) {
+        // Two edits of a job have two instants.
+        let since = self.now + TimeDelta::milliseconds(1);
+        self.now = since + TimeDelta::seconds(lag);
         let id = Self::id(job);
         let old = self.set.get(&id).cloned();
         let mut new = self.set.clone();
@@ -304,7 +313,7 @@ impl World {
                     "schedule: {{{}}}\noverlap: {}\nenabled: {}",
                     SCHEDULES[version.schedule], OVERLAPS[version.overlap], version.enabled
                 );
-                let mut next = (*active_at(id.as_str(), &yaml, self.now)).clone();
+                let mut next = (*active_at(id.as_str(), &yaml, since)).clone();
                 if let Some(old) = &old {
                     let same = next.job.spec.schedule == old.job.spec.schedule;
                     if same {
@@ -326,7 +335,7 @@ impl World {
         let regimes = self.regimes.entry(id.clone()).or_default();
         if ends {
             if let Some(last) = regimes.last_mut() {
-                last.until.get_or_insert(self.now);
+                last.until.get_or_insert(since);
             }
             regimes.extend(new.get(&id).map(|active| Regime {
                 active: Arc::clone(active),
@@ -373,8 +382,8 @@ impl World {
             }
             Act::Pause { job } => self.pause(job.map(Self::id)),
             Act::Resume { job } => self.resume(job.map(Self::id).as_ref()),
-            Act::Write { job, version } => self.write(*job, Some(*version)),
-            Act::Remove { job } => self.write(*job, None),
+            Act::Write { job, version, lag } => self.write(*job, Some(*version), *lag),
+            Act::Remove { job } => self.write(*job, None, 0),
             Act::Pace { start_after, take } => (self.start_after, self.take) = (*start_after, *take),
         }
     }
@@ -387,14 +396,14 @@ impl World {
         for job in 0..JOBS {
             let disabled = self.set.get(&Self::id(job)).is_some_and(|active| !active.job.spec.enabled);
             if disabled {
-                self.write(job, None);
+                self.write(job, None, 0);
             }
         }
         // Longer than any jitter, so that no slot is undecided because of it.
         (self.start_after, self.take) = (0, 0);
         self.pass(self.now + TimeDelta::seconds(1));
         for job in 0..JOBS {
-            self.write(job, None);
+            self.write(job, None, 0);
         }
         self.pass(self.now + TimeDelta::seconds(4_000));
     }
@@ -447,7 +456,7 @@ proptest! {
     ) {
         let mut world = World::new();
         for (job, version) in versions.into_iter().enumerate() {
-            world.write(job, Some(version));
+            world.write(job, Some(version), 0);
         }
         for act in &acts {
             world.live(act);
