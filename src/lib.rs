@@ -13,11 +13,22 @@
     reason = "an invariant deserves `expect` with its reason; tests may unwrap"
 )]
 
-pub mod config;
 pub mod core;
-pub mod events;
+
+pub mod config;
+pub mod reconcile;
+pub mod scheduler;
+
 pub mod execution;
+
+pub mod events;
+pub mod storage;
+
 #[cfg(feature = "history")]
 pub mod history;
-pub mod reconcile;
-pub mod storage;
+pub mod view;
+
+pub mod control;
+
+pub mod cli;
+pub mod daemon;

@@ -1,3 +1,5 @@
-//! The binary `petit`.
+//! The binary `petit`: hands the command line to the library and returns its exit code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    petit::cli::main()
+}

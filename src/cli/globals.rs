@@ -108,7 +108,7 @@ impl Globals {
                         error.hint(format!("{}:{}:{}: {}", found.file, found.line, found.column, found.message))
                     });
                 }
-                eprint!("{}", render::human(diagnostics, |_| Some(text.clone()), self.output().color_err));
+                eprint!("{}", render::render_human(diagnostics, |_| Some(text.as_str()), self.output().color_err));
                 error
             }
         }

@@ -19,6 +19,11 @@ pub fn client(globals: &Globals) -> Result<Client, CliError> {
     Ok(Client::new(&globals.place()?.state_dir))
 }
 
+/// Who gives commands, for the record.
+pub fn user() -> String {
+    std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "someone".to_owned())
+}
+
 /// Waits for an answer; Ctrl-C ends the wait.
 pub fn block_on<T, E: Into<CliError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()

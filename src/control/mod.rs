@@ -1,6 +1,6 @@
 //! How a running daemon is spoken to: HTTP with JSON on a Unix socket in the state folder, readable by its owner alone.
 //!
-//! The same three files serve both ends: [`wire`] says what travels, [`server`] answers, [`client`] asks. What a command
+//! The same three files serve both ends: `wire` says what travels, `server` answers, `client` asks. What a command
 //! means is the [`Backend`]'s business, which the daemon supplies; this room only carries requests to it.
 
 mod client;
@@ -11,6 +11,7 @@ use std::{future::Future, path::Path, path::PathBuf};
 
 pub use client::{Client, ClientError};
 pub use server::serve;
+pub(crate) use wire::chain;
 pub use wire::{
     CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RunsQuery,
     SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery,

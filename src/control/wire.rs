@@ -9,7 +9,7 @@ use crate::{
         id::{JobId, RunId},
         state::{RunStatus, Trigger},
     },
-    reconcile::{Plan, SyncStatus},
+    reconcile::{Plan, SyncOutcome},
     storage::RunFilter,
     view::ViewError,
 };
@@ -75,6 +75,8 @@ pub struct TriggerRequest {
     /// Whether to start although a run of the job is going.
     #[serde(default)]
     pub ignore_overlap: bool,
+    /// Who asks.
+    pub by: String,
 }
 
 /// The run that was made.
@@ -120,6 +122,8 @@ pub struct PauseRequest {
 pub struct ResumeRequest {
     /// The job; `null` for everything.
     pub job: Option<JobId>,
+    /// Who asks.
+    pub by: String,
 }
 
 /// Asks to look at the files now.
@@ -136,8 +140,8 @@ pub struct SyncRequest {
 /// What an edit would do.
 pub type PlanReply = Plan;
 
-/// How the files stand against the active set.
-pub type SyncReply = SyncStatus;
+/// What came of looking at the files.
+pub type SyncReply = SyncOutcome;
 
 /// Why the daemon did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

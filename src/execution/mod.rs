@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub mod admission;
 #[cfg(test)]
 mod bench;
+pub mod capacity;
 pub mod engine;
 pub mod executor;
 pub mod inputs;

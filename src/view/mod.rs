@@ -13,7 +13,7 @@ mod why;
 pub use job::{GraphNode, JobCondition, JobDetail, JobView};
 pub use next::{NextFire, next_fires};
 pub use run::{AttemptView, RunView, TaskView};
-pub use status::{DaemonInfo, StatusView, WaitingView};
+pub use status::{DaemonInfo, StatusView};
 pub use why::{SlotView, Why};
 
 use crate::{

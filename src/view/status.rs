@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{NextFire, RunView};
 use crate::{
     core::{Timestamp, record::PauseRecord},
+    execution::executor::WaitingTask,
     reconcile::SyncStatus,
 };
 
@@ -16,7 +17,7 @@ pub struct StatusView {
     /// Runs that have not ended, oldest first.
     pub active_runs: Vec<RunView>,
     /// Tasks that wait, and for what.
-    pub waiting: Vec<WaitingView>,
+    pub waiting: Vec<WaitingTask>,
     /// The next few fires.
     pub next: Vec<NextFire>,
     /// All pauses.
@@ -25,15 +26,6 @@ pub struct StatusView {
     pub sync: SyncStatus,
     /// What somebody should know of the daemon itself.
     pub conditions: Vec<String>,
-}
-
-/// A task that waits for resources.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WaitingView {
-    /// The task, as `run/task`.
-    pub task: String,
-    /// What it waits for, and who holds it.
-    pub reason: String,
 }
 
 /// A daemon, as it names itself.

@@ -27,8 +27,7 @@ pub struct ResumeArgs {
 
 /// Pauses.
 pub fn pause(globals: &Globals, args: &PauseArgs) -> Result<Exit, CliError> {
-    let by = std::env::var("USER").unwrap_or_else(|_| "someone".to_owned());
-    let request = PauseRequest { job: args.job.clone(), by, reason: args.reason.clone() };
+    let request = PauseRequest { job: args.job.clone(), by: source::user(), reason: args.reason.clone() };
     let client = source::client(globals)?;
     source::block_on(client.pause(&request))?;
     said(globals, "paused", args.job.as_ref())
@@ -37,7 +36,7 @@ pub fn pause(globals: &Globals, args: &PauseArgs) -> Result<Exit, CliError> {
 /// Resumes.
 pub fn resume(globals: &Globals, args: &ResumeArgs) -> Result<Exit, CliError> {
     let client = source::client(globals)?;
-    source::block_on(client.resume(&ResumeRequest { job: args.job.clone() }))?;
+    source::block_on(client.resume(&ResumeRequest { job: args.job.clone(), by: source::user() }))?;
     said(globals, "resumed", args.job.as_ref())
 }
 

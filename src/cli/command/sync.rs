@@ -22,7 +22,8 @@ pub struct Args {
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let client = source::client(globals)?;
     let request = SyncRequest { wait: args.wait, approve: args.approve.clone() };
-    let status = source::block_on(client.sync(&request))?;
+    let outcome = source::block_on(client.sync(&request))?;
+    let status = &outcome.status;
     let unsynced: Vec<_> = status.jobs.iter().filter(|job| job.standing.sync != SyncState::Synced).collect();
     let unread: Vec<_> =
         status.files.iter().filter(|file| file.job.is_none() && file.standing.sync != SyncState::Synced).collect();

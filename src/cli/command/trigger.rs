@@ -43,7 +43,12 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
             return Err(CliError::usage(format!("the parameter `{key}` is given twice")));
         }
     }
-    let request = TriggerRequest { job: args.job.clone(), params, ignore_overlap: args.ignore_overlap };
+    let request = TriggerRequest {
+        job: args.job.clone(),
+        params,
+        ignore_overlap: args.ignore_overlap,
+        by: source::user(),
+    };
     let client = source::client(globals)?;
     let made = source::block_on(client.trigger(&request))?;
     let output = globals.output();

@@ -123,8 +123,8 @@ fn read_folder(folder: &Path, place: &Place, files: &mut BTreeMap<String, Checke
         let path = folder.join(name);
         let unreadable = |problem: String| CliError::new(Exit::Failed, "unreadable", problem);
         match &seen.content {
-            Content::Read(blob) => {
-                files.insert(shown(&path), check_file(&path, blob.bytes(), &place.settings));
+            Content::Bytes(blob) => {
+                files.insert(shown(&path), check_file(&path, &blob.bytes, &place.settings));
             }
             Content::Refused(refusal) => return Err(unreadable(format!("could not read {}: {refusal}", path.display()))),
         }

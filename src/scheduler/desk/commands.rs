@@ -1,0 +1,103 @@
+//! Runs by hand.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::{
+    Around, Batch, Desk,
+    admit::{Cause, new_run, newcomer},
+};
+use crate::{
+    core::{
+        id::{JobId, RunId},
+        state::Trigger,
+    },
+    scheduler::{
+        backlog::Hold,
+        gate::{Newcomer, Verdict, gate},
+        params::ParamError,
+    },
+    storage::StorageError,
+};
+
+/// A run that was made by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Triggered {
+    /// The run.
+    pub run: RunId,
+    /// What whoever asked should know: that it waits, or that the job is paused or disabled.
+    pub note: Option<String>,
+}
+
+/// Why no run was made by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TriggerRefusal {
+    /// No such job is active.
+    UnknownJob,
+    /// Its parameters are wrong.
+    Params(Vec<ParamError>),
+    /// A run of the job is going, and its policy lets no other start.
+    Overlap(RunId),
+}
+
+impl Desk {
+    /// Makes a run by hand. The outer error is the journal's, the inner one the asker's.
+    #[expect(clippy::type_complexity, reason = "a batch and an answer, or one of two kinds of errors")]
+    pub fn trigger(
+        &self,
+        id: &JobId,
+        given: Map<String, Value>,
+        ignore_overlap: bool,
+        around: &mut Around<'_>,
+    ) -> Result<Result<(Batch, Triggered), TriggerRefusal>, StorageError> {
+        let Some(entry) = self.jobs.get(id) else {
+            return Ok(Err(TriggerRefusal::UnknownJob));
+        };
+        let job = &entry.timeline.active.job;
+        let cause = Cause {
+            trigger: Trigger::Manual,
+            slot: None,
+            consumed: Vec::new(),
+            given,
+        };
+        let run = match new_run(job, cause, around) {
+            Ok(run) => run,
+            Err((_, errors)) => return Ok(Err(TriggerRefusal::Params(errors))),
+        };
+        let newcomer = Newcomer {
+            ignore_overlap,
+            ..newcomer(&run, false)
+        };
+        let upstreams = self.upstreams(job, &BTreeSet::new(), around)?;
+        let verdict = gate(&job.spec, &newcomer, &self.ahead_of(&run), &upstreams, around.now);
+        let mut notes: Vec<String> = entry.timeline.hold.map(|hold| self.says(hold, id)).into_iter().collect();
+        match &verdict {
+            Verdict::Skip { blocker: Some(run), .. } => return Ok(Err(TriggerRefusal::Overlap(*run))),
+            Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } | Verdict::Replace { detail, .. } => {
+                notes.push(detail.clone());
+            }
+            Verdict::Start | Verdict::Skip { blocker: None, .. } => {}
+        }
+        let mut batch = Batch::default();
+        let triggered = Triggered {
+            run: run.id,
+            note: (!notes.is_empty()).then(|| notes.join("; ")),
+        };
+        self.enter(&mut batch, run, job, verdict, around.now);
+        Ok(Ok((batch, triggered)))
+    }
+
+    fn says(&self, hold: Hold, job: &JobId) -> String {
+        let pause = || self.pauses.get(&Some(job.clone())).or_else(|| self.pauses.get(&None));
+        match (hold, pause()) {
+            (Hold::Disabled, _) => "the job is disabled: its schedule starts nothing".to_owned(),
+            (Hold::Paused, Some(pause)) => format!(
+                "the job is paused by {} since {}: its schedule starts nothing",
+                pause.by,
+                pause.since.format("%Y-%m-%dT%H:%M:%SZ")
+            ),
+            (Hold::Paused, None) => "the job is paused: its schedule starts nothing".to_owned(),
+        }
+    }
+}

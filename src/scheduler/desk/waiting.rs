@@ -1,0 +1,178 @@
+//! Runs that are held back, judged again when something they may wait for has happened; and runs that the success of
+//! other jobs makes.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::Map;
+
+use super::{
+    Around, Batch, Desk, Going, Order, Phase,
+    admit::{Cause, in_words, new_run, newcomer},
+};
+use crate::{
+    core::{
+        Timestamp,
+        id::{JobId, RunId},
+        job::Job,
+        record::RunRecord,
+        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
+    },
+    scheduler::gate::{Verdict, gate, met},
+    storage::{Change, StorageError},
+};
+
+impl Desk {
+    /// The jobs to look at now: something happened that concerns them, or a wait is over.
+    pub fn stirred(&mut self, now: Timestamp) -> Vec<JobId> {
+        while let Some((at, job)) = self.deadlines.first().cloned()
+            && at <= now
+        {
+            // Taken out even if the run goes on waiting for another reason, or the wake-up would repeat for ever.
+            self.deadlines.remove(&(at, job.clone()));
+            self.stirred.insert(job);
+        }
+        self.stirred.iter().cloned().collect()
+    }
+
+    /// Everything that can be said of a job was said.
+    pub fn settled(&mut self, job: &JobId) {
+        self.stirred.remove(job);
+    }
+
+    /// What can be decided about a job's runs that wait, or about a run that it owes to the success of others; `None` if
+    /// nothing can. To be asked until it is `None`.
+    pub fn look_at(&self, job: &JobId, around: &mut Around<'_>) -> Result<Option<Batch>, StorageError> {
+        for going in self.runs.get(job).into_iter().flat_map(|runs| runs.values()) {
+            if let Phase::Waiting(bound) = &going.phase {
+                let batch = self.judge_again(going, bound, around)?;
+                if !batch.is_empty() {
+                    return Ok(Some(batch));
+                }
+            }
+        }
+        self.owed_to_upstreams(job, around)
+    }
+
+    fn judge_again(&self, going: &Going, job: &Arc<Job>, around: &Around<'_>) -> Result<Batch, StorageError> {
+        let (run, now) = (&going.record, around.now);
+        let verdict = gate(
+            &job.spec,
+            &newcomer(run, true),
+            &self.ahead_of(run),
+            &self.upstreams(job, &BTreeSet::new(), around)?,
+            now,
+        );
+        let mut batch = Batch::default();
+        let note = match verdict {
+            Verdict::Start => {
+                let run = RunRecord {
+                    reason: None,
+                    ..run.clone()
+                };
+                batch.orders.push(Order::Start {
+                    run: Box::new(run),
+                    job: Arc::clone(job),
+                });
+                None
+            }
+            Verdict::Skip { reason, detail, .. } => {
+                batch.end_waiting(run, job, (SlotOutcome::Skipped, reason), &detail, now);
+                return Ok(batch);
+            }
+            Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => Some(detail),
+            Verdict::Replace { detail, cancel } => {
+                self.make_way(&mut batch, run, &cancel, now);
+                Some(detail)
+            }
+        };
+        if note != run.reason {
+            batch.changes.push(Change::NoteRun {
+                run: run.id,
+                reason: note,
+            });
+        }
+        Ok(batch)
+    }
+
+    /// Ends runs that have waited so far: a newer slot stands for theirs.
+    pub(super) fn supersede(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
+        let detail = format!("run {} of a newer slot took its place while it waited", by.id);
+        for (going, bound) in self.waiting(&by.job, older) {
+            let merged = (SlotOutcome::Merged, SlotReason::Overlap);
+            batch.end_waiting(&going.record, bound, merged, &detail, now);
+        }
+    }
+
+    /// Has runs end so that another can start: at once those that wait, by an order those that do not.
+    pub(super) fn make_way(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
+        let reason = format!("replaced by run {}", by.id);
+        for (going, bound) in self.waiting(&by.job, older) {
+            let skipped = (SlotOutcome::Skipped, SlotReason::Overlap);
+            batch.end_waiting(&going.record, bound, skipped, &reason, now);
+        }
+        let runs = self.runs.get(&by.job);
+        let going = older.iter().filter_map(|run| runs?.get(run));
+        for going in going.filter(|going| !going.waits() && !going.cancelling) {
+            batch.orders.push(Order::Cancel {
+                run: going.record.id,
+                reason: reason.clone(),
+                unstarted: SlotReason::Overlap,
+            });
+        }
+    }
+
+    fn waiting<'a>(&'a self, job: &JobId, among: &'a [RunId]) -> impl Iterator<Item = (&'a Going, &'a Arc<Job>)> {
+        let runs = self.runs.get(job);
+        among.iter().filter_map(move |run| {
+            let going = runs?.get(run)?;
+            match &going.phase {
+                Phase::Waiting(bound) => Some((going, bound)),
+                Phase::Ordered | Phase::Running => None,
+            }
+        })
+    }
+
+    /// A job that depends and has no schedule runs once all that it depends on have met their condition since its last such
+    /// run. What the journal says decides, not which event arrived; the runs that were used are recorded with the run,
+    /// even if it is turned away, so that they make no other.
+    fn owed_to_upstreams(&self, id: &JobId, around: &mut Around<'_>) -> Result<Option<Batch>, StorageError> {
+        let Some(entry) = self.jobs.get(id) else { return Ok(None) };
+        let job = &entry.timeline.active.job;
+        if job.spec.schedule.is_some() || job.spec.depends_on.is_empty() || entry.timeline.hold.is_some() {
+            return Ok(None);
+        }
+        let upstreams = self.upstreams(job, &BTreeSet::new(), around)?;
+        let used = (around.latest)(id)?.by_dependency.map_or_else(Vec::new, |run| run.consumed);
+        let begins = entry.timeline.begins().max(entry.timeline.active.record.anchor);
+        let mut consumed = Vec::with_capacity(job.spec.depends_on.len());
+        for dependency in &job.spec.depends_on {
+            let run = upstreams.get(&dependency.job).and_then(|up| met(dependency, up, around.now).ok());
+            match run.filter(|run| run.ended_at > Some(begins) && !used.contains(&run.id)) {
+                Some(run) => consumed.push(run.id),
+                None => return Ok(None),
+            }
+        }
+        let cause = Cause {
+            trigger: Trigger::Dependency,
+            slot: None,
+            consumed,
+            given: Map::new(),
+        };
+        let mut batch = Batch::default();
+        match new_run(job, cause, around) {
+            Ok(run) => {
+                let verdict = gate(&job.spec, &newcomer(&run, false), &self.ahead_of(&run), &upstreams, around.now);
+                self.enter(&mut batch, run, job, verdict, around.now);
+            }
+            Err((run, errors)) => {
+                let detail = in_words(&errors);
+                batch.changes.push(Change::CreateRun {
+                    run: run.clone(),
+                    tasks: Vec::new(),
+                });
+                batch.end_run(&run, RunStatus::Failed, &detail, around.now);
+            }
+        }
+        Ok(Some(batch))
+    }
+}

@@ -1,0 +1,97 @@
+//! What the tests of this room are made of.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono_tz::Tz;
+use serde_json::Map;
+
+use crate::core::{
+    Timestamp,
+    active::{ActiveJob, ActiveSet},
+    id::{JobId, RunId},
+    job::Job,
+    record::{ActiveRecord, RunRecord, SpecRecord},
+    spec::JobSpec,
+    state::{RunStatus, Trigger},
+};
+
+/// An instant, from RFC 3339.
+pub fn at(text: &str) -> Timestamp {
+    text.parse().expect("an RFC 3339 instant")
+}
+
+/// An id that needs no clock.
+pub fn run_id(number: u128) -> RunId {
+    RunId::from_parts(Timestamp::UNIX_EPOCH, number)
+}
+
+/// A job with one task, and else what the YAML says.
+pub fn job(id: &str, yaml: &str) -> Job {
+    let yaml = format!("{yaml}\ntasks: {{only: {{command: ['true']}}}}");
+    let spec: JobSpec = serde_yaml::from_str(&yaml).expect("the test's own YAML");
+    let zone = spec.schedule.as_ref().and_then(|schedule| schedule.timezone.as_deref());
+    let zone: Tz = zone.map_or(Tz::UTC, |zone| zone.parse().expect("a zone"));
+    Job::new(spec, &id.parse().expect("a slug"), zone).expect("a valid job")
+}
+
+/// The job as it became active, with its schedule, at an instant.
+pub fn active(id: &str, yaml: &str, since: &str) -> Arc<ActiveJob> {
+    active_at(id, yaml, at(since))
+}
+
+/// As [`active`].
+pub fn active_at(id: &str, yaml: &str, since: Timestamp) -> Arc<ActiveJob> {
+    let job = job(id, yaml);
+    let record = ActiveRecord {
+        job: job.id.clone(),
+        file: format!("{id}.yaml"),
+        spec_hash: job.hash.clone(),
+        generation: 1,
+        applied_at: since,
+        anchor: since,
+        scheduled_since: since,
+    };
+    Arc::new(ActiveJob {
+        job: Arc::new(job),
+        record,
+    })
+}
+
+/// An active set of these.
+pub fn set(jobs: &[Arc<ActiveJob>]) -> Arc<ActiveSet> {
+    let by_id: BTreeMap<JobId, Arc<ActiveJob>> = jobs.iter().map(|job| (job.job.id.clone(), Arc::clone(job))).collect();
+    Arc::new(by_id)
+}
+
+/// What the journal keeps of a job's version.
+pub fn spec_record(active: &ActiveJob) -> SpecRecord {
+    SpecRecord {
+        hash: active.job.hash.clone(),
+        job: active.job.id.clone(),
+        canonical: active.job.spec.canonical(),
+        yaml: String::new(),
+        first_seen: active.record.applied_at,
+    }
+}
+
+/// A run that has ended.
+pub fn finished(job: &str, number: u128, status: RunStatus, ended_at: Timestamp) -> RunRecord {
+    RunRecord {
+        id: run_id(number),
+        job: job.parse().expect("a slug"),
+        status,
+        trigger: Trigger::Manual,
+        slot: None,
+        scheduled_at: ended_at,
+        spec_hash: crate::core::id::SpecHash::of(b""),
+        revision: None,
+        created_at: ended_at,
+        started_at: Some(ended_at),
+        ended_at: Some(ended_at),
+        params: Map::new(),
+        consumed: Vec::new(),
+        retry_of: None,
+        wait_until: None,
+        reason: None,
+    }
+}

@@ -1,0 +1,167 @@
+//! Commands to the scheduler, as methods.
+//!
+//! Each is a message to the loop, answered after its commit. The queue holds [`QUEUE`] of them; whoever comes then waits
+//! for a place, which the loop frees within a commit's time. Dropping a call does not take it back.
+
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    desk::{NextFire, Triggered},
+    params::ParamError,
+};
+use crate::{
+    core::id::{JobId, RunId},
+    storage::StorageError,
+};
+
+/// How many commands may wait: more than a person sends, and few enough that a script in a loop is slowed down.
+const QUEUE: usize = 64;
+
+/// The scheduler, as seen by everybody else.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    ready: watch::Receiver<bool>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No such job is active.
+    #[error("there is no active job `{0}`")]
+    UnknownJob(JobId),
+    /// The parameters are wrong.
+    #[error("job `{job}` cannot be started with these parameters: {}", list(.errors))]
+    Params {
+        /// The job.
+        job: JobId,
+        /// Everything that is wrong.
+        errors: Vec<ParamError>,
+    },
+    /// The job's policy lets no other run start.
+    #[error("run {run} of job `{job}` is still going, and the job's overlap policy is `skip`: use --ignore-overlap to start another beside it")]
+    Overlap {
+        /// The job.
+        job: JobId,
+        /// The run in the way.
+        run: RunId,
+    },
+    /// Nothing is paused that could be resumed.
+    #[error("{} is not paused", .0.as_ref().map_or("everything".to_owned(), |job| format!("job `{job}`")))]
+    NotPaused(Option<JobId>),
+    /// The journal did not take it.
+    #[error("could not record the command")]
+    Storage(#[source] StorageError),
+    /// The scheduler has stopped.
+    #[error("the scheduler has stopped")]
+    Stopped,
+}
+
+fn list(errors: &[ParamError]) -> String {
+    let texts: Vec<String> = errors.iter().map(ParamError::to_string).collect();
+    texts.join("; ")
+}
+
+type Answer<T> = oneshot::Sender<Result<T, CommandError>>;
+
+/// What the loop is asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    Trigger {
+        job: JobId,
+        params: Map<String, Value>,
+        ignore_overlap: bool,
+        by: String,
+        answer: Answer<Triggered>,
+    },
+    Pause {
+        job: Option<JobId>,
+        by: String,
+        reason: Option<String>,
+        answer: Answer<()>,
+    },
+    Resume {
+        job: Option<JobId>,
+        by: String,
+        answer: Answer<()>,
+    },
+    NextFires(Answer<Vec<NextFire>>),
+    Stop,
+}
+
+/// The loop's end of a [`Handle`].
+#[derive(Debug)]
+pub(super) struct Desked {
+    pub commands: mpsc::Receiver<Command>,
+    pub ready: watch::Sender<bool>,
+}
+
+impl Handle {
+    pub(super) fn new() -> (Self, Desked) {
+        let (commands, received) = mpsc::channel(QUEUE);
+        let (set_ready, ready) = watch::channel(false);
+        let desked = Desked {
+            commands: received,
+            ready: set_ready,
+        };
+        (Self { commands, ready }, desked)
+    }
+
+    /// Makes a run by hand. It works on a paused or disabled job, and says so in the answer's note.
+    pub async fn trigger(
+        &self,
+        job: JobId,
+        params: Map<String, Value>,
+        ignore_overlap: bool,
+        by: String,
+    ) -> Result<Triggered, CommandError> {
+        let command = |answer| Command::Trigger {
+            job,
+            params,
+            ignore_overlap,
+            by,
+            answer,
+        };
+        self.ask(command).await
+    }
+
+    /// Pauses a job, or everything: slots are recorded as skipped until it is resumed. Pausing again says who and why anew.
+    pub async fn pause(&self, job: Option<JobId>, by: String, reason: Option<String>) -> Result<(), CommandError> {
+        let command = |answer| Command::Pause {
+            job,
+            by,
+            reason,
+            answer,
+        };
+        self.ask(command).await
+    }
+
+    /// Ends a pause, without making up for anything.
+    pub async fn resume(&self, job: Option<JobId>, by: String) -> Result<(), CommandError> {
+        self.ask(|answer| Command::Resume { job, by, answer }).await
+    }
+
+    /// When each active job fires next.
+    pub async fn next_fires(&self) -> Result<Vec<NextFire>, CommandError> {
+        self.ask(Command::NextFires).await
+    }
+
+    /// Waits until the backlog is decided and slots are started on time.
+    pub async fn ready(&self) -> Result<(), CommandError> {
+        let mut ready = self.ready.clone();
+        ready.wait_for(|ready| *ready).await.map(|_| ()).map_err(|_| CommandError::Stopped)
+    }
+
+    /// Has the loop end after what it is doing. What was claimed has been ordered by then.
+    pub async fn stop(&self) {
+        let _ = self.commands.send(Command::Stop).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, CommandError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.commands.send(command(answer)).await;
+        sent.map_err(|_| CommandError::Stopped)?;
+        answered.await.map_err(|_| CommandError::Stopped)?
+    }
+}

@@ -1,0 +1,244 @@
+//! The inputs of a run: what was given, checked by the job's spec, and the defaults of the rest, rendered.
+//!
+//! In: the job, the values that somebody gave, and what is known of the run when it is created. Out: every parameter with
+//! a value of its type, or everything that is wrong. The run keeps the result to its end.
+
+use serde_json::{Map, Value, json};
+
+use crate::core::{
+    Timestamp,
+    id::RunId,
+    job::Job,
+    spec::{ParamSpec, ParamType},
+    template::Template,
+};
+
+/// What is known of a run when it is created.
+#[derive(Debug, Clone)]
+pub struct RunFacts {
+    /// Its id.
+    pub id: RunId,
+    /// Its slot, or its creation.
+    pub scheduled_at: Timestamp,
+    /// The git commit of the folder of jobs.
+    pub revision: Option<String>,
+}
+
+/// What is wrong with a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParamError {
+    /// The job has no such parameter.
+    #[error("the job has no parameter `{name}`{}", names(.known))]
+    Unknown {
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// It has no default and was not given.
+    #[error("the parameter `{name}` has no default and was not given")]
+    Missing {
+        /// The parameter.
+        name: String,
+    },
+    /// The value is not of its type.
+    #[error("the parameter `{name}` must be {expected}, not `{found}`")]
+    Type {
+        /// The parameter.
+        name: String,
+        /// What it must be.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
+    /// The value does not match.
+    #[error("the parameter `{name}` must match `{pattern}`, and `{found}` does not")]
+    Pattern {
+        /// The parameter.
+        name: String,
+        /// What it must match.
+        pattern: String,
+        /// What was given.
+        found: String,
+    },
+    /// The default cannot be rendered.
+    #[error("the default of the parameter `{name}` cannot be rendered: {problem}")]
+    Default {
+        /// The parameter.
+        name: String,
+        /// Why.
+        problem: String,
+    },
+}
+
+fn names(names: &[String]) -> String {
+    if names.is_empty() {
+        ": it has none".to_owned()
+    } else {
+        format!(": it has `{}`", names.join("`, `"))
+    }
+}
+
+/// Gives every parameter of the job its value.
+pub fn render(job: &Job, given: &Map<String, Value>, facts: &RunFacts) -> Result<Map<String, Value>, Vec<ParamError>> {
+    let specs = &job.spec.params;
+    let unknown = given.keys().filter(|name| !specs.contains_key(*name));
+    let mut errors: Vec<ParamError> = unknown
+        .map(|name| ParamError::Unknown {
+            name: name.clone(),
+            known: specs.keys().cloned().collect(),
+        })
+        .collect();
+    let scope = scope(job, facts);
+    let mut values = Map::new();
+    for (name, spec) in specs {
+        match value(name, spec, given.get(name), &scope) {
+            Ok(value) => {
+                values.insert(name.clone(), value);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(values) } else { Err(errors) }
+}
+
+/// What a default can name. Nothing of it depends on another parameter, so that their order does not matter.
+fn scope(job: &Job, facts: &RunFacts) -> Value {
+    let zone = job.schedule.as_ref().map_or(chrono_tz::UTC, |schedule| schedule.zone());
+    let local = facts.scheduled_at.with_timezone(&zone);
+    json!({
+        "config": job.spec.config,
+        "run": {
+            "id": facts.id.to_string(),
+            "job": job.id.as_str(),
+            "scheduled_at": local.to_rfc3339(),
+            "scheduled_date": local.format("%Y-%m-%d").to_string(),
+            "revision": facts.revision,
+        },
+    })
+}
+
+fn value(name: &str, spec: &ParamSpec, given: Option<&Value>, scope: &Value) -> Result<Value, ParamError> {
+    let raw = match (given, &spec.default) {
+        (Some(given), _) => given.clone(),
+        (None, Some(Value::String(template))) => {
+            let rendered = Template::parse(template).and_then(|template| template.render(scope));
+            Value::String(rendered.map_err(|error| ParamError::Default {
+                name: name.to_owned(),
+                problem: error.message,
+            })?)
+        }
+        (None, Some(default)) => default.clone(),
+        (None, None) => return Err(ParamError::Missing { name: name.to_owned() }),
+    };
+    let (expected, typed) = typed(spec.kind, &raw);
+    let typed = typed.ok_or_else(|| ParamError::Type {
+        name: name.to_owned(),
+        expected,
+        found: shown(&raw),
+    })?;
+    match &spec.pattern {
+        Some(pattern) if !matches(pattern, &typed) => Err(ParamError::Pattern {
+            name: name.to_owned(),
+            pattern: pattern.clone(),
+            found: shown(&typed),
+        }),
+        Some(_) | None => Ok(typed),
+    }
+}
+
+/// The value as its type; a text, which is all that a command line can give, is read as one.
+fn typed(kind: ParamType, raw: &Value) -> (&'static str, Option<Value>) {
+    let text = raw.as_str();
+    match kind {
+        ParamType::String => ("a text", text.map(Value::from)),
+        ParamType::Integer => (
+            "a whole number",
+            match raw {
+                Value::Number(number) if number.is_i64() || number.is_u64() => Some(raw.clone()),
+                _ => text.and_then(|text| text.parse::<i64>().ok()).map(Value::from),
+            },
+        ),
+        ParamType::Number => (
+            "a number",
+            match raw {
+                Value::Number(_) => Some(raw.clone()),
+                _ => text.and_then(|text| serde_json::from_str(text).ok()).filter(Value::is_number),
+            },
+        ),
+        ParamType::Boolean => (
+            "`true` or `false`",
+            match (raw, text) {
+                (Value::Bool(_), _) => Some(raw.clone()),
+                (_, Some("true")) => Some(Value::Bool(true)),
+                (_, Some("false")) => Some(Value::Bool(false)),
+                (_, Some(_) | None) => None,
+            },
+        ),
+    }
+}
+
+/// The same reading of patterns as the one that checks job files. A pattern that cannot be read, which validation refuses,
+/// matches nothing.
+fn matches(pattern: &str, value: &Value) -> bool {
+    jsonschema::validator_for(&json!({ "pattern": pattern })).is_ok_and(|validator| validator.is_valid(value))
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::fixtures::{at, job, run_id};
+
+    const YAML: &str = "
+schedule: {cron: '@daily', timezone: Asia/Tokyo}
+config: {batch: 500}
+params:
+  day: {default: '${{ run.scheduled_date }}', pattern: '^\\d{4}-\\d{2}-\\d{2}$'}
+  size: {type: integer, default: '${{ config.batch }}'}
+  share: {type: number, default: 0.5}
+  dry: {type: boolean, default: false}
+  who: {}";
+
+    fn render(given: Value) -> Result<Value, String> {
+        let facts = RunFacts {
+            id: run_id(1),
+            scheduled_at: at("2026-01-31T15:00:00Z"),
+            revision: None,
+        };
+        let Value::Object(given) = given else { panic!("a map of parameters") };
+        super::render(&job("job", YAML), &given, &facts).map(Value::Object).map_err(|errors| {
+            let texts: Vec<String> = errors.iter().map(ParamError::to_string).collect();
+            texts.join("; ")
+        })
+    }
+
+    #[test]
+    fn defaults_are_rendered_and_texts_read_as_their_type() {
+        assert_eq!(
+            render(json!({"who": "me"})),
+            Ok(json!({"day": "2026-02-01", "size": 500, "share": 0.5, "dry": false, "who": "me"}))
+        );
+        assert_eq!(
+            render(json!({"who": "me", "day": "2020-02-02", "size": "-7", "share": "1e3", "dry": "true"})),
+            Ok(json!({"day": "2020-02-02", "size": -7, "share": 1e3, "dry": true, "who": "me"}))
+        );
+    }
+
+    #[test]
+    fn everything_wrong_is_said() {
+        assert_eq!(
+            render(json!({"nope": 1, "day": "today", "size": "1.5", "share": "much", "dry": "yes"})),
+            Err("the job has no parameter `nope`: it has `day`, `dry`, `share`, `size`, `who`; \
+                 the parameter `day` must match `^\\d{4}-\\d{2}-\\d{2}$`, and `today` does not; \
+                 the parameter `dry` must be `true` or `false`, not `yes`; \
+                 the parameter `share` must be a number, not `much`; \
+                 the parameter `size` must be a whole number, not `1.5`; \
+                 the parameter `who` has no default and was not given"
+                .to_owned())
+        );
+    }
+}

@@ -1,0 +1,358 @@
+//! The loop: it sleeps until something must be decided, asks the desk, commits the answer, and only then sends orders.
+//!
+//! All decisions are the [`Desk`]'s; here are the clock, the journal, the channels, and what to do when a commit fails. There
+//! is no tick: the loop wakes at the exact instant of the next slot, when something happens, and else every
+//! [`LONGEST_SLEEP`] to see whether the machine's clock was moved.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::TimeDelta;
+use tokio::sync::{
+    broadcast::error::{RecvError, TryRecvError},
+    mpsc, watch,
+};
+
+use super::{
+    clock::Clock,
+    desk::{Around, Batch, Desk, Order, Past, TriggerRefusal},
+    handle::{Command, CommandError, Desked, Handle},
+};
+use crate::{
+    core::{
+        Timestamp,
+        active::ActiveSet,
+        job::Job,
+        record::{PauseRecord, RunRecord},
+        state::RunStatus,
+    },
+    events::{Bus, Event, Listener},
+    storage::{Change, Storage, StorageError},
+};
+
+/// A clock that was moved while the loop slept is noticed after this at the latest.
+const LONGEST_SLEEP: TimeDelta = TimeDelta::seconds(30);
+/// The waits before a commit that failed is tried again: the first, and the longest after doubling.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// What the scheduler is connected to.
+pub struct Parts {
+    /// The journal.
+    pub storage: Arc<dyn Storage>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The active set. Its first value must be the one that the journal holds: a backlog is judged by the spec of its time.
+    pub active: watch::Receiver<Arc<ActiveSet>>,
+    /// The git commit of the folder of jobs, as it was last seen.
+    pub revision: watch::Receiver<Option<String>>,
+    /// Where orders go. Every `Start` is of a run that is queued in the journal; runs that the journal has as running are the
+    /// executor's to take up again by itself.
+    pub orders: mpsc::Sender<Order>,
+    /// Where the executor says that runs started and ended, and where this room says what it recorded.
+    pub bus: Bus,
+    /// Randomness for the ids of runs.
+    pub random: Box<dyn FnMut() -> u128 + Send>,
+}
+
+/// The loop.
+pub struct Scheduler {
+    parts: Parts,
+    listener: Listener,
+    desked: Desked,
+    desk: Desk,
+    /// The set that the desk has.
+    known: Arc<ActiveSet>,
+}
+
+impl Scheduler {
+    /// A loop that does nothing until it [runs](Self::run), and the handle to it. It listens from here on, so that no run
+    /// ends unnoticed after the loop has read the journal.
+    pub fn new(mut parts: Parts) -> (Self, Handle) {
+        let (handle, desked) = Handle::new();
+        let known = Arc::clone(&parts.active.borrow_and_update());
+        let scheduler = Self {
+            listener: parts.bus.listen(),
+            known,
+            parts,
+            desked,
+            desk: Desk::default(),
+        };
+        (scheduler, handle)
+    }
+
+    /// Runs until it is stopped, or until the journal fails for good.
+    pub async fn run(mut self) -> Result<(), StorageError> {
+        let mut backoff = BACKOFF.0;
+        let mut loaded = false;
+        let mut not_before = None;
+        loop {
+            self.catch_up();
+            let now = self.parts.clock.now();
+            let mut wake = self.desk.next_wake();
+            if not_before.is_none_or(|instant| instant <= now) {
+                let done = if loaded { self.step().await } else { self.begin().await };
+                match done {
+                    Ok(()) => {
+                        loaded = true;
+                        not_before = None;
+                        backoff = BACKOFF.0;
+                        self.desked.ready.send_replace(true);
+                        wake = self.desk.next_wake();
+                    }
+                    Err(StorageError::Closed) => return Ok(()),
+                    Err(error) if error.is_passing() => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "could not record what is due; trying again");
+                        not_before = Some(now + TimeDelta::from_std(backoff).unwrap_or(LONGEST_SLEEP));
+                        backoff = (backoff * 2).min(BACKOFF.1);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            // While a commit waits to be tried again, what is due is no reason to wake.
+            let wake = not_before.or(wake).unwrap_or(Timestamp::MAX_UTC);
+            if !self.sleep(wake, loaded).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until `wake`, or until something happens; `false` when it is time to end. Every arm only receives, so that the
+    /// ones that are dropped have lost nothing.
+    async fn sleep(&mut self, wake: Timestamp, loaded: bool) -> bool {
+        let until = wake.min(self.parts.clock.now() + LONGEST_SLEEP);
+        tokio::select! {
+            () = self.parts.clock.sleep_until(until) => true,
+            changed = self.parts.active.changed() => changed.is_ok(),
+            // Before the desk knows the journal, its answers would be wrong.
+            command = self.desked.commands.recv(), if loaded => match command {
+                None | Some(Command::Stop) => false,
+                Some(command) => {
+                    // A run that has ended is in nobody's way, even if its end and the command came at once.
+                    self.catch_up();
+                    self.obey(command).await;
+                    true
+                }
+            },
+            event = self.listener.recv() => self.hear(event),
+        }
+    }
+
+    /// Hears everything that was said so far.
+    fn catch_up(&mut self) {
+        loop {
+            let heard = match self.listener.try_recv() {
+                Ok(event) => Ok(event),
+                Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            };
+            self.hear(heard);
+        }
+    }
+
+    /// Takes in what the executor says; `false` when nobody can say anything any more.
+    fn hear(&mut self, heard: Result<Event, RecvError>) -> bool {
+        match heard {
+            Ok(Event::Run { run, job, status, .. }) => self.desk.run_moved(&job, run, status),
+            Ok(Event::Task { .. } | Event::Slot(_) | Event::Reconcile(_)) => {}
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "fell behind the events; reading the journal instead");
+                match self.parts.storage.unfinished() {
+                    Ok(unfinished) => self.desk.runs_are(&unfinished),
+                    Err(error) => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "could not read which runs have ended; runs that wait for them wait on",
+                    ),
+                }
+            }
+            Err(RecvError::Closed) => return false,
+        }
+        true
+    }
+
+    /// Reads what was left, and decides what Petit was not there for.
+    async fn begin(&mut self) -> Result<(), StorageError> {
+        let storage = Arc::clone(&self.parts.storage);
+        let unfinished = storage.unfinished()?;
+        let bound = unfinished
+            .iter()
+            .filter(|detail| detail.run.status == RunStatus::Queued)
+            .filter_map(|detail| Some((detail.run.spec_hash.clone(), self.bound_to(&detail.run).transpose()?)))
+            .map(|(hash, job)| job.map(|job| (hash, job)));
+        let past = Past {
+            watermarks: storage.watermarks()?,
+            pauses: storage.pauses()?,
+            bound: bound.collect::<Result<_, _>>()?,
+            unfinished,
+        };
+        self.desk = Desk::new(&self.known, past);
+        let claimed = storage.claimed()?;
+        let batches = self.decide(|desk, around| desk.recover(&claimed, around))?;
+        self.carry_out(batches).await?;
+        self.step().await
+    }
+
+    /// The version of the job that a run left by an earlier Petit is bound to.
+    fn bound_to(&self, run: &RunRecord) -> Result<Option<Arc<Job>>, StorageError> {
+        if let Some(active) = self.known.get(&run.job).filter(|active| active.job.hash == run.spec_hash) {
+            return Ok(Some(Arc::clone(&active.job)));
+        }
+        let Some(record) = self.parts.storage.spec(&run.spec_hash)? else { return Ok(None) };
+        let spec = serde_json::from_str(&record.canonical).ok();
+        // The zone was filled in when the version was applied, so that the default does not matter.
+        Ok(spec.and_then(|spec| Job::new(spec, &run.job, chrono_tz::UTC).ok()).map(Arc::new))
+    }
+
+    /// Decides everything that can be decided now.
+    async fn step(&mut self) -> Result<(), StorageError> {
+        let newest = Arc::clone(&self.parts.active.borrow_and_update());
+        let due = self.decide(|desk, around| desk.tick(&newest, around))?;
+        self.carry_out(due).await?;
+        if !Arc::ptr_eq(&newest, &self.known) {
+            let edits = self.desk.edit(&newest, self.parts.clock.now());
+            self.carry_out(edits).await?;
+            self.desk.swap(&newest);
+            self.known = newest;
+        }
+        loop {
+            let stirred = self.desk.stirred(self.parts.clock.now());
+            if stirred.is_empty() {
+                return Ok(());
+            }
+            for job in stirred {
+                while let Some(batch) = self.decide(|desk, around| desk.look_at(&job, around))? {
+                    self.carry_out(vec![batch]).await?;
+                }
+                self.desk.settled(&job);
+            }
+        }
+    }
+
+    fn decide<T>(&mut self, question: impl FnOnce(&Desk, &mut Around<'_>) -> T) -> T {
+        let storage = &self.parts.storage;
+        let mut around = Around {
+            now: self.parts.clock.now(),
+            random: &mut *self.parts.random,
+            latest: &|job| storage.latest(job),
+            revision: self.parts.revision.borrow().clone(),
+        };
+        question(&self.desk, &mut around)
+    }
+
+    /// Commits batches in one transaction and lets them take effect. A slot that is recorded already is left out and never
+    /// started; then each batch is committed by itself, so that the others are not held up.
+    async fn carry_out(&mut self, batches: Vec<Batch>) -> Result<(), StorageError> {
+        let changes: Vec<Change> = batches.iter().flat_map(|batch| batch.changes.iter().cloned()).collect();
+        match self.commit(changes).await {
+            Ok(()) => {
+                for batch in batches {
+                    self.take_effect(batch).await;
+                }
+            }
+            Err(StorageError::SlotTaken { .. }) => {
+                for mut batch in batches {
+                    while let Err(error) = self.commit(batch.changes.clone()).await {
+                        let StorageError::SlotTaken { job, at } = error else { return Err(error) };
+                        tracing::warn!(%job, slot = %at, "the slot is recorded already and is not started again");
+                        let before = batch.changes.len();
+                        batch.leave_out(&job, at);
+                        if batch.changes.len() == before {
+                            return Err(StorageError::SlotTaken { job, at });
+                        }
+                    }
+                    self.take_effect(batch).await;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, changes: Vec<Change>) -> Result<(), StorageError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.parts.storage.commit(changes).wait().await
+    }
+
+    async fn take_effect(&mut self, batch: Batch) {
+        self.desk.apply(&batch);
+        for order in batch.orders {
+            // Without an executor there is nobody to start anything, and the daemon is ending.
+            if self.parts.orders.send(order).await.is_err() {
+                tracing::debug!("nobody takes orders any more");
+            }
+        }
+        for event in batch.events {
+            self.parts.bus.publish(event);
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // An answer that nobody waits for any more is no reason to undo what was asked.
+        match command {
+            Command::Trigger {
+                job,
+                params,
+                ignore_overlap,
+                by,
+                answer,
+            } => {
+                let decided = self.decide(|desk, around| desk.trigger(&job, params, ignore_overlap, around));
+                let result = match decided {
+                    Err(error) => Err(CommandError::Storage(error)),
+                    Ok(Err(TriggerRefusal::UnknownJob)) => Err(CommandError::UnknownJob(job)),
+                    Ok(Err(TriggerRefusal::Params(errors))) => Err(CommandError::Params { job, errors }),
+                    Ok(Err(TriggerRefusal::Overlap(run))) => Err(CommandError::Overlap { job, run }),
+                    Ok(Ok((batch, triggered))) => {
+                        tracing::info!(%job, run = %triggered.run, by, "started by hand");
+                        self.record(batch).await.map(|()| triggered)
+                    }
+                };
+                let _ = answer.send(result);
+            }
+            Command::Pause { job, by, reason, answer } => {
+                let _ = answer.send(self.pause(job, by, reason).await);
+            }
+            Command::Resume { job, by, answer } => {
+                let batch = self.desk.resume(job.as_ref(), self.parts.clock.now());
+                let result = match batch {
+                    None => Err(CommandError::NotPaused(job)),
+                    Some(batch) => {
+                        tracing::info!(job = job.as_ref().map(tracing::field::display), by, "resumed");
+                        self.record(batch).await
+                    }
+                };
+                let _ = answer.send(result);
+            }
+            Command::NextFires(answer) => {
+                let _ = answer.send(Ok(self.desk.next_fires()));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    async fn pause(
+        &mut self,
+        job: Option<crate::core::id::JobId>,
+        by: String,
+        reason: Option<String>,
+    ) -> Result<(), CommandError> {
+        if let Some(job) = job.as_ref().filter(|job| !self.known.contains_key(*job)) {
+            return Err(CommandError::UnknownJob(job.clone()));
+        }
+        // What is due until now is no part of the pause.
+        let set = Arc::clone(&self.known);
+        let due = self.decide(|desk, around| desk.tick(&set, around)).map_err(CommandError::Storage)?;
+        self.carry_out(due).await.map_err(CommandError::Storage)?;
+        let batch = self.desk.pause(PauseRecord {
+            job,
+            since: self.parts.clock.now(),
+            by,
+            reason,
+        });
+        self.record(batch).await
+    }
+
+    async fn record(&mut self, batch: Batch) -> Result<(), CommandError> {
+        self.carry_out(vec![batch]).await.map_err(CommandError::Storage)
+    }
+}
