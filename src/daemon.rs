@@ -9,31 +9,32 @@ mod backend;
 mod revision;
 mod state_dir;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
 };
 
 use self::backend::Backend;
 pub use self::state_dir::{StateDir, StateDirError, journal_path};
 use crate::{
     config::settings::Settings,
-    control,
-    core::record::Actor,
+    control::{self, chain},
+    core::{id::RunId, job::Job, record::Actor},
     events::Bus,
     execution::{
-        self, Clock, Executor,
-        capacity,
+        self, Clock, Executor, capacity,
         inputs::{Surroundings, base_environment},
         local::LocalEngine,
         process, recovery,
     },
     reconcile::{self, Reconciler, load_active},
-    scheduler::{Order, Parts, Scheduler, SystemClock},
-    storage::{Sqlite, Storage, StorageError},
+    scheduler::{self, Order, Parts, Scheduler, SystemClock},
+    storage::{RunDetail, Sqlite, Storage, StorageError},
     view::DaemonInfo,
 };
 
@@ -74,135 +75,193 @@ pub enum DaemonError {
 const LOG_SIZE: u64 = 10 << 20;
 /// How long processes that outlived a crash may take to end by themselves.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
+/// How long the socket may go on answering while everything else has stopped.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How many orders may wait: the executor takes them as fast as they are committed.
 const ORDERS: usize = 256;
 
 /// Runs until SIGTERM or SIGINT, then lets running tasks end for `shutdown_grace`; a second signal hurries.
 pub async fn run(options: Options) -> Result<(), DaemonError> {
     let mut signals = Signals::new().map_err(failed("listen for signals"))?;
-    let state = StateDir::hold(&options.state_dir)?;
-    let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path()))?);
-    process::collect_strangers().map_err(failed("become the parent of orphaned tasks"))?;
-    let instance = storage.journal_id()?;
+    let grace = options.settings.shutdown_grace;
+    let mut daemon = Daemon::start(options).await?;
+    let ended = daemon.watch(&mut signals).await;
+    tracing::info!(%grace, "stopping: running tasks may end");
+    daemon.stop(grace.to_std(), &mut signals).await;
+    tracing::info!("stopped");
+    ended
+}
 
-    let recovered = recovery::recover(storage.unfinished()?);
-    recovery::end_leftovers(&instance, &recovered.processes, LEFTOVER_GRACE).await;
+/// All loops of a running daemon.
+struct Daemon {
+    engine: Arc<LocalEngine>,
+    executor: execution::Handle,
+    executing: JoinHandle<()>,
+    reconciler: Reconciler,
+    scheduler: scheduler::Handle,
+    scheduling: JoinHandle<Result<(), StorageError>>,
+    carrying: JoinHandle<()>,
+    serving: JoinHandle<io::Result<()>>,
+    /// Stops the server when it is dropped.
+    stop_serving: oneshot::Sender<()>,
+    socket: PathBuf,
+    /// Held to the end, so that no other daemon starts before this one has ended all its processes.
+    _state: StateDir,
+}
 
-    let bus = Bus::default();
-    let clock: Clock = Arc::new(Utc::now);
-    let capacity = capacity::of_machine(&options.settings);
-    let engine = Arc::new(LocalEngine::new(LOG_SIZE, Arc::clone(&clock)));
-    let home = options.jobs_dir.parent().unwrap_or(&options.jobs_dir).to_owned();
-    let (executor, executing) = Executor {
-        surroundings: Surroundings {
-            env: base_environment(options.environment, &options.settings.pass_env),
-            home,
-            state_dir: options.state_dir.clone(),
+impl Daemon {
+    /// Starts everything, from the journal outwards.
+    async fn start(options: Options) -> Result<Self, DaemonError> {
+        let Options {
+            jobs_dir,
+            state_dir,
+            settings,
+            environment,
+        } = options;
+        let state = StateDir::hold(&state_dir)?;
+        let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path()))?);
+        process::collect_strangers().map_err(failed("become the parent of orphaned tasks"))?;
+        let instance = storage.journal_id()?;
+        let recovered = recovery::recover(storage.unfinished()?);
+        recovery::end_leftovers(&instance, &recovered.processes, LEFTOVER_GRACE).await;
+
+        let bus = Bus::default();
+        let clock: Clock = Arc::new(Utc::now);
+        let capacity = capacity::of_machine(&settings);
+        let engine = Arc::new(LocalEngine::new(LOG_SIZE, Arc::clone(&clock)));
+        let surroundings = Surroundings {
+            env: base_environment(environment, &settings.pass_env),
+            home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),
+            state_dir: state_dir.clone(),
             instance,
-        },
-        capacity: capacity.clone(),
-        clock,
-        storage: Arc::clone(&storage),
-        engine: engine.clone(),
-        bus: bus.clone(),
-    }
-    .spawn();
+        };
+        let (executor, executing) = Executor {
+            surroundings,
+            capacity: capacity.clone(),
+            clock,
+            storage: Arc::clone(&storage),
+            engine: engine.clone(),
+            bus: bus.clone(),
+        }
+        .spawn();
 
-    let loaded = load_active(storage.as_ref())?;
-    for lost in &loaded.lost {
-        tracing::error!(job = %lost.job, file = lost.file, "cannot restore the last good version: {}", lost.message);
-    }
-    let settings = reconcile::Options::from_settings(&options.settings, &options.jobs_dir, &capacity);
-    let reconciler = Reconciler::start(settings, Arc::clone(&storage), bus.clone(), loaded);
-    let files = reconciler.handle();
+        let loaded = load_active(storage.as_ref())?;
+        for lost in &loaded.lost {
+            tracing::error!(job = %lost.job, file = lost.file, "cannot restore the last good version: {}", lost.message);
+        }
+        let follow = reconcile::Options::from_settings(jobs_dir.clone(), &settings, (&capacity).into());
+        let reconciler = Reconciler::start(follow, Arc::clone(&storage), bus.clone(), loaded);
+        let files = reconciler.handle();
 
-    let (orders, ordered) = mpsc::channel(ORDERS);
-    let (scheduler, scheduling) = Scheduler::new(Parts {
-        storage: Arc::clone(&storage),
-        clock: Arc::new(SystemClock),
-        active: files.active(),
-        revision: revision::follow(&options.jobs_dir, files.active()),
-        orders,
-        bus: bus.clone(),
-        random: Box::new(|| ulid::Ulid::generate().random()),
-    });
-    for detail in recovered.going {
-        backend::resume(&executor, storage.as_ref(), detail).await;
-    }
-    let carrier = tokio::spawn(carry_orders(ordered, executor.clone(), Arc::clone(&storage)));
-    let mut scheduled = tokio::spawn(scheduler.run());
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        let (scheduler, scheduler_handle) = Scheduler::new(Parts {
+            storage: Arc::clone(&storage),
+            clock: Arc::new(SystemClock),
+            active: files.active(),
+            revision: revision::follow(&jobs_dir, files.active()),
+            orders,
+            bus: bus.clone(),
+            random: Box::new(|| ulid::Ulid::generate().random()),
+        });
+        for detail in recovered.going {
+            resume(&executor, storage.as_ref(), detail).await;
+        }
+        let carrying = tokio::spawn(carry_orders(ordered, executor.clone(), Arc::clone(&storage)));
+        let scheduling = tokio::spawn(scheduler.run());
 
-    let backend = Backend {
-        info: DaemonInfo {
+        let info = DaemonInfo {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Utc::now(),
-            state_dir: options.state_dir.display().to_string(),
-        },
-        storage,
-        files: files.clone(),
-        scheduler: scheduling.clone(),
-        executor: executor.clone(),
-        bus,
-    };
-    let (stop_serving, stopped) = tokio::sync::oneshot::channel::<()>();
-    let socket = control::socket_path(state.path());
-    let serving = control::serve(&socket, Arc::new(backend), async {
-        // A dropped sender stops the server as well.
-        let _ = stopped.await;
-    });
-    let mut serving = tokio::spawn(serving.await.map_err(failed("listen on the control socket"))?);
-    tracing::info!(
-        jobs_dir = %options.jobs_dir.display(), state_dir = %options.state_dir.display(), pid = std::process::id(),
-        "petit {} is up", env!("CARGO_PKG_VERSION")
-    );
+            state_dir: state_dir.display().to_string(),
+        };
+        let backend = Backend {
+            info,
+            storage,
+            files,
+            scheduler: scheduler_handle.clone(),
+            executor: executor.clone(),
+            bus,
+        };
+        let (stop_serving, stopped) = oneshot::channel();
+        let socket = control::socket_path(state.path());
+        let serving = control::serve(&socket, Arc::new(backend), async {
+            // A sender that was dropped means the same.
+            let _: Result<(), _> = stopped.await;
+        })
+        .map_err(failed("listen on the control socket"))?;
+        tracing::info!(
+            jobs_dir = %jobs_dir.display(), state_dir = %state_dir.display(), pid = std::process::id(),
+            "petit {} is up", env!("CARGO_PKG_VERSION")
+        );
+        Ok(Self {
+            engine,
+            executor,
+            executing,
+            reconciler,
+            scheduler: scheduler_handle,
+            scheduling,
+            carrying,
+            serving: tokio::spawn(serving),
+            stop_serving,
+            socket,
+            _state: state,
+        })
+    }
 
-    let ended = loop {
-        tokio::select! {
-            () = signals.stop() => break Ok(()),
-            _ = signals.hang_up.recv() => {
-                let files = files.clone();
-                tokio::spawn(async move { files.sync(Actor::Command, false, None).await });
+    /// Obeys signals until one asks to stop, or until the scheduler fails.
+    async fn watch(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+        loop {
+            tokio::select! {
+                () = signals.stop.recv() => return Ok(()),
+                _ = signals.hang_up.recv() => {
+                    let files = self.reconciler.handle();
+                    tokio::spawn(async move { files.sync(Actor::Command, false, None).await });
+                }
+                ended = &mut self.scheduling => return match ended {
+                    Ok(ended) => ended.map_err(DaemonError::from),
+                    Err(panic) => Err(failed("keep the scheduler alive")(panic.into())),
+                },
             }
-            ended = &mut scheduled => break match ended {
-                Ok(ended) => ended.map_err(DaemonError::from),
-                Err(panic) => Err(failed("keep the scheduler alive")(panic.into())),
-            },
         }
-    };
+    }
 
-    tracing::info!(grace = %options.settings.shutdown_grace, "stopping: running tasks may end");
-    scheduling.stop().await;
-    let grace = options.settings.shutdown_grace.to_std();
-    let stopping = executor.shutdown(grace);
-    tokio::pin!(stopping);
-    tokio::select! {
-        () = &mut stopping => {}
-        () = signals.stop() => {
-            tracing::info!("stopping at once");
-            tokio::join!(executor.shutdown(Duration::ZERO), stopping);
+    /// Stops firing, lets what runs end for `grace`, and then ends everything, from the outside inwards.
+    async fn stop(self, grace: Duration, signals: &mut Signals) {
+        self.scheduler.stop().await;
+        let shutdown = self.executor.shutdown(grace);
+        tokio::pin!(shutdown);
+        tokio::select! {
+            () = &mut shutdown => {}
+            () = signals.stop.recv() => {
+                tracing::info!("stopping at once");
+                tokio::join!(self.executor.shutdown(Duration::ZERO), shutdown);
+            }
         }
+        self.engine.settle().await;
+        drop(self.stop_serving);
+        let mut serving = self.serving;
+        // Clients that wait for a run hold their connection open, and must not hold up the end.
+        if timeout(LAST_ANSWERS, &mut serving).await.is_err() {
+            serving.abort();
+        }
+        self.carrying.abort();
+        let reconciler = self.reconciler;
+        let stopped = tokio::task::spawn_blocking(move || reconciler.stop()).await;
+        let executed = self.executing.await;
+        if let Err(panic) = stopped.and(executed) {
+            tracing::error!("a part of the daemon had panicked: {panic}");
+        }
+        // Whoever comes next finds no socket, or one that refuses: both say that no daemon runs.
+        let _ = std::fs::remove_file(&self.socket);
     }
-    engine.settle().await;
-    let _ = stop_serving.send(());
-    // Clients that hold a connection open, as those do that wait for a run, must not hold up the end.
-    if tokio::time::timeout(Duration::from_secs(1), &mut serving).await.is_err() {
-        serving.abort();
-    }
-    drop(executor);
-    carrier.abort();
-    let _ = tokio::task::spawn_blocking(move || reconciler.stop()).await;
-    let _ = executing.await;
-    let _ = std::fs::remove_file(&socket);
-    tracing::info!("stopped");
-    ended
 }
 
 /// Carries the scheduler's orders to the executor.
 async fn carry_orders(mut orders: mpsc::Receiver<Order>, executor: execution::Handle, storage: Arc<dyn Storage>) {
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Start { run, job } => backend::start(&executor, storage.as_ref(), run.id, job).await,
+            Order::Start { run, job } => start(&executor, storage.as_ref(), run.id, job).await,
             Order::Cancel { run, reason, .. } => {
                 // The executor is gone only when Petit is stopping, and then every run stops.
                 let _ = executor.cancel(run, reason).await;
@@ -211,24 +270,60 @@ async fn carry_orders(mut orders: mpsc::Receiver<Order>, executor: execution::Ha
     }
 }
 
+/// Hands a queued run to the executor, with its tasks as the journal has them.
+async fn start(executor: &execution::Handle, storage: &dyn Storage, run: RunId, job: Arc<Job>) {
+    match storage.run(run) {
+        // The executor is gone only when Petit is stopping; the run stays queued for the next start.
+        Ok(Some(detail)) => drop(executor.resume(detail, job).await),
+        Ok(None) => tracing::error!(%run, "an ordered run is not in the journal"),
+        Err(error) => tracing::error!(%run, "could not read an ordered run: {}", chain(&error)),
+    }
+}
+
+/// Hands over a run that was going when an earlier Petit ended, bound to the version that it began with.
+async fn resume(executor: &execution::Handle, storage: &dyn Storage, detail: RunDetail) {
+    let run = detail.run.id;
+    match bound_job(storage, &detail) {
+        Ok(job) => drop(executor.resume(detail, job).await),
+        Err(problem) => tracing::error!(%run, "cannot go on with a run: {problem}"),
+    }
+}
+
+fn bound_job(storage: &dyn Storage, detail: &RunDetail) -> Result<Arc<Job>, String> {
+    let spec = storage.spec(&detail.run.spec_hash).map_err(|error| chain(&error))?;
+    let spec = spec.ok_or("its version of the job is not in the journal")?;
+    Job::from_canonical(&spec.canonical)
+        .map(Arc::new)
+        .map_err(|error| chain(&error))
+}
+
 /// The signals that a daemon obeys.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    stop: Stop,
     hang_up: Signal,
 }
 
+/// The two signals that ask to stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
 impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
+    fn new() -> io::Result<Self> {
+        let stop = Stop {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+        };
+        Ok(Self {
+            stop,
             hang_up: signal(SignalKind::hangup())?,
         })
     }
+}
 
-    /// Resolves when Petit is asked to stop.
-    async fn stop(&mut self) {
+impl Stop {
+    async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -236,6 +331,6 @@ impl Signals {
     }
 }
 
-fn failed(operation: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
+fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
     move |source| DaemonError::Start { operation, source }
 }

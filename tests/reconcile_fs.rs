@@ -11,12 +11,12 @@ use std::{
 };
 
 use petit::{
-    config::settings::Settings,
+    config::{set::Capacity, settings::Settings},
     core::{active::ActiveSet, id::SpecHash, record::Actor},
     events::Bus,
     reconcile::{
         Handle, Health, Options, PlanId, Reconciler, Source, SyncState, SyncStatus, WatchMode, Watching, load_active,
-        offline_plan,
+        offline,
     },
     storage::{Memory, Storage},
 };
@@ -48,7 +48,7 @@ impl Followed {
         if !root.exists() {
             fs::create_dir(&root).expect("a folder");
         }
-        let mut options = Options::from_settings(root, &Settings::default());
+        let mut options = Options::from_settings(root, &Settings::default(), Capacity::default());
         adjust(&mut options);
         let storage = Arc::new(Memory::default());
         let (reconciler, published, listener) = start(&options, &storage);
@@ -491,7 +491,8 @@ async fn a_plan_changes_nothing_with_or_without_a_daemon() {
     followed
         .restart(|root| {
             save(&root.join("a.yaml"), &yaml(1));
-            let plan = offline_plan(&*storage, &options, chrono::Utc::now()).expect("a plan");
+            let offline = offline(&*storage, &options, chrono::Utc::now()).expect("a readable journal");
+            let plan = offline.plan.expect("a folder");
             planned = plan.to_string();
         })
         .await;

@@ -52,7 +52,12 @@ pub struct CliError {
 impl CliError {
     /// An error without hints.
     pub fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hints: Vec::new(), exit }
+        Self {
+            code,
+            message: message.into(),
+            hints: Vec::new(),
+            exit,
+        }
     }
 
     /// Something failed: `attempt` says what was tried, `error` and its causes why it did not work.
@@ -88,7 +93,12 @@ impl From<Refusal> for CliError {
             RefusalKind::Failed => (Exit::Failed, "failed"),
             RefusalKind::ShuttingDown => (Exit::NoDaemon, "shutting_down"),
         };
-        Self { code, message: refusal.message, hints: refusal.hints, exit }
+        Self {
+            code,
+            message: refusal.message,
+            hints: refusal.hints,
+            exit,
+        }
     }
 }
 

@@ -13,19 +13,38 @@ use crate::config::{
     render,
     settings::{self, Settings, SettingsError},
 };
+use crate::{execution::capacity, reconcile};
 
 /// Options that stand before or after the command.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options for every command")]
 pub struct Globals {
     /// The folder of job files [default: jobs.d]
-    #[arg(long, global = true, value_name = "DIR", env = "PETIT_JOBS_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PETIT_JOBS_DIR",
+        hide_env_values = true
+    )]
     jobs_dir: Option<PathBuf>,
     /// The folder of the journal, logs and socket; it decides which daemon is spoken to [default: .petit]
-    #[arg(long, global = true, value_name = "DIR", env = "PETIT_STATE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PETIT_STATE_DIR",
+        hide_env_values = true
+    )]
     state_dir: Option<PathBuf>,
     /// The settings file [default: petit.yaml, if it exists]
-    #[arg(long, global = true, value_name = "FILE", env = "PETIT_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PETIT_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
     /// The form of the result
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -52,6 +71,14 @@ pub struct Place {
     pub state_dir: PathBuf,
     /// What is worth telling about the settings.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl Place {
+    /// How the folder of jobs is followed here.
+    pub fn reconcile_options(&self) -> reconcile::Options {
+        let capacity = capacity::of_machine(&self.settings);
+        reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, (&capacity).into())
+    }
 }
 
 impl Globals {
@@ -82,7 +109,10 @@ impl Globals {
         let loaded = settings::load(self.config.as_deref()).map_err(|error| self.explain(error))?;
         // systemd names several folders separated by colons; the first is the unit's main one.
         let systemd = std::env::var("STATE_DIRECTORY").ok();
-        let systemd = systemd.as_deref().and_then(|dirs| dirs.split(':').next()).filter(|dir| !dir.is_empty());
+        let systemd = systemd
+            .as_deref()
+            .and_then(|dirs| dirs.split(':').next())
+            .filter(|dir| !dir.is_empty());
         let state_dir = match (&self.state_dir, systemd) {
             (Some(dir), _) => dir.clone(),
             (None, Some(dir)) => PathBuf::from(dir),
@@ -105,10 +135,16 @@ impl Globals {
                 let error = CliError::new(Exit::Negative, "invalid_settings", error.to_string());
                 if self.format == Format::Json {
                     return diagnostics.iter().fold(error, |error, found| {
-                        error.hint(format!("{}:{}:{}: {}", found.file, found.line, found.column, found.message))
+                        error.hint(format!(
+                            "{}:{}:{}: {}",
+                            found.file, found.line, found.column, found.message
+                        ))
                     });
                 }
-                eprint!("{}", render::render_human(diagnostics, |_| Some(text.as_str()), self.output().color_err));
+                eprint!(
+                    "{}",
+                    render::render_human(diagnostics, |_| Some(text.as_str()), self.output().color_err)
+                );
                 error
             }
         }

@@ -20,9 +20,16 @@ use crate::execution::output::harmless;
 
 /// A small task orchestrator for one machine: drop YAML files into jobs.d, see them run, ask why one did not.
 #[derive(Debug, Parser)]
-#[command(name = "petit", disable_version_flag = true, subcommand_required = false, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 done; 1 failed or not so; 2 `plan` found changes; 3 no daemon; 4 something inside \
-                        or around Petit failed; 64 wrong command line; 130 interrupted.")]
+#[command(
+    name = "petit",
+    disable_version_flag = true,
+    subcommand_required = false,
+    max_term_width = 110
+)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed or not so; 2 `plan` found changes; 3 no daemon; 4 something inside \
+                        or around Petit failed; 64 wrong command line; 130 interrupted."
+)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -80,12 +87,16 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         return if cli.version {
             command::version::run(&globals)
         } else {
-            Cli::command().print_help().map_err(|error| CliError::failed("could not print the help", &error))?;
+            Cli::command()
+                .print_help()
+                .map_err(|error| CliError::failed("could not print the help", &error))?;
             Ok(Exit::Usage)
         };
     };
     if matches!(globals.format, Format::Github | Format::Sarif) && !matches!(command, Command::Validate(_)) {
-        return Err(CliError::usage("the formats `github` and `sarif` are for `petit validate`: expected text or json"));
+        return Err(CliError::usage(
+            "the formats `github` and `sarif` are for `petit validate`: expected text or json",
+        ));
     }
     match command {
         Command::Run(args) => command::run::run(&globals, &args),
@@ -122,7 +133,11 @@ fn report(error: &CliError, output: &output::Output) {
         let _ = serde_json::to_writer(io::stderr().lock(), error);
         eprintln!();
     } else {
-        let label = if output.color_err { format!("{0}error:{0:#}", output::BAD) } else { "error:".to_owned() };
+        let label = if output.color_err {
+            format!("{0}error:{0:#}", output::BAD)
+        } else {
+            "error:".to_owned()
+        };
         eprintln!("{label} {}", harmless(error.message.as_bytes()));
         for hint in &error.hints {
             eprintln!("  hint: {}", harmless(hint.as_bytes()));

@@ -85,7 +85,11 @@ impl Output {
 
     /// `text` in a style, if standard output is coloured.
     pub fn paint(&self, style: Style, text: &str) -> String {
-        if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.color {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// A run's status with its sign.
@@ -143,12 +147,18 @@ impl Cell {
     /// A text from anywhere.
     pub fn plain(text: impl AsRef<str>) -> Self {
         let text = harmless(text.as_ref().as_bytes());
-        Self { shown: text.clone(), text }
+        Self {
+            shown: text.clone(),
+            text,
+        }
     }
 
     /// A text of ours that may be painted: its width is that of the text without its styles.
     pub fn painted(shown: String) -> Self {
-        Self { text: without_styles(&shown), shown }
+        Self {
+            text: without_styles(&shown),
+            shown,
+        }
     }
 }
 
@@ -175,8 +185,13 @@ fn without_styles(text: &str) -> String {
 impl Table {
     /// An empty table with these headings.
     pub fn new(output: &Output, headings: &[&str]) -> Self {
-        let heading = |text: &&str| Cell { text: (*text).to_owned(), shown: output.paint(HEADING, text) };
-        Self { rows: vec![headings.iter().map(heading).collect()] }
+        let heading = |text: &&str| Cell {
+            text: (*text).to_owned(),
+            shown: output.paint(HEADING, text),
+        };
+        Self {
+            rows: vec![headings.iter().map(heading).collect()],
+        }
     }
 
     /// Adds a row.
@@ -191,7 +206,12 @@ impl Table {
         }
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.text.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();
@@ -214,16 +234,28 @@ impl Table {
 mod tests {
     use super::*;
 
-    const PLAIN: Output = Output { format: Format::Text, color: false, color_err: false, quiet: false };
+    const PLAIN: Output = Output {
+        format: Format::Text,
+        color: false,
+        color_err: false,
+        quiet: false,
+    };
 
     #[test]
     fn columns_align_with_and_without_colour() {
         for output in [PLAIN, Output { color: true, ..PLAIN }] {
             let mut table = Table::new(&output, &["job", "status", "next"]);
-            table.row(["a".into(), Cell::painted(output.run_status(RunStatus::Succeeded)), "x".into()]);
+            table.row([
+                "a".into(),
+                Cell::painted(output.run_status(RunStatus::Succeeded)),
+                "x".into(),
+            ]);
             table.row(["longer".into(), "-".into(), "y".into()]);
             let text = without_styles(&table.render("nothing"));
-            assert_eq!(text, "job     status       next\na       ✓ succeeded  x\nlonger  -            y\n");
+            assert_eq!(
+                text,
+                "job     status       next\na       ✓ succeeded  x\nlonger  -            y\n"
+            );
         }
     }
 

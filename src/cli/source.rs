@@ -9,7 +9,7 @@ use crate::{
     control::{Client, ClientError, NextQuery, RunsQuery, WhyQuery},
     core::id::{JobId, RunId},
     daemon::journal_path,
-    reconcile,
+    reconcile::{self, Plan},
     storage::{Sqlite, Storage},
     view::{JobDetail, JobView, NextFire, RunView, Sources, StatusView, Why},
 };
@@ -21,7 +21,10 @@ pub fn client(globals: &Globals) -> Result<Client, CliError> {
 
 /// Who gives commands, for the record.
 pub fn user() -> String {
-    std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "someone".to_owned())
+    std::env::var("USER")
+        .ok()
+        .filter(|user| !user.is_empty())
+        .unwrap_or_else(|| "someone".to_owned())
 }
 
 /// Waits for an answer; Ctrl-C ends the wait.
@@ -61,7 +64,9 @@ impl Source {
             Ok(()) => Ok(Self::Daemon(client)),
             Err(error) if error.exit == Exit::NoDaemon => {
                 let stores = Stores::open(&place)?;
-                globals.output().remark("no daemon runs: this is what the journal and the files say");
+                globals
+                    .output()
+                    .remark("no daemon runs: this is what the journal and the files say");
                 Ok(Self::Stores(Box::new(stores)))
             }
             Err(error) => Err(error),
@@ -113,7 +118,9 @@ impl Source {
         match self {
             Self::Daemon(client) => block_on(client.next(query)),
             Self::Stores(stores) => {
-                Ok(stores.sources()?.next(query.job.as_ref(), query.after.unwrap_or_else(Utc::now), query.count)?)
+                Ok(stores
+                    .sources()?
+                    .next(query.job.as_ref(), query.after.unwrap_or_else(Utc::now), query.count)?)
             }
         }
     }
@@ -128,15 +135,24 @@ impl Source {
 }
 
 impl Stores {
-    fn open(place: &Place) -> Result<Self, CliError> {
+    /// Opens the journal for reading, and looks once at the files.
+    pub fn open(place: &Place) -> Result<Self, CliError> {
         let journal = journal_path(&place.state_dir);
         let storage: Arc<dyn Storage> = if journal.exists() {
             Arc::new(Sqlite::open_read_only(&journal)?)
         } else {
             Arc::new(crate::storage::Memory::default())
         };
-        let offline = reconcile::offline(storage.as_ref(), &place.settings, &place.jobs_dir, Utc::now())?;
+        let options = place.reconcile_options();
+        let offline = reconcile::offline(storage.as_ref(), &options, Utc::now())?;
         Ok(Self { storage, offline })
+    }
+
+    /// What the files would change.
+    pub fn plan(self) -> Result<Plan, CliError> {
+        self.offline
+            .plan
+            .map_err(|error| CliError::new(Exit::Failed, "unavailable", error.to_string()))
     }
 
     fn sources(&self) -> Result<Sources<'_>, CliError> {

@@ -60,6 +60,16 @@ pub fn check_set(members: &[Member<'_>], capacity: &Capacity) -> Vec<Diagnostic>
     found
 }
 
+/// Checks that one job's tasks ask for no more than there is: what of this room concerns a file by itself.
+pub fn check_capacity(member: &Member<'_>, capacity: &Capacity) -> Vec<Diagnostic> {
+    diagnose(
+        member,
+        too_much(member.job, capacity)
+            .map(|violation| (Kind::File, violation))
+            .collect(),
+    )
+}
+
 fn diagnose(member: &Member<'_>, violations: Vec<(Kind, Violation)>) -> Vec<Diagnostic> {
     if violations.is_empty() {
         return Vec::new();

@@ -67,7 +67,14 @@ pub struct Client {
 impl Client {
     /// For the daemon that owns `state_dir`; it need not run.
     pub fn new(state_dir: &std::path::Path) -> Self {
-        Self { socket: socket_path(state_dir) }
+        Self {
+            socket: socket_path(state_dir),
+        }
+    }
+
+    /// Whether a daemon listens.
+    pub async fn ping(&self) -> Result<(), ClientError> {
+        self.connect().await.map(drop)
     }
 
     /// The daemon at a glance.
@@ -145,9 +152,14 @@ impl Client {
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
-        let broken = |source| ClientError::Broken { socket: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let broken = |source| ClientError::Broken {
+            socket: self.socket.clone(),
+            source,
+        };
+        let stream = self.connect().await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -168,6 +180,12 @@ impl Client {
         }
     }
 
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| self.unreachable(source))
+    }
+
     fn unreachable(&self, source: io::Error) -> ClientError {
         let socket = self.socket.clone();
         match source.kind() {
@@ -178,7 +196,10 @@ impl Client {
     }
 
     fn foreign(&self, source: serde_json::Error) -> ClientError {
-        ClientError::Foreign { socket: self.socket.clone(), source }
+        ClientError::Foreign {
+            socket: self.socket.clone(),
+            source,
+        }
     }
 }
 
@@ -191,7 +212,12 @@ fn with_query(path: &str, query: &impl Serialize) -> String {
         .into_iter()
         .flatten()
         .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| format!("{key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .map(|(key, value)| {
+            format!(
+                "{key}={}",
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+            )
+        })
         .collect();
     format!("{path}?{}", pairs.join("&"))
 }

@@ -22,12 +22,16 @@ use super::{
 };
 use crate::core::id::{JobId, RunId};
 
-/// Binds `path`, which must belong to no living daemon, and answers until `stop` resolves.
-pub async fn serve<B: Backend>(
+/// Binds `path`, which must belong to no living daemon; the future answers until `stop` resolves.
+pub fn serve<B, S>(
     path: &Path,
     backend: Arc<B>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<impl Future<Output = io::Result<()>>> {
+    stop: S,
+) -> io::Result<impl Future<Output = io::Result<()>> + Send + use<B, S>>
+where
+    B: Backend,
+    S: Future<Output = ()> + Send + 'static,
+{
     // The caller holds the state folder's lock, so a socket that is still there is a dead daemon's.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -41,37 +45,52 @@ pub async fn serve<B: Backend>(
 
 fn router<B: Backend>(backend: Arc<B>) -> Router {
     Router::new()
-        .route("/v1/status", get(async |State(b): State<Arc<B>>| answer(b.status().await)))
+        .route(
+            "/v1/status",
+            get(async |State(b): State<Arc<B>>| answer(b.status().await)),
+        )
         .route("/v1/jobs", get(async |State(b): State<Arc<B>>| answer(b.jobs().await)))
         .route("/v1/jobs/{id}", get(one_job::<B>))
-        .route("/v1/runs", get(async |State(b): State<Arc<B>>, query: Asked<RunsQuery>| {
-            answer(b.runs(asked(query)?).await)
-        }))
+        .route(
+            "/v1/runs",
+            get(async |State(b): State<Arc<B>>, query: Asked<RunsQuery>| answer(b.runs(asked(query)?).await)),
+        )
         .route("/v1/runs/{id}", get(one_run::<B>))
-        .route("/v1/next", get(async |State(b): State<Arc<B>>, query: Asked<NextQuery>| {
-            answer(b.next(asked(query)?).await)
-        }))
-        .route("/v1/why", get(async |State(b): State<Arc<B>>, query: Asked<WhyQuery>| {
-            answer(b.why(asked(query)?).await)
-        }))
-        .route("/v1/trigger", post(async |State(b): State<Arc<B>>, body: Sent<TriggerRequest>| {
-            answer(b.trigger(sent(body)?).await)
-        }))
-        .route("/v1/cancel", post(async |State(b): State<Arc<B>>, body: Sent<CancelRequest>| {
-            answer(b.cancel(sent(body)?).await)
-        }))
-        .route("/v1/pause", post(async |State(b): State<Arc<B>>, body: Sent<PauseRequest>| {
-            answer(b.pause(sent(body)?).await)
-        }))
-        .route("/v1/resume", post(async |State(b): State<Arc<B>>, body: Sent<ResumeRequest>| {
-            answer(b.resume(sent(body)?).await)
-        }))
+        .route(
+            "/v1/next",
+            get(async |State(b): State<Arc<B>>, query: Asked<NextQuery>| answer(b.next(asked(query)?).await)),
+        )
+        .route(
+            "/v1/why",
+            get(async |State(b): State<Arc<B>>, query: Asked<WhyQuery>| answer(b.why(asked(query)?).await)),
+        )
+        .route(
+            "/v1/trigger",
+            post(async |State(b): State<Arc<B>>, body: Sent<TriggerRequest>| answer(b.trigger(sent(body)?).await)),
+        )
+        .route(
+            "/v1/cancel",
+            post(async |State(b): State<Arc<B>>, body: Sent<CancelRequest>| answer(b.cancel(sent(body)?).await)),
+        )
+        .route(
+            "/v1/pause",
+            post(async |State(b): State<Arc<B>>, body: Sent<PauseRequest>| answer(b.pause(sent(body)?).await)),
+        )
+        .route(
+            "/v1/resume",
+            post(async |State(b): State<Arc<B>>, body: Sent<ResumeRequest>| answer(b.resume(sent(body)?).await)),
+        )
         .route("/v1/plan", get(async |State(b): State<Arc<B>>| answer(b.plan().await)))
-        .route("/v1/sync", post(async |State(b): State<Arc<B>>, body: Sent<SyncRequest>| {
-            answer(b.sync(sent(body)?).await)
-        }))
+        .route(
+            "/v1/sync",
+            post(async |State(b): State<Arc<B>>, body: Sent<SyncRequest>| answer(b.sync(sent(body)?).await)),
+        )
         .fallback(async |request: Request| {
-            let message = format!("{} {} is not part of this interface", request.method(), request.uri().path());
+            let message = format!(
+                "{} {} is not part of this interface",
+                request.method(),
+                request.uri().path()
+            );
             Refusal::new(RefusalKind::NotFound, message)
         })
         .with_state(backend)

@@ -36,8 +36,20 @@ pub struct RunsQuery {
 
 impl From<RunsQuery> for RunFilter {
     fn from(query: RunsQuery) -> Self {
-        let RunsQuery { job, status, trigger, since, limit } = query;
-        Self { job, statuses: status.into_iter().collect(), trigger, since, limit }
+        let RunsQuery {
+            job,
+            status,
+            trigger,
+            since,
+            limit,
+        } = query;
+        Self {
+            job,
+            statuses: status.into_iter().collect(),
+            trigger,
+            since,
+            limit,
+        }
     }
 }
 
@@ -175,7 +187,11 @@ pub enum RefusalKind {
 impl Refusal {
     /// A refusal without hints.
     pub fn new(code: RefusalKind, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hints: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            hints: Vec::new(),
+        }
     }
 
     /// The same with something to do about it.
@@ -189,9 +205,9 @@ impl Refusal {
 impl From<ViewError> for Refusal {
     fn from(error: ViewError) -> Self {
         match &error {
-            ViewError::NoSuchJob { nearest: Some(nearest), .. } => {
-                Self::new(RefusalKind::NotFound, error.to_string()).hint(format!("did you mean `{nearest}`?"))
-            }
+            ViewError::NoSuchJob {
+                nearest: Some(nearest), ..
+            } => Self::new(RefusalKind::NotFound, error.to_string()).hint(format!("did you mean `{nearest}`?")),
             ViewError::NoSuchJob { nearest: None, .. } => {
                 Self::new(RefusalKind::NotFound, error.to_string()).hint("`petit list` shows the jobs that there are")
             }

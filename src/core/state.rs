@@ -176,6 +176,8 @@ named_states! {
         Disabled = "disabled",
         /// The job was removed.
         Removed = "removed",
+        /// It was cancelled before it started.
+        Cancelled = "cancelled",
         /// The job's parameters or templates could not be rendered.
         Invalid = "invalid",
     }

@@ -13,7 +13,6 @@ use crate::{
     core::{
         active::ActiveSet,
         id::{JobId, RunId},
-        job::Job,
         record::Actor,
         state::RunStatus,
     },
@@ -21,7 +20,7 @@ use crate::{
     execution,
     reconcile::{self, PlanId, SyncStatus},
     scheduler::{self, CommandError},
-    storage::{RunDetail, RunFilter, Storage, StorageError},
+    storage::{RunFilter, Storage},
     view::{DaemonInfo, JobDetail, JobView, NextFire, RunView, Sources, StatusView, ViewError, Why},
 };
 
@@ -46,9 +45,17 @@ impl Backend {
         let sync: Arc<SyncStatus> = self.files.status().borrow().clone();
         let made = tokio::task::spawn_blocking(move || {
             let pauses = storage.pauses()?;
-            make(&Sources { storage: storage.as_ref(), active: &active, sync: &sync, pauses, now: Utc::now() })
+            make(&Sources {
+                storage: storage.as_ref(),
+                active: &active,
+                sync: &sync,
+                pauses,
+                now: Utc::now(),
+            })
         });
-        Ok(made.await.map_err(|panic| Refusal::new(RefusalKind::Failed, panic.to_string()))??)
+        Ok(made
+            .await
+            .map_err(|panic| Refusal::new(RefusalKind::Failed, panic.to_string()))??)
     }
 
     /// Waits until a run has ended.
@@ -94,11 +101,16 @@ impl control::Backend for Backend {
     }
 
     async fn run(&self, id: RunId, wait: bool) -> Result<RunView, Refusal> {
-        if wait { self.ended(id).await } else { self.view(move |sources| sources.run(id)).await }
+        if wait {
+            self.ended(id).await
+        } else {
+            self.view(move |sources| sources.run(id)).await
+        }
     }
 
     async fn next(&self, query: NextQuery) -> Result<Vec<NextFire>, Refusal> {
-        self.view(move |sources| sources.next(query.job.as_ref(), query.after.unwrap_or(sources.now), query.count)).await
+        self.view(move |sources| sources.next(query.job.as_ref(), query.after.unwrap_or(sources.now), query.count))
+            .await
     }
 
     async fn why(&self, query: WhyQuery) -> Result<Why, Refusal> {
@@ -106,16 +118,25 @@ impl control::Backend for Backend {
     }
 
     async fn trigger(&self, request: TriggerRequest) -> Result<TriggerReply, Refusal> {
-        let TriggerRequest { job, params, ignore_overlap, by } = request;
+        let TriggerRequest {
+            job,
+            params,
+            ignore_overlap,
+            by,
+        } = request;
         let made = self.scheduler.trigger(job.clone(), params, ignore_overlap, by).await;
         match made {
-            Ok(made) => Ok(TriggerReply { run: made.run, notes: made.note.into_iter().collect() }),
+            Ok(made) => Ok(TriggerReply {
+                run: made.run,
+                notes: made.note.into_iter().collect(),
+            }),
             // Naming the jobs that there are is a view's work.
             Err(CommandError::UnknownJob(_)) => match self.job(job.clone()).await {
                 Err(unknown) => Err(unknown),
                 Ok(_) => {
                     let message = format!("no version of `{job}` is active, because its file was never valid");
-                    Err(Refusal::new(RefusalKind::Conflict, message).hint("`petit validate` says what is wrong with it"))
+                    Err(Refusal::new(RefusalKind::Conflict, message)
+                        .hint("`petit validate` says what is wrong with it"))
                 }
             },
             Err(error) => Err(error.into()),
@@ -134,7 +155,11 @@ impl control::Backend for Backend {
             }
             CancelRequest::Job(job) => {
                 let statuses = vec![RunStatus::Queued, RunStatus::Running];
-                let filter = RunFilter { job: Some(job), statuses, ..RunFilter::default() };
+                let filter = RunFilter {
+                    job: Some(job),
+                    statuses,
+                    ..RunFilter::default()
+                };
                 let runs = self.view(move |sources| sources.runs(&filter)).await?;
                 runs.into_iter().map(|run| run.id).collect()
             }
@@ -162,12 +187,18 @@ impl control::Backend for Backend {
     }
 
     async fn plan(&self) -> Result<PlanReply, Refusal> {
-        self.files.plan().await.map_err(|error| Refusal::new(RefusalKind::Failed, chain(&error)))
+        self.files
+            .plan()
+            .await
+            .map_err(|error| Refusal::new(RefusalKind::Failed, chain(&error)))
     }
 
     async fn sync(&self, request: SyncRequest) -> Result<SyncReply, Refusal> {
         let approve = request.approve.map(PlanId::from_text);
-        self.files.sync(Actor::Command, request.wait, approve).await.map_err(|_| shutting_down())
+        self.files
+            .sync(Actor::Command, request.wait, approve)
+            .await
+            .map_err(|_| shutting_down())
     }
 }
 
@@ -186,29 +217,4 @@ impl From<CommandError> for Refusal {
 
 fn shutting_down() -> Refusal {
     Refusal::new(RefusalKind::ShuttingDown, "the daemon is shutting down")
-}
-
-/// Hands a queued run to the executor, with its tasks as the journal has them.
-pub(super) async fn start(executor: &execution::Handle, storage: &dyn Storage, run: RunId, job: Arc<Job>) {
-    match storage.run(run) {
-        // The executor is gone only when Petit is stopping; the run stays queued for the next start.
-        Ok(Some(detail)) => drop(executor.resume(detail, job).await),
-        Ok(None) => tracing::error!(%run, "an ordered run is not in the journal"),
-        Err(error) => tracing::error!(%run, "could not read an ordered run: {}", chain(&error)),
-    }
-}
-
-/// Hands a run that was going when an earlier Petit died to the executor, bound to the version that it began with.
-pub(super) async fn resume(executor: &execution::Handle, storage: &dyn Storage, detail: RunDetail) {
-    let id = detail.run.id;
-    match bound_job(storage, &detail) {
-        Ok(job) => drop(executor.resume(detail, job).await),
-        Err(problem) => tracing::error!(run = %id, "cannot go on with a run: {problem}"),
-    }
-}
-
-fn bound_job(storage: &dyn Storage, detail: &RunDetail) -> Result<Arc<Job>, String> {
-    let spec = storage.spec(&detail.run.spec_hash).map_err(|error: StorageError| chain(&error))?;
-    let spec = spec.ok_or("its version of the job is not in the journal")?;
-    Job::from_canonical(&spec.canonical).map(Arc::new).map_err(|error| chain(&error))
 }

@@ -9,7 +9,7 @@ use tokio::{io::AsyncReadExt, sync::watch};
 
 use crate::{
     core::active::ActiveSet,
-    execution::process::{self, Command},
+    execution::process::{self, Command, ExitStatus},
 };
 
 /// Follows the revision for as long as the active set is published.
@@ -31,7 +31,9 @@ pub fn follow(jobs_dir: &Path, mut active: watch::Receiver<Arc<ActiveSet>>) -> w
 async fn ask_git(folder: &Path) -> Option<String> {
     let variable = |name: &str| std::env::var_os(name).map(|value| (name.into(), value));
     let command = Command {
-        argv: ["git", "--no-optional-locks", "rev-parse", "--verify", "--quiet", "HEAD"].map(Into::into).to_vec(),
+        argv: ["git", "--no-optional-locks", "rev-parse", "--verify", "--quiet", "HEAD"]
+            .map(Into::into)
+            .to_vec(),
         env: ["PATH", "HOME"].into_iter().filter_map(variable).collect(),
         working_dir: folder.to_owned(),
     };
@@ -41,5 +43,5 @@ async fn ask_git(folder: &Path) -> Option<String> {
     let read = stdout.read_to_string(&mut text).await;
     let exit = child.wait().await.ok()?;
     let commit = text.trim();
-    (read.is_ok() && exit.is_success() && commit.len() >= 40).then(|| commit.to_owned())
+    (read.is_ok() && exit.status == ExitStatus::Exited(0) && commit.len() >= 40).then(|| commit.to_owned())
 }

@@ -47,14 +47,19 @@ impl StateDir {
     pub fn hold(path: &Path) -> Result<Self, StateDirError> {
         let failed = |operation, path: &Path| {
             let path = path.to_owned();
-            move |source| StateDirError::Io { operation, path, source }
+            move |source| StateDirError::Io {
+                operation,
+                path,
+                source,
+            }
         };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
             .map_err(failed("make the state folder", path))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("protect the state folder", path))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(failed("protect the state folder", path))?;
         let lock_path = path.join("petit.lock");
         let mut lock = File::options()
             .read(true)
@@ -68,8 +73,14 @@ impl StateDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(StateDirError::Held { path: path.to_owned(), pid });
+                let pid = lock
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.trim().parse().ok());
+                return Err(StateDirError::Held {
+                    path: path.to_owned(),
+                    pid,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock", &lock_path)(source)),
         }
@@ -77,7 +88,10 @@ impl StateDir {
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .map_err(failed("write the lock", &lock_path))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -100,9 +114,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("deep/state");
         let held = StateDir::hold(&path).expect("a free folder");
-        assert_eq!(fs::metadata(held.path()).expect("it exists").permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(held.path()).expect("it exists").permissions().mode() & 0o777,
+            0o700
+        );
         let error = StateDir::hold(&path).expect_err("it is held");
-        assert!(matches!(&error, StateDirError::Held { pid: Some(pid), .. } if *pid == std::process::id()), "{error}");
+        assert!(
+            matches!(&error, StateDirError::Held { pid: Some(pid), .. } if *pid == std::process::id()),
+            "{error}"
+        );
         drop(held);
         StateDir::hold(&path).expect("free again");
     }

@@ -7,7 +7,7 @@ use std::num::NonZero;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::admission::{Capacity, cpu_millis};
-use crate::config::settings::Settings;
+use crate::{config::settings::Settings, core::units::ByteSize};
 
 /// The capacity under these settings, here and now.
 pub fn of_machine(settings: &Settings) -> Capacity {
@@ -24,26 +24,50 @@ pub fn of_machine(settings: &Settings) -> Capacity {
 
 /// The machine's memory, or the cgroup's if that is less, in bytes.
 fn memory() -> u64 {
-    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
+    let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    // A system that does not say how much memory it has is not one that can be overbooked knowingly.
+    let Ok(system) = System::new_with_specifics(ram) else {
+        return u64::MAX;
+    };
     let whole = system.total_memory();
-    system.cgroup_limits().map_or(whole, |limits| limits.total_memory.min(whole))
+    system
+        .cgroup_limits()
+        .map_or(whole, |limits| limits.total_memory.min(whole))
+}
+
+impl From<&Capacity> for crate::config::set::Capacity {
+    fn from(capacity: &Capacity) -> Self {
+        Self {
+            cpu: capacity.cpu_millis as f64 / 1_000.0,
+            memory: ByteSize::from_bytes(capacity.memory_bytes),
+            pools: capacity.pools.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::units::ByteSize;
 
     #[test]
     fn settings_come_before_what_the_machine_has() {
         let machine = of_machine(&Settings::default());
-        assert!(machine.tasks >= 2 && machine.cpu_millis >= 1_000 && machine.memory_bytes > 1 << 20, "{machine:?}");
-        let mut settings = Settings { max_concurrency: Some(3), ..Settings::default() };
+        assert!(
+            machine.tasks >= 2 && machine.cpu_millis >= 1_000 && machine.memory_bytes > 1 << 20,
+            "{machine:?}"
+        );
+        let mut settings = Settings {
+            max_concurrency: Some(3),
+            ..Settings::default()
+        };
         settings.resources.cpu = Some(0.5);
         settings.resources.memory = Some(ByteSize::from_bytes(7));
         settings.resources.pools.insert("gpu".to_owned(), 2);
         let capacity = of_machine(&settings);
-        assert_eq!((capacity.tasks, capacity.cpu_millis, capacity.memory_bytes), (3, 500, 7));
+        assert_eq!(
+            (capacity.tasks, capacity.cpu_millis, capacity.memory_bytes),
+            (3, 500, 7)
+        );
         assert_eq!(capacity.pools["gpu"], 2);
     }
 }

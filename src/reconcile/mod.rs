@@ -29,7 +29,8 @@ mod tests;
 
 pub use plan::{Action, Plan, PlanId, Policy};
 pub use service::{
-    Approval, Handle, Loaded, LostJob, Options, PlanError, Reconciler, Stopped, SyncOutcome, load_active, offline_plan,
+    Approval, Handle, Loaded, LostJob, Offline, Options, PlanError, Reconciler, Stopped, SyncOutcome, load_active,
+    offline,
 };
 pub use status::{FileStatus, Health, JobStatus, Source, SyncState, SyncStatus};
 pub use watch::{WatchMode, Watching};

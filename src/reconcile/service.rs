@@ -33,7 +33,8 @@ use super::{
 };
 use crate::{
     config::{
-        check::check_file,
+        check::{Checked, check_file},
+        set::{Capacity, Member, check_capacity},
         settings::{Prune, Settings},
     },
     core::{
@@ -75,7 +76,7 @@ pub struct Options {
 
 impl Options {
     /// As the settings say, for the folder `jobs_dir`.
-    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings) -> Self {
+    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings, capacity: Capacity) -> Self {
         let reconcile = &settings.reconcile;
         Self {
             jobs_dir,
@@ -84,7 +85,7 @@ impl Options {
             prune: reconcile.prune,
             prune_guard: reconcile.prune_guard.get(),
             watch: WatchMode::Native,
-            check: check_with(settings.clone()),
+            check: check_with(settings.clone(), capacity),
         }
     }
 
@@ -98,13 +99,32 @@ impl Options {
 }
 
 /// Judges a file as `petit validate` does.
-fn check_with(settings: Settings) -> Arc<Check> {
+fn check_with(settings: Settings, capacity: Capacity) -> Arc<Check> {
     Arc::new(move |path: &str, bytes: &[u8]| {
-        let checked = check_file(Path::new(path), bytes, &settings);
+        let Checked {
+            id,
+            mut job,
+            yaml,
+            mut diagnostics,
+        } = check_file(Path::new(path), bytes, &settings);
+        if let Some(checked) = &job {
+            let beyond = check_capacity(
+                &Member {
+                    file: path,
+                    job: checked,
+                    yaml: &yaml,
+                },
+                &capacity,
+            );
+            if !beyond.is_empty() {
+                job = None;
+                diagnostics.extend(beyond);
+            }
+        }
         Verdict {
-            id: checked.id,
-            job: checked.job.map(Arc::new),
-            diagnostics: checked.diagnostics,
+            id,
+            job: job.map(Arc::new),
+            diagnostics,
         }
     })
 }
@@ -173,12 +193,44 @@ pub enum PlanError {
     Stopped,
 }
 
-/// What the files as they stand would change, against the journal: for when no daemon runs.
-pub fn offline_plan(storage: &dyn Storage, options: &Options, now: Timestamp) -> Result<Plan, PlanError> {
+/// What can be said of files and jobs while no daemon runs.
+#[derive(Debug, Clone)]
+pub struct Offline {
+    /// The jobs that the next start begins with.
+    pub active: ActiveSet,
+    /// How the files stand against them.
+    pub status: SyncStatus,
+    /// What the files would change.
+    pub plan: Result<Plan, SourceUnavailable>,
+}
+
+/// Looks once at the files and at the journal: for when no daemon runs.
+pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Result<Offline, StorageError> {
     let active = load_active(storage)?.active;
-    let look = Scanner::new(&options.jobs_dir).look(SystemTime::now())?;
-    let desired = Judge::new(Arc::clone(&options.check)).judge(&Settled::as_seen(&look), look.allow_empty);
-    Ok(dry_plan(&desired, &active, options, now))
+    let jobs_dir = options.jobs_dir.display().to_string();
+    let mut status = SyncStatus::unknown(jobs_dir, Watching::Native, &active, now);
+    let plan = Scanner::new(&options.jobs_dir).look(SystemTime::now()).map(|look| {
+        let settled = Settled::as_seen(&look);
+        let desired = Judge::new(Arc::clone(&options.check)).judge(&settled, look.allow_empty);
+        let plan = dry_plan(&desired, &active, options, now);
+        let facts = Facts {
+            settled: &settled,
+            desired: &desired,
+            plan: &plan,
+            active: &active,
+        };
+        (status.files, status.jobs) = standings(facts, &status, now);
+        status.waiting_plan = plan.waits_for_approval().then(|| plan.id.clone());
+        status.looked_at = Some(now);
+        plan
+    });
+    if let Err(error) = &plan {
+        status.source = Source::Unavailable {
+            message: error.to_string(),
+            since: now,
+        };
+    }
+    Ok(Offline { active, status, plan })
 }
 
 /// A plan that reports everything, as if nothing had been reported before.
@@ -273,7 +325,7 @@ impl Reconciler {
         });
         let active = Arc::new(loaded.active);
         let jobs_dir = options.jobs_dir.display().to_string();
-        let status = SyncStatus::unknown(jobs_dir, watch.watching().clone(), &active);
+        let status = SyncStatus::unknown(jobs_dir, watch.watching().clone(), &active, Utc::now());
         let (active_sender, active_receiver) = watch::channel(Arc::clone(&active));
         let (status_sender, status_receiver) = watch::channel(Arc::new(status.clone()));
         let known = active.values().map(|active| active.record.file.clone());

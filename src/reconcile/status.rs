@@ -18,7 +18,7 @@ use crate::{
     config::diagnostic::Diagnostic,
     core::{
         Timestamp,
-        active::ActiveSet,
+        active::{ActiveJob, ActiveSet},
         id::{JobId, SpecHash},
         record::ReconcileRecord,
     },
@@ -224,14 +224,26 @@ pub struct JobStatus {
 
 impl SyncStatus {
     /// The status before the first look.
-    pub fn unknown(jobs_dir: String, watching: Watching, active: &ActiveSet) -> Self {
+    pub fn unknown(jobs_dir: String, watching: Watching, active: &ActiveSet, now: Timestamp) -> Self {
+        let unseen = |active: &ActiveJob| JobStatus {
+            job: active.record.job.clone(),
+            file: active.record.file.clone(),
+            standing: Standing::new(
+                SyncState::Unknown,
+                Health::Ok,
+                Some("its file was not looked at".to_owned()),
+                now,
+            ),
+            spec_hash: Some(active.record.spec_hash.clone()),
+            generation: Some(active.record.generation),
+        };
         Self {
             jobs_dir,
             source: Source::Ok,
             watching,
             conditions: Vec::new(),
             files: Vec::new(),
-            jobs: Vec::new(),
+            jobs: active.values().map(|active| unseen(active)).collect(),
             waiting_plan: None,
             settling: Vec::new(),
             last_reconcile: None,

@@ -163,7 +163,9 @@ fn typed(kind: ParamType, raw: &Value) -> (&'static str, Option<Value>) {
             "a number",
             match raw {
                 Value::Number(_) => Some(raw.clone()),
-                _ => text.and_then(|text| serde_json::from_str(text).ok()).filter(Value::is_number),
+                _ => text
+                    .and_then(|text| serde_json::from_str(text).ok())
+                    .filter(Value::is_number),
             },
         ),
         ParamType::Boolean => (
@@ -209,11 +211,15 @@ params:
             scheduled_at: at("2026-01-31T15:00:00Z"),
             revision: None,
         };
-        let Value::Object(given) = given else { panic!("a map of parameters") };
-        super::render(&job("job", YAML), &given, &facts).map(Value::Object).map_err(|errors| {
-            let texts: Vec<String> = errors.iter().map(ParamError::to_string).collect();
-            texts.join("; ")
-        })
+        let Value::Object(given) = given else {
+            panic!("a map of parameters")
+        };
+        super::render(&job("job", YAML), &given, &facts)
+            .map(Value::Object)
+            .map_err(|errors| {
+                let texts: Vec<String> = errors.iter().map(ParamError::to_string).collect();
+                texts.join("; ")
+            })
     }
 
     #[test]
@@ -232,13 +238,15 @@ params:
     fn everything_wrong_is_said() {
         assert_eq!(
             render(json!({"nope": 1, "day": "today", "size": "1.5", "share": "much", "dry": "yes"})),
-            Err("the job has no parameter `nope`: it has `day`, `dry`, `share`, `size`, `who`; \
+            Err(
+                "the job has no parameter `nope`: it has `day`, `dry`, `share`, `size`, `who`; \
                  the parameter `day` must match `^\\d{4}-\\d{2}-\\d{2}$`, and `today` does not; \
                  the parameter `dry` must be `true` or `false`, not `yes`; \
                  the parameter `share` must be a number, not `much`; \
                  the parameter `size` must be a whole number, not `1.5`; \
                  the parameter `who` has no default and was not given"
-                .to_owned())
+                    .to_owned()
+            )
         );
     }
 }

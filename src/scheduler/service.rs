@@ -100,7 +100,10 @@ impl Scheduler {
                     }
                     Err(StorageError::Closed) => return Ok(()),
                     Err(error) if error.is_passing() => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "could not record what is due; trying again");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "could not record what is due; trying again"
+                        );
                         not_before = Some(now + TimeDelta::from_std(backoff).unwrap_or(LONGEST_SLEEP));
                         backoff = (backoff * 2).min(BACKOFF.1);
                     }
@@ -192,13 +195,21 @@ impl Scheduler {
 
     /// The version of the job that a run left by an earlier Petit is bound to.
     fn bound_to(&self, run: &RunRecord) -> Result<Option<Arc<Job>>, StorageError> {
-        if let Some(active) = self.known.get(&run.job).filter(|active| active.job.hash == run.spec_hash) {
+        if let Some(active) = self
+            .known
+            .get(&run.job)
+            .filter(|active| active.job.hash == run.spec_hash)
+        {
             return Ok(Some(Arc::clone(&active.job)));
         }
-        let Some(record) = self.parts.storage.spec(&run.spec_hash)? else { return Ok(None) };
+        let Some(record) = self.parts.storage.spec(&run.spec_hash)? else {
+            return Ok(None);
+        };
         let spec = serde_json::from_str(&record.canonical).ok();
         // The zone was filled in when the version was applied, so that the default does not matter.
-        Ok(spec.and_then(|spec| Job::new(spec, &run.job, chrono_tz::UTC).ok()).map(Arc::new))
+        Ok(spec
+            .and_then(|spec| Job::new(spec, &run.job, chrono_tz::UTC).ok())
+            .map(Arc::new))
     }
 
     /// Decides everything that can be decided now.
@@ -250,7 +261,9 @@ impl Scheduler {
             Err(StorageError::SlotTaken { .. }) => {
                 for mut batch in batches {
                     while let Err(error) = self.commit(batch.changes.clone()).await {
-                        let StorageError::SlotTaken { job, at } = error else { return Err(error) };
+                        let StorageError::SlotTaken { job, at } = error else {
+                            return Err(error);
+                        };
                         tracing::warn!(%job, slot = %at, "the slot is recorded already and is not started again");
                         let before = batch.changes.len();
                         batch.leave_out(&job, at);
@@ -309,7 +322,12 @@ impl Scheduler {
                 };
                 let _ = answer.send(result);
             }
-            Command::Pause { job, by, reason, answer } => {
+            Command::Pause {
+                job,
+                by,
+                reason,
+                answer,
+            } => {
                 let _ = answer.send(self.pause(job, by, reason).await);
             }
             Command::Resume { job, by, answer } => {
@@ -320,6 +338,14 @@ impl Scheduler {
                         tracing::info!(job = job.as_ref().map(tracing::field::display), by, "resumed");
                         self.record(batch).await
                     }
+                };
+                let _ = answer.send(result);
+            }
+            Command::Cancel { run, reason, answer } => {
+                let batch = self.desk.cancel(run, &reason, self.parts.clock.now());
+                let result = match batch {
+                    None => Ok(false),
+                    Some(batch) => self.record(batch).await.map(|()| true),
                 };
                 let _ = answer.send(result);
             }
@@ -341,7 +367,9 @@ impl Scheduler {
         }
         // What is due until now is no part of the pause.
         let set = Arc::clone(&self.known);
-        let due = self.decide(|desk, around| desk.tick(&set, around)).map_err(CommandError::Storage)?;
+        let due = self
+            .decide(|desk, around| desk.tick(&set, around))
+            .map_err(CommandError::Storage)?;
         self.carry_out(due).await.map_err(CommandError::Storage)?;
         let batch = self.desk.pause(PauseRecord {
             job,

@@ -99,8 +99,15 @@ impl Around<'_> {
     pub(super) fn job(&self, status: &JobStatus) -> Result<JobView, StorageError> {
         let entry = self.active.get(&status.job);
         let spec = entry.map(|entry| &entry.job.spec);
-        let pause = self.pauses.iter().find(|pause| pause.job.as_ref().is_none_or(|job| *job == status.job));
-        let latest = RunFilter { job: Some(status.job.clone()), limit: Some(1), ..RunFilter::default() };
+        let pause = self
+            .pauses
+            .iter()
+            .find(|pause| pause.job.as_ref().is_none_or(|job| *job == status.job));
+        let latest = RunFilter {
+            job: Some(status.job.clone()),
+            limit: Some(1),
+            ..RunFilter::default()
+        };
         let next = next_fires(self.active, Some(&status.job), |_| pause.is_some(), self.now, 1);
         let schedule = spec.and_then(|spec| spec.schedule.as_ref());
         Ok(JobView {
@@ -154,7 +161,11 @@ impl JobView {
 
     /// The schedule in one line.
     pub fn schedule_text(&self) -> String {
-        if self.schedule.is_empty() { "-".to_owned() } else { self.schedule.join(", ") }
+        if self.schedule.is_empty() {
+            "-".to_owned()
+        } else {
+            self.schedule.join(", ")
+        }
     }
 }
 
@@ -163,7 +174,9 @@ fn conditions(status: &JobStatus, pause: Option<&PauseRecord>) -> Vec<JobConditi
     let own = standing.message.as_ref().map(|message| JobCondition {
         reason: standing.sync.as_str().to_owned(),
         message: message.clone(),
-        at: standing.line.map(|line| format!("{}:{line}:{}", status.file, standing.column.unwrap_or(1))),
+        at: standing
+            .line
+            .map(|line| format!("{}:{line}:{}", status.file, standing.column.unwrap_or(1))),
         since: standing.since,
     });
     let paused = pause.map(|pause| JobCondition {
@@ -178,16 +191,29 @@ fn conditions(status: &JobStatus, pause: Option<&PauseRecord>) -> Vec<JobConditi
 /// Who paused what, and why.
 pub(super) fn pause_text(pause: &PauseRecord) -> String {
     let what = pause.job.as_ref().map_or("everything", JobId::as_str);
-    let reason = pause.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let reason = pause
+        .reason
+        .as_ref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
     format!("{} paused {what}{reason}", pause.by)
 }
 
 fn written(schedule: &ScheduleSpec) -> Vec<String> {
-    schedule.every.iter().map(|every| format!("every {every}")).chain(schedule.cron.iter().cloned()).collect()
+    schedule
+        .every
+        .iter()
+        .map(|every| format!("every {every}"))
+        .chain(schedule.cron.iter().cloned())
+        .collect()
 }
 
 fn zone(entry: &std::sync::Arc<ActiveJob>) -> Option<String> {
-    entry.job.schedule.as_ref().map(|schedule| schedule.zone().name().to_owned())
+    entry
+        .job
+        .schedule
+        .as_ref()
+        .map(|schedule| schedule.zone().name().to_owned())
 }
 
 fn graph(entry: &ActiveJob) -> Vec<GraphNode> {
@@ -195,6 +221,9 @@ fn graph(entry: &ActiveJob) -> Vec<GraphNode> {
     let name = |&task: &usize| dag.id(task).as_str().to_owned();
     dag.order()
         .iter()
-        .map(|task| GraphNode { id: name(task), depends_on: dag.upstream(*task).iter().map(name).collect() })
+        .map(|task| GraphNode {
+            id: name(task),
+            depends_on: dag.upstream(*task).iter().map(name).collect(),
+        })
         .collect()
 }

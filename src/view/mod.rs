@@ -71,7 +71,12 @@ impl Sources<'_> {
     /// All jobs: those that are active, and those that only a file states.
     pub fn jobs(&self) -> Result<Vec<JobView>, ViewError> {
         let around = self.around();
-        Ok(self.sync.jobs.iter().map(|status| around.job(status)).collect::<Result<_, _>>()?)
+        Ok(self
+            .sync
+            .jobs
+            .iter()
+            .map(|status| around.job(status))
+            .collect::<Result<_, _>>()?)
     }
 
     /// One job, whole.
@@ -84,8 +89,16 @@ impl Sources<'_> {
         if let Some(job) = &filter.job {
             self.status_of(job).map(|_| ()).or_else(|unknown| {
                 // A job that is gone has left its runs.
-                let of_job = RunFilter { job: Some(job.clone()), limit: Some(1), ..RunFilter::default() };
-                if self.storage.runs(&of_job)?.is_empty() { Err(unknown) } else { Ok(()) }
+                let of_job = RunFilter {
+                    job: Some(job.clone()),
+                    limit: Some(1),
+                    ..RunFilter::default()
+                };
+                if self.storage.runs(&of_job)?.is_empty() {
+                    Err(unknown)
+                } else {
+                    Ok(())
+                }
             })?;
         }
         Ok(self.storage.runs(filter)?.into_iter().map(RunView::from).collect())
@@ -93,7 +106,10 @@ impl Sources<'_> {
 
     /// One run, whole.
     pub fn run(&self, id: RunId) -> Result<RunView, ViewError> {
-        self.storage.run(id)?.map(RunView::from).ok_or(ViewError::NoSuchRun { id })
+        self.storage
+            .run(id)?
+            .map(RunView::from)
+            .ok_or(ViewError::NoSuchRun { id })
     }
 
     /// The `count` fires after an instant, of one job or of all.
@@ -107,12 +123,22 @@ impl Sources<'_> {
     /// What became of a slot; without an instant, of the latest.
     pub fn why(&self, id: &JobId, at: Option<Timestamp>) -> Result<Why, ViewError> {
         self.status_of(id)?;
-        Ok(why::why(self.storage, id, self.active.get(id).map(AsRef::as_ref), &self.pauses, at, self.now)?)
+        Ok(why::why(
+            self.storage,
+            id,
+            self.active.get(id).map(AsRef::as_ref),
+            &self.pauses,
+            at,
+            self.now,
+        )?)
     }
 
     /// Everything at a glance; `daemon` is left out where none runs.
     pub fn status(&self, daemon: Option<DaemonInfo>) -> Result<StatusView, ViewError> {
-        let unfinished = RunFilter { statuses: vec![RunStatus::Queued, RunStatus::Running], ..RunFilter::default() };
+        let unfinished = RunFilter {
+            statuses: vec![RunStatus::Queued, RunStatus::Running],
+            ..RunFilter::default()
+        };
         let mut active_runs = self.runs(&unfinished)?;
         active_runs.reverse();
         Ok(StatusView {
@@ -127,24 +153,40 @@ impl Sources<'_> {
     }
 
     fn around(&self) -> job::Around<'_> {
-        job::Around { storage: self.storage, active: self.active, pauses: &self.pauses, now: self.now }
+        job::Around {
+            storage: self.storage,
+            active: self.active,
+            pauses: &self.pauses,
+            now: self.now,
+        }
     }
 
     fn is_paused(&self, id: &JobId) -> bool {
-        self.pauses.iter().any(|pause| pause.job.as_ref().is_none_or(|job| job == id))
+        self.pauses
+            .iter()
+            .any(|pause| pause.job.as_ref().is_none_or(|job| job == id))
     }
 
     fn status_of(&self, id: &JobId) -> Result<&JobStatus, ViewError> {
-        self.sync.jobs.iter().find(|status| status.job == *id).ok_or_else(|| ViewError::NoSuchJob {
-            id: id.clone(),
-            nearest: self
-                .sync
-                .jobs
-                .iter()
-                .map(|status| (strsim::damerau_levenshtein(status.job.as_str(), id.as_str()), &status.job))
-                .filter(|(distance, _)| *distance <= 3)
-                .min()
-                .map(|(_, job)| job.clone()),
-        })
+        self.sync
+            .jobs
+            .iter()
+            .find(|status| status.job == *id)
+            .ok_or_else(|| ViewError::NoSuchJob {
+                id: id.clone(),
+                nearest: self
+                    .sync
+                    .jobs
+                    .iter()
+                    .map(|status| {
+                        (
+                            strsim::damerau_levenshtein(status.job.as_str(), id.as_str()),
+                            &status.job,
+                        )
+                    })
+                    .filter(|(distance, _)| *distance <= 3)
+                    .min()
+                    .map(|(_, job)| job.clone()),
+            })
     }
 }

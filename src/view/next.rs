@@ -42,7 +42,9 @@ pub fn next_fires(
 }
 
 fn fires_of(entry: &ActiveJob, now: Timestamp, count: usize) -> Vec<NextFire> {
-    let Some(schedule) = &entry.job.schedule else { return Vec::new() };
+    let Some(schedule) = &entry.job.schedule else {
+        return Vec::new();
+    };
     let zone = schedule.zone();
     let following = |after: Timestamp| schedule.next_after(after, entry.record.anchor);
     std::iter::successors(following(now), |&slot| following(slot))

@@ -100,7 +100,10 @@ pub struct AttemptView {
 
 impl From<RunRecord> for RunView {
     fn from(run: RunRecord) -> Self {
-        let duration_ms = run.started_at.zip(run.ended_at).map(|(start, end)| (end - start).num_milliseconds());
+        let duration_ms = run
+            .started_at
+            .zip(run.ended_at)
+            .map(|(start, end)| (end - start).num_milliseconds());
         Self {
             id: run.id,
             job: run.job,
@@ -127,11 +130,18 @@ impl From<RunDetail> for RunView {
         let tasks = tasks
             .into_iter()
             .map(|task| {
-                let own = attempts.iter().filter(|attempt| attempt.task == task.task).map(AttemptView::from).collect();
+                let own = attempts
+                    .iter()
+                    .filter(|attempt| attempt.task == task.task)
+                    .map(AttemptView::from)
+                    .collect();
                 TaskView::new(task, own)
             })
             .collect();
-        Self { tasks, ..Self::from(run) }
+        Self {
+            tasks,
+            ..Self::from(run)
+        }
     }
 }
 

@@ -42,8 +42,26 @@ pub struct SlotView {
 
 impl From<SlotRecord> for SlotView {
     fn from(slot: SlotRecord) -> Self {
-        let SlotRecord { job, at, outcome, reason, detail, decided_at, run, spec_hash } = slot;
-        Self { job, at, outcome, reason, detail, decided_at, run, spec_hash }
+        let SlotRecord {
+            job,
+            at,
+            outcome,
+            reason,
+            detail,
+            decided_at,
+            run,
+            spec_hash,
+        } = slot;
+        Self {
+            job,
+            at,
+            outcome,
+            reason,
+            detail,
+            decided_at,
+            run,
+            spec_hash,
+        }
     }
 }
 
@@ -88,15 +106,26 @@ pub(super) fn why(
         None => None,
     };
     let around = Around::of(entry, at);
-    let paused = pauses.iter().find(|pause| pause.job.as_ref().is_none_or(|paused| paused == job));
-    let zone = entry.and_then(|entry| entry.job.schedule.as_ref()).map_or(Tz::UTC, Schedule::zone);
+    let paused = pauses
+        .iter()
+        .find(|pause| pause.job.as_ref().is_none_or(|paused| paused == job));
+    let zone = entry
+        .and_then(|entry| entry.job.schedule.as_ref())
+        .map_or(Tz::UTC, Schedule::zone);
     let answer = match (&slot, &stretch, entry) {
         (Some(slot), _, _) => of_slot(slot, run.as_ref(), zone),
         (None, Some(stretch), _) if around.is_slot => of_stretch(stretch, at, zone),
         (None, _, Some(entry)) => of_no_row(entry, paused, &around, at, now, zone),
         (None, _, None) => format!("{job} is not active: no good version of its file was ever applied."),
     };
-    Ok(Why { job: job.clone(), at, answer, slot: slot.map(SlotView::from), previous: around.previous, next: around.next })
+    Ok(Why {
+        job: job.clone(),
+        at,
+        answer,
+        slot: slot.map(SlotView::from),
+        previous: around.previous,
+        next: around.next,
+    })
 }
 
 /// The slots about a time.
@@ -109,12 +138,20 @@ struct Around {
 impl Around {
     fn of(entry: Option<&ActiveJob>, at: Timestamp) -> Self {
         let Some((entry, schedule)) = entry.and_then(|entry| Some((entry, entry.job.schedule.as_ref()?))) else {
-            return Self { is_slot: false, previous: None, next: None };
+            return Self {
+                is_slot: false,
+                previous: None,
+                next: None,
+            };
         };
         let anchor = entry.record.anchor;
         let (previous, next) = neighbours(schedule, at, anchor);
         let is_slot = schedule.next_after(at - TimeDelta::milliseconds(1), anchor) == Some(at);
-        Self { is_slot, previous, next }
+        Self {
+            is_slot,
+            previous,
+            next,
+        }
     }
 }
 
@@ -127,20 +164,32 @@ fn latest_slot(storage: &dyn Storage, job: &JobId, now: Timestamp) -> Result<Opt
 
 fn of_slot(slot: &SlotRecord, run: Option<&RunRecord>, zone: Tz) -> String {
     let (job, when) = (&slot.job, local(slot.at, zone));
-    let detail = slot.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let detail = slot
+        .detail
+        .as_ref()
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
     let run_id = slot.run.map_or_else(|| "a run".to_owned(), |run| format!("run {run}"));
     match slot.outcome {
         None => {
-            let waits = run.and_then(|run| run.reason.as_deref()).unwrap_or("it waits for its turn");
+            let waits = run
+                .and_then(|run| run.reason.as_deref())
+                .unwrap_or("it waits for its turn");
             format!("The slot of {job} at {when} is claimed, and {run_id} has not started yet: {waits}.")
         }
-        Some(SlotOutcome::Ran) => format!("{job} ran at {when}{}.", run.map(|run| how(run, slot.at)).unwrap_or_default()),
+        Some(SlotOutcome::Ran) => format!(
+            "{job} ran at {when}{}.",
+            run.map(|run| how(run, slot.at)).unwrap_or_default()
+        ),
         Some(SlotOutcome::Skipped) => {
             format!("{job} was skipped at {when}, {}{detail}.", because(slot.reason))
         }
         Some(SlotOutcome::Missed) => format!("{job} missed its slot at {when}, {}{detail}.", because(slot.reason)),
         Some(SlotOutcome::Merged) => {
-            format!("The slot of {job} at {when} was merged into {run_id}, {}{detail}.", because(slot.reason))
+            format!(
+                "The slot of {job} at {when} was merged into {run_id}, {}{detail}.",
+                because(slot.reason)
+            )
         }
         Some(SlotOutcome::Refused) => format!("{job} could not run at {when}, {}{detail}.", because(slot.reason)),
     }
@@ -149,13 +198,25 @@ fn of_slot(slot: &SlotRecord, run: Option<&RunRecord>, zone: Tz) -> String {
 fn how(run: &RunRecord, slot: Timestamp) -> String {
     let late = run.started_at.map_or(String::new(), |start| {
         let late = (start - slot).num_milliseconds().max(0);
-        if late >= 1_000 { format!(", {} late", seconds(late)) } else { format!(", {late} ms late") }
+        if late >= 1_000 {
+            format!(", {} late", seconds(late))
+        } else {
+            format!(", {late} ms late")
+        }
     });
     let ended = match (run.status, run.started_at.zip(run.ended_at)) {
         (RunStatus::Queued | RunStatus::Running, _) | (_, None) => format!(" and is {}", run.status),
-        (status, Some((start, end))) => format!(" and {} after {}", past(status), seconds((end - start).num_milliseconds())),
+        (status, Some((start, end))) => format!(
+            " and {} after {}",
+            past(status),
+            seconds((end - start).num_milliseconds())
+        ),
     };
-    let reason = run.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let reason = run
+        .reason
+        .as_ref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
     format!(": run {} started{late}{ended}{reason}", run.id)
 }
 
@@ -183,6 +244,7 @@ fn because(reason: Option<SlotReason>) -> &'static str {
         Some(SlotReason::Window) => "because it was older than the window for late slots",
         Some(SlotReason::Disabled) => "because the job was disabled",
         Some(SlotReason::Removed) => "because the job was removed",
+        Some(SlotReason::Cancelled) => "because it was cancelled before it started",
         Some(SlotReason::Invalid) => "because its parameters could not be rendered",
     }
 }
@@ -197,9 +259,15 @@ fn of_stretch(stretch: &StretchRecord, at: Timestamp, zone: Tz) -> String {
     );
     match (stretch.outcome, stretch.run) {
         (SlotOutcome::Merged, Some(run)) => {
-            format!("The slot of {job} at {when} was merged into run {run}, {}; {among}.", because(Some(stretch.reason)))
+            format!(
+                "The slot of {job} at {when} was merged into run {run}, {}; {among}.",
+                because(Some(stretch.reason))
+            )
         }
-        (outcome, _) => format!("The slot of {job} at {when} was {outcome}, {}; {among}.", because(Some(stretch.reason))),
+        (outcome, _) => format!(
+            "The slot of {job} at {when} was {outcome}, {}; {among}.",
+            because(Some(stretch.reason))
+        ),
     }
 }
 
@@ -218,7 +286,10 @@ fn of_no_row(
             format!("{job} has no schedule: it runs only when `petit trigger {job}` asks for it.")
         } else {
             let upstream: Vec<&str> = entry.job.spec.depends_on.iter().map(|dep| dep.job.as_str()).collect();
-            format!("{job} has no schedule: it runs each time that all of these have newly succeeded: {}.", upstream.join(", "))
+            format!(
+                "{job} has no schedule: it runs each time that all of these have newly succeeded: {}.",
+                upstream.join(", ")
+            )
         };
     };
     if !around.is_slot {
@@ -231,16 +302,26 @@ fn of_no_row(
     }
     if at > now {
         return if !entry.job.spec.enabled {
-            format!("{job} will not fire at {when}: the job is disabled in {}.", entry.record.file)
+            format!(
+                "{job} will not fire at {when}: the job is disabled in {}.",
+                entry.record.file
+            )
         } else if let Some(pause) = paused {
-            let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let reason = pause
+                .reason
+                .as_ref()
+                .map(|reason| format!(" ({reason})"))
+                .unwrap_or_default();
             format!(
                 "{job} will not fire at {when} unless it is resumed: {} paused it at {}{reason}.",
                 pause.by,
                 local(pause.since, zone)
             )
         } else {
-            format!("{job} will fire at {when}, in {}.", seconds((at - now).num_milliseconds()))
+            format!(
+                "{job} will fire at {when}, in {}.",
+                seconds((at - now).num_milliseconds())
+            )
         };
     }
     if at <= entry.record.scheduled_since {
@@ -249,16 +330,26 @@ fn of_no_row(
             local(entry.record.scheduled_since, zone)
         );
     }
-    format!("The slot of {job} at {when} has no row in the journal yet: it is due and not decided, or Petit is not running.")
+    format!(
+        "The slot of {job} at {when} has no row in the journal yet: it is due and not decided, or Petit is not running."
+    )
 }
 
 /// A time as people of the job's zone read it.
 fn local(at: Timestamp, zone: Tz) -> String {
     let local = at.with_timezone(&zone);
-    if zone == Tz::UTC { at.to_rfc3339_opts(SecondsFormat::Secs, true) } else { local.format("%F %T %Z").to_string() }
+    if zone == Tz::UTC {
+        at.to_rfc3339_opts(SecondsFormat::Secs, true)
+    } else {
+        local.format("%F %T %Z").to_string()
+    }
 }
 
 fn seconds(millis: i64) -> String {
-    let rounded = if millis >= 10_000 { millis / 1_000 * 1_000 } else { millis };
+    let rounded = if millis >= 10_000 {
+        millis / 1_000 * 1_000
+    } else {
+        millis
+    };
     crate::core::units::HumanDuration::from_millis(u64::try_from(rounded).unwrap_or(0)).to_string()
 }

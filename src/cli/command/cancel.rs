@@ -35,5 +35,9 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
             cancelled.runs.iter().map(|run| format!("cancelling {run}\n")).collect()
         }
     })?;
-    Ok(if cancelled.runs.is_empty() { Exit::Negative } else { Exit::Done })
+    Ok(if cancelled.runs.is_empty() {
+        Exit::Negative
+    } else {
+        Exit::Done
+    })
 }

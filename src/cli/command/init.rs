@@ -32,8 +32,12 @@ timezone: UTC
 /// Makes what is missing; never touches what is there.
 pub fn run(globals: &Globals, _: &Args) -> Result<Exit, CliError> {
     let place = globals.place()?;
-    fs::create_dir_all(&place.jobs_dir)
-        .map_err(|error| CliError::failed(format_args!("could not make the folder {}", place.jobs_dir.display()), &error))?;
+    fs::create_dir_all(&place.jobs_dir).map_err(|error| {
+        CliError::failed(
+            format_args!("could not make the folder {}", place.jobs_dir.display()),
+            &error,
+        )
+    })?;
     let job = place.jobs_dir.join("hello.yaml");
     let settings = place.jobs_dir.with_file_name("petit.yaml");
     let made: Vec<String> = [(&job, FIRST_JOB), (&settings, SETTINGS)]
@@ -57,20 +61,30 @@ fn create(path: &Path, text: &str) -> Result<Option<String>, CliError> {
     match written {
         Ok(()) => Ok(Some(path.display().to_string())),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        Err(error) => Err(CliError::failed(format_args!("could not write {}", path.display()), &error)),
+        Err(error) => Err(CliError::failed(
+            format_args!("could not write {}", path.display()),
+            &error,
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{check, settings::Settings};
+    use crate::config::{
+        check,
+        settings::{self, Settings},
+    };
 
     #[test]
     fn what_init_writes_is_valid() {
         let checked = check::check_file(Path::new("hello.yaml"), FIRST_JOB.as_bytes(), &Settings::default());
-        assert!(checked.diagnostics.is_empty() && checked.job.is_some(), "{:?}", checked.diagnostics);
-        let (settings, diagnostics) = Settings::parse(Path::new("petit.yaml"), SETTINGS.as_bytes());
+        assert!(
+            checked.diagnostics.is_empty() && checked.job.is_some(),
+            "{:?}",
+            checked.diagnostics
+        );
+        let (settings, diagnostics, _) = settings::check("petit.yaml", SETTINGS.as_bytes());
         assert!(settings.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
     }
 }

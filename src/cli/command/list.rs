@@ -43,7 +43,21 @@ fn row(job: &JobView, output: &crate::cli::output::Output) -> [Cell; 6] {
         (None, Some(next)) => next.into(),
         (None, None) => "-".into(),
     };
-    let last = job.last_run.as_ref().map_or_else(|| "-".into(), |run| Cell::painted(output.run_status(run.status)));
-    let sync = if job.is_well() { job.sync.as_str().into() } else { Cell::painted(output.paint(BAD, &job.state_text())) };
-    [job.id.as_str().into(), job.schedule_text().into(), next, last, sync, job.file.as_str().into()]
+    let last = job
+        .last_run
+        .as_ref()
+        .map_or_else(|| "-".into(), |run| Cell::painted(output.run_status(run.status)));
+    let sync = if job.is_well() {
+        job.sync.as_str().into()
+    } else {
+        Cell::painted(output.paint(BAD, &job.state_text()))
+    };
+    [
+        job.id.as_str().into(),
+        job.schedule_text().into(),
+        next,
+        last,
+        sync,
+        job.file.as_str().into(),
+    ]
 }

@@ -54,13 +54,19 @@ fn latest_run(source: &Source, job: &str) -> Result<RunId, CliError> {
         CliError::usage(format!("`{job}` is neither the id of a run nor of a job"))
             .hint("`petit runs` and `petit list` print them")
     })?;
-    let latest = source.runs(&RunsQuery { job: Some(job.clone()), limit: Some(1), ..RunsQuery::default() })?;
+    let latest = source.runs(&RunsQuery {
+        job: Some(job.clone()),
+        limit: Some(1),
+        ..RunsQuery::default()
+    })?;
     match latest.first() {
         Some(run) => Ok(run.id),
         None => {
             source.job(&job)?;
-            Err(CliError::new(Exit::Negative, "not_found", format!("{job} has not run yet"))
-                .hint(format!("`petit trigger {job}` runs it now")))
+            Err(
+                CliError::new(Exit::Negative, "not_found", format!("{job} has not run yet"))
+                    .hint(format!("`petit trigger {job}` runs it now")),
+            )
         }
     }
 }
@@ -123,14 +129,23 @@ struct Logs<'a> {
 
 impl<'a> Logs<'a> {
     fn new(globals: &Globals, only: Option<&'a TaskId>) -> Result<Self, CliError> {
-        Ok(Self { place: globals.place()?, only, readers: HashMap::new(), begun: HashMap::new() })
+        Ok(Self {
+            place: globals.place()?,
+            only,
+            readers: HashMap::new(),
+            begun: HashMap::new(),
+        })
     }
 
     /// What was said since the last call. Tasks that ran side by side are told in the order in which they spoke.
     fn new_lines(&mut self, run: &RunView) -> Result<Vec<Line>, CliError> {
         self.check_task(run)?;
         let mut entries = Vec::new();
-        for task in run.tasks.iter().filter(|task| self.only.is_none_or(|only| *only == task.id)) {
+        for task in run
+            .tasks
+            .iter()
+            .filter(|task| self.only.is_none_or(|only| *only == task.id))
+        {
             for attempt in &task.attempts {
                 let path = log_path(&self.place.state_dir, run.id, &task.id, attempt.attempt);
                 let key = (task.id.clone(), attempt.attempt);
@@ -143,8 +158,10 @@ impl<'a> Logs<'a> {
             }
         }
         entries.sort_by_key(|(_, _, entry)| entry.at);
-        let mut lines: Vec<Line> =
-            entries.into_iter().filter_map(|(task, attempt, entry)| self.complete(task, attempt, entry)).collect();
+        let mut lines: Vec<Line> = entries
+            .into_iter()
+            .filter_map(|(task, attempt, entry)| self.complete(task, attempt, entry))
+            .collect();
         if run.status.is_finished() {
             lines.extend(self.begun.drain().map(|((task, attempt, stream), text)| {
                 line(task, attempt, run.ended_at.unwrap_or_default(), stream, &text)
@@ -177,5 +194,12 @@ impl<'a> Logs<'a> {
 }
 
 fn line(task: TaskId, attempt: u32, at: Timestamp, stream: Stream, bytes: &[u8]) -> Line {
-    Line { task, attempt, at, stream, text: String::from_utf8_lossy(bytes).into_owned(), shown: harmless(bytes) }
+    Line {
+        task,
+        attempt,
+        at,
+        stream,
+        text: String::from_utf8_lossy(bytes).into_owned(),
+        shown: harmless(bytes),
+    }
 }

@@ -41,19 +41,30 @@ fn of_expression(globals: &Globals, args: &Args, expression: &str) -> Result<Exi
     let fires = schedule::preview(expression, &args.timezone, after, args.number as usize)
         .map_err(|error| CliError::new(Exit::Negative, "invalid_schedule", error.to_string()))?;
     let texts: Vec<String> = fires.iter().map(chrono::DateTime::to_rfc3339).collect();
-    globals.print(&json!({ "next": texts }), || texts.iter().map(|text| format!("{text}\n")).collect())?;
+    globals.print(&json!({ "next": texts }), || {
+        texts.iter().map(|text| format!("{text}\n")).collect()
+    })?;
     Ok(Exit::Done)
 }
 
 fn of_jobs(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let output = globals.output();
-    let query = NextQuery { job: args.job.clone(), count: args.number as usize, after: args.after };
+    let query = NextQuery {
+        job: args.job.clone(),
+        count: args.number as usize,
+        after: args.after,
+    };
     let fires = Source::open(globals)?.next(&query)?;
     globals.print(&fires, || {
         let mut table = Table::new(&output, &["at", "utc", "job", "zone"]);
         for fire in &fires {
             let utc = fire.at_utc.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-            table.row([fire.at.as_str().into(), utc.into(), fire.job.as_str().into(), fire.timezone.as_str().into()]);
+            table.row([
+                fire.at.as_str().into(),
+                utc.into(),
+                fire.job.as_str().into(),
+                fire.timezone.as_str().into(),
+            ]);
         }
         table.render("nothing will fire: no job has a schedule, or all that have one are disabled or paused")
     })?;

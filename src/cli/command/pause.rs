@@ -27,7 +27,11 @@ pub struct ResumeArgs {
 
 /// Pauses.
 pub fn pause(globals: &Globals, args: &PauseArgs) -> Result<Exit, CliError> {
-    let request = PauseRequest { job: args.job.clone(), by: source::user(), reason: args.reason.clone() };
+    let request = PauseRequest {
+        job: args.job.clone(),
+        by: source::user(),
+        reason: args.reason.clone(),
+    };
     let client = source::client(globals)?;
     source::block_on(client.pause(&request))?;
     said(globals, "paused", args.job.as_ref())
@@ -36,7 +40,10 @@ pub fn pause(globals: &Globals, args: &PauseArgs) -> Result<Exit, CliError> {
 /// Resumes.
 pub fn resume(globals: &Globals, args: &ResumeArgs) -> Result<Exit, CliError> {
     let client = source::client(globals)?;
-    source::block_on(client.resume(&ResumeRequest { job: args.job.clone(), by: source::user() }))?;
+    source::block_on(client.resume(&ResumeRequest {
+        job: args.job.clone(),
+        by: source::user(),
+    }))?;
     said(globals, "resumed", args.job.as_ref())
 }
 

@@ -1,7 +1,5 @@
 //! `petit plan`
 
-use chrono::Utc;
-
 use crate::{
     cli::{CliError, Exit, Globals, source},
     control::{Client, ClientError},
@@ -20,8 +18,10 @@ pub fn run(globals: &Globals, _: &Args) -> Result<Exit, CliError> {
     let plan = match source::block_on::<_, ClientError>(client.plan()) {
         Ok(plan) => plan,
         Err(error) if error.exit == Exit::NoDaemon => {
-            globals.output().remark("no daemon runs: this is planned against the journal");
-            source::offline(&place, Utc::now())?.plan
+            globals
+                .output()
+                .remark("no daemon runs: this is planned against the journal");
+            source::Stores::open(&place)?.plan()?
         }
         Err(error) => return Err(error),
     };
@@ -36,6 +36,15 @@ pub fn run(globals: &Globals, _: &Args) -> Result<Exit, CliError> {
 
 fn text(plan: &Plan) -> String {
     let known = plan.refused.iter().filter(|action| !plan.actions.contains(action));
-    let lines: String = plan.actions.iter().chain(known).map(|action| format!("{}\n", harmless(action.to_string().as_bytes()))).collect();
-    if lines.is_empty() { "nothing to do: what is active is what the files ask for\n".to_owned() } else { format!("plan {}\n{lines}", plan.id) }
+    let lines: String = plan
+        .actions
+        .iter()
+        .chain(known)
+        .map(|action| format!("{}\n", harmless(action.to_string().as_bytes())))
+        .collect();
+    if lines.is_empty() {
+        "nothing to do: what is active is what the files ask for\n".to_owned()
+    } else {
+        format!("plan {}\n{lines}", plan.id)
+    }
 }

@@ -33,7 +33,13 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let place = globals.place()?;
     start_log(globals, args.log_format);
     for warning in &place.warnings {
-        tracing::warn!("{}:{}:{}: {}", warning.file, warning.line, warning.column, warning.message);
+        tracing::warn!(
+            "{}:{}:{}: {}",
+            warning.file,
+            warning.line,
+            warning.column,
+            warning.message
+        );
     }
     let options = Options {
         jobs_dir: place.jobs_dir,
@@ -79,7 +85,9 @@ fn start_log(globals: &Globals, format: LogFormat) {
     match format {
         LogFormat::Text => {
             let ansi = globals.color.applies_to(&io::stderr());
-            registry.with(fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false)).init();
+            registry
+                .with(fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false))
+                .init();
         }
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(io::stderr)).init(),
     }

@@ -47,7 +47,10 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     };
     let runs = Source::open(globals)?.runs(&query)?;
     globals.print(&runs, || {
-        let mut table = Table::new(&output, &["run", "job", "status", "trigger", "created", "took", "reason"]);
+        let mut table = Table::new(
+            &output,
+            &["run", "job", "status", "trigger", "created", "took", "reason"],
+        );
         for run in &runs {
             table.row([
                 run.id.to_string().into(),
@@ -59,11 +62,18 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
                 run.reason.as_deref().unwrap_or("").into(),
             ]);
         }
-        table.render(if query == (RunsQuery { limit: query.limit, ..RunsQuery::default() }) {
-            "no runs yet: `petit next` says what fires when, `petit trigger JOB` runs one now"
-        } else {
-            "no run matches"
-        })
+        table.render(
+            if query
+                == (RunsQuery {
+                    limit: query.limit,
+                    ..RunsQuery::default()
+                })
+            {
+                "no runs yet: `petit next` says what fires when, `petit trigger JOB` runs one now"
+            } else {
+                "no run matches"
+            },
+        )
     })?;
     Ok(Exit::Done)
 }
@@ -71,5 +81,10 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
 /// A length of time for people: to the millisecond below ten seconds, else to the second.
 pub fn duration(millis: i64) -> String {
     let millis = u64::try_from(millis).unwrap_or(0);
-    HumanDuration::from_millis(if millis < 10_000 { millis } else { millis / 1_000 * 1_000 }).to_string()
+    HumanDuration::from_millis(if millis < 10_000 {
+        millis
+    } else {
+        millis / 1_000 * 1_000
+    })
+    .to_string()
 }

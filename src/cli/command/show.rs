@@ -47,24 +47,43 @@ fn job_text(detail: &JobDetail, output: &Output) -> String {
     if let Some(description) = detail.spec.as_ref().and_then(|spec| spec.description.as_ref()) {
         lines.push(plain(description));
     }
-    let zone = job.timezone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
+    let zone = job
+        .timezone
+        .as_ref()
+        .map(|zone| format!(" in {zone}"))
+        .unwrap_or_default();
     lines.push(format!("file       {}", plain(&job.file)));
-    lines.push(format!("state      {}{}", job.state_text(), if job.paused { ", paused" } else { "" }));
+    lines.push(format!(
+        "state      {}{}",
+        job.state_text(),
+        if job.paused { ", paused" } else { "" }
+    ));
     lines.push(format!("schedule   {}{zone}", plain(&job.schedule_text())));
     let silent = if job.enabled { "-" } else { "- (disabled)" };
     lines.push(format!("next       {}", job.next.as_deref().unwrap_or(silent)));
-    let last = job.last_run.as_ref().map_or_else(|| "-".to_owned(), |run| format!("{} {}", run.id, output.run_status(run.status)));
+    let last = job.last_run.as_ref().map_or_else(
+        || "-".to_owned(),
+        |run| format!("{} {}", run.id, output.run_status(run.status)),
+    );
     lines.push(format!("last run   {last}"));
     if let (Some(hash), Some(generation)) = (&job.spec_hash, job.generation) {
         lines.push(format!("spec       {} (generation {generation})", hash.short()));
     }
     for condition in &job.conditions {
-        let at = condition.at.as_ref().map(|at| format!("{}: ", plain(at))).unwrap_or_default();
+        let at = condition
+            .at
+            .as_ref()
+            .map(|at| format!("{}: ", plain(at)))
+            .unwrap_or_default();
         lines.push(format!("! {at}{}", plain(&condition.message)));
     }
     lines.push(heading("tasks"));
     for node in &detail.graph {
-        let after = if node.depends_on.is_empty() { String::new() } else { format!("  after {}", node.depends_on.join(", ")) };
+        let after = if node.depends_on.is_empty() {
+            String::new()
+        } else {
+            format!("  after {}", node.depends_on.join(", "))
+        };
         lines.push(format!("  {}{}", node.id, output.paint(MUTED, &after)));
     }
     if let Some(yaml) = &detail.yaml {
@@ -75,8 +94,16 @@ fn job_text(detail: &JobDetail, output: &Output) -> String {
 }
 
 fn run_text(run: &RunView, output: &Output) -> String {
-    let mut text = format!("{} {} {}\n", output.paint(HEADING, &run.id.to_string()), run.job, output.run_status(run.status));
-    let slot = run.slot.map(|slot| format!(" for {}", slot.to_rfc3339_opts(SecondsFormat::Secs, true))).unwrap_or_default();
+    let mut text = format!(
+        "{} {} {}\n",
+        output.paint(HEADING, &run.id.to_string()),
+        run.job,
+        output.run_status(run.status)
+    );
+    let slot = run
+        .slot
+        .map(|slot| format!(" for {}", slot.to_rfc3339_opts(SecondsFormat::Secs, true)))
+        .unwrap_or_default();
     let created = run.created_at.to_rfc3339_opts(SecondsFormat::Millis, true);
     text.push_str(&format!("trigger    {}{slot}, created {created}\n", run.trigger));
     if let Some(took) = run.duration_ms {
@@ -86,19 +113,33 @@ fn run_text(run: &RunView, output: &Output) -> String {
         text.push_str(&format!("reason     {}\n", harmless(reason.as_bytes())));
     }
     for (key, value) in &run.params {
-        text.push_str(&format!("param      {}={}\n", harmless(key.as_bytes()), harmless(value.to_string().as_bytes())));
+        text.push_str(&format!(
+            "param      {}={}\n",
+            harmless(key.as_bytes()),
+            harmless(value.to_string().as_bytes())
+        ));
     }
-    let mut table = Table::new(output, &["task", "state", "attempt", "ending", "took", "outputs or reason"]);
+    let mut table = Table::new(
+        output,
+        &["task", "state", "attempt", "ending", "took", "outputs or reason"],
+    );
     for task in &run.tasks {
-        let outputs: Vec<String> = task.outputs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let outputs: Vec<String> = task
+            .outputs
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         let note = task.reason.clone().unwrap_or_else(|| outputs.join(" "));
         let last = task.attempts.last();
-        let ending = last.map_or_else(|| "-".to_owned(), |attempt| match (&attempt.ending, attempt.exit_code, attempt.signal) {
-            (Some(_), Some(code), _) => format!("exit code {code}"),
-            (Some(_), None, Some(signal)) => format!("signal {signal}"),
-            (Some(ending), None, None) => ending.clone(),
-            (None, _, _) => "-".to_owned(),
-        });
+        let ending = last.map_or_else(
+            || "-".to_owned(),
+            |attempt| match (&attempt.ending, attempt.exit_code, attempt.signal) {
+                (Some(_), Some(code), _) => format!("exit code {code}"),
+                (Some(_), None, Some(signal)) => format!("signal {signal}"),
+                (Some(ending), None, None) => ending.clone(),
+                (None, _, _) => "-".to_owned(),
+            },
+        );
         let took = last.and_then(|attempt| Some((attempt.ended_at? - attempt.started_at?).num_milliseconds()));
         table.row([
             task.id.as_str().into(),

@@ -21,7 +21,11 @@ pub struct Args {}
 pub fn run(globals: &Globals, _: &Args) -> Result<Exit, CliError> {
     let status = Source::open(globals)?.status()?;
     globals.print(&status, || text(&status, &globals.output()))?;
-    Ok(if status.daemon.is_some() { Exit::Done } else { Exit::NoDaemon })
+    Ok(if status.daemon.is_some() {
+        Exit::Done
+    } else {
+        Exit::NoDaemon
+    })
 }
 
 fn text(status: &StatusView, output: &Output) -> String {
@@ -38,24 +42,52 @@ fn text(status: &StatusView, output: &Output) -> String {
     lines.extend(sync(status, output));
     lines.extend(status.pauses.iter().map(|pause| {
         let what = pause.job.as_ref().map_or("everything", |job| job.as_str());
-        let reason = pause.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason = pause
+            .reason
+            .as_ref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
         harmless(format!("⏸ {what} is paused by {}{reason}", pause.by).as_bytes())
     }));
-    section(&mut lines, output, "runs", status.active_runs.iter().map(|run| {
-        let reason = run.reason.as_ref().map(|reason| format!("  {}", harmless(reason.as_bytes()))).unwrap_or_default();
-        format!("{}  {}  {}{reason}", run.id, run.job, output.run_status(run.status))
-    }));
-    section(&mut lines, output, "waiting", status.waiting.iter().map(|waiting| {
-        format!("{}  {}", waiting.task, harmless(waiting.reason.as_bytes()))
-    }));
-    section(&mut lines, output, "next", status.next.iter().map(|fire| format!("{}  {}", fire.at, fire.job)));
+    section(
+        &mut lines,
+        output,
+        "runs",
+        status.active_runs.iter().map(|run| {
+            let reason = run
+                .reason
+                .as_ref()
+                .map(|reason| format!("  {}", harmless(reason.as_bytes())))
+                .unwrap_or_default();
+            format!("{}  {}  {}{reason}", run.id, run.job, output.run_status(run.status))
+        }),
+    );
+    section(
+        &mut lines,
+        output,
+        "waiting",
+        status
+            .waiting
+            .iter()
+            .map(|waiting| format!("{}  {}", waiting.task, harmless(waiting.reason().as_bytes()))),
+    );
+    section(
+        &mut lines,
+        output,
+        "next",
+        status.next.iter().map(|fire| format!("{}  {}", fire.at, fire.job)),
+    );
     lines.join("\n") + "\n"
 }
 
 fn section(lines: &mut Vec<String>, output: &Output, title: &str, rows: impl Iterator<Item = String>) {
     let rows: Vec<String> = rows.map(|row| format!("  {row}")).collect();
     if rows.is_empty() {
-        lines.push(format!("{} {}", output.paint(HEADING, title), output.paint(MUTED, "none")));
+        lines.push(format!(
+            "{} {}",
+            output.paint(HEADING, title),
+            output.paint(MUTED, "none")
+        ));
     } else {
         lines.push(output.paint(HEADING, title));
         lines.extend(rows);
@@ -64,8 +96,11 @@ fn section(lines: &mut Vec<String>, output: &Output, title: &str, rows: impl Ite
 
 fn sync(status: &StatusView, output: &Output) -> Vec<String> {
     let sync = &status.sync;
-    let unwell: Vec<&FileStatus> =
-        sync.files.iter().filter(|file| !matches!(file.standing.sync, SyncState::Synced)).collect();
+    let unwell: Vec<&FileStatus> = sync
+        .files
+        .iter()
+        .filter(|file| !matches!(file.standing.sync, SyncState::Synced))
+        .collect();
     let jobs = sync.jobs.iter().filter(|job| job.generation.is_some()).count();
     let summary = format!(
         "{jobs} jobs active, {} of {} files in sync in {}",
@@ -78,10 +113,22 @@ fn sync(status: &StatusView, output: &Output) -> Vec<String> {
     let mut lines = vec![summary];
     lines.extend(alarms.map(|message| output.paint(BAD, &format!("! {}", harmless(message.as_bytes())))));
     lines.extend(unwell.into_iter().map(|file| of_file(file, output)));
-    let filed = |job: &str| sync.files.iter().any(|file| file.job.as_ref().is_some_and(|id| id.as_str() == job));
+    let filed = |job: &str| {
+        sync.files
+            .iter()
+            .any(|file| file.job.as_ref().is_some_and(|id| id.as_str() == job))
+    };
     lines.extend(sync.jobs.iter().filter(|job| !filed(job.job.as_str())).map(|job| {
         let message = job.standing.message.as_deref().unwrap_or("its file is gone");
-        output.paint(BAD, &format!("! {} {}: {}", job.job, job.standing.sync.as_str(), harmless(message.as_bytes())))
+        output.paint(
+            BAD,
+            &format!(
+                "! {} {}: {}",
+                job.job,
+                job.standing.sync.as_str(),
+                harmless(message.as_bytes())
+            ),
+        )
     }));
     if let Some(plan) = &sync.waiting_plan {
         lines.push(format!("  `petit sync --approve {plan}` carries the removals out"));
@@ -97,6 +144,10 @@ fn of_file(file: &FileStatus, output: &Output) -> String {
     };
     let job = file.job.as_ref().map(|job| format!(" {job} is")).unwrap_or_default();
     let message = standing.message.as_deref().unwrap_or("");
-    let text = format!("! {place}{job} {}, {}: {message}", standing.sync.as_str(), standing.health.as_str());
+    let text = format!(
+        "! {place}{job} {}, {}: {message}",
+        standing.sync.as_str(),
+        standing.health.as_str()
+    );
     output.paint(BAD, &harmless(text.as_bytes()))
 }

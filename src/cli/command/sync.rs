@@ -21,21 +21,39 @@ pub struct Args {
 /// Asks the daemon to look, and prints what is not in sync.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let client = source::client(globals)?;
-    let request = SyncRequest { wait: args.wait, approve: args.approve.clone() };
+    let request = SyncRequest {
+        wait: args.wait,
+        approve: args.approve.clone(),
+    };
     let outcome = source::block_on(client.sync(&request))?;
     let status = &outcome.status;
-    let unsynced: Vec<_> = status.jobs.iter().filter(|job| job.standing.sync != SyncState::Synced).collect();
-    let unread: Vec<_> =
-        status.files.iter().filter(|file| file.job.is_none() && file.standing.sync != SyncState::Synced).collect();
+    let unsynced: Vec<_> = status
+        .jobs
+        .iter()
+        .filter(|job| job.standing.sync != SyncState::Synced)
+        .collect();
+    let unread: Vec<_> = status
+        .files
+        .iter()
+        .filter(|file| file.job.is_none() && file.standing.sync != SyncState::Synced)
+        .collect();
     let well = unsynced.is_empty() && unread.is_empty() && status.conditions.is_empty();
     globals.print(&status, || {
-        let standing = |name: &str, standing: &crate::reconcile::Standing| {
+        let standing = |name: &str, standing: &crate::reconcile::status::Standing| {
             let message = standing.message.as_deref().unwrap_or("");
-            format!("{} {}: {}\n", harmless(name.as_bytes()), standing.sync.as_str(), harmless(message.as_bytes()))
+            format!(
+                "{} {}: {}\n",
+                harmless(name.as_bytes()),
+                standing.sync.as_str(),
+                harmless(message.as_bytes())
+            )
         };
         let jobs = unsynced.iter().map(|job| standing(job.job.as_str(), &job.standing));
         let files = unread.iter().map(|file| standing(&file.file, &file.standing));
-        let conditions = status.conditions.iter().map(|it| format!("{}\n", harmless(it.message.as_bytes())));
+        let conditions = status
+            .conditions
+            .iter()
+            .map(|it| format!("{}\n", harmless(it.message.as_bytes())));
         let text: String = jobs.chain(files).chain(conditions).collect();
         match (text.is_empty(), args.wait) {
             (true, true) => format!("in sync: {} jobs\n", status.jobs.len()),

@@ -64,9 +64,20 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     }
     let ended = source::block_on(client.run(made.run, true))?;
     globals.print(&ended, || {
-        let took = ended.duration_ms.map(|millis| format!(" after {}", duration(millis))).unwrap_or_default();
-        let reason = ended.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let took = ended
+            .duration_ms
+            .map(|millis| format!(" after {}", duration(millis)))
+            .unwrap_or_default();
+        let reason = ended
+            .reason
+            .as_ref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
         format!("{} {}{took}{reason}\n", ended.id, output.run_status(ended.status))
     })?;
-    Ok(if ended.status == RunStatus::Succeeded { Exit::Done } else { Exit::Negative })
+    Ok(if ended.status == RunStatus::Succeeded {
+        Exit::Done
+    } else {
+        Exit::Negative
+    })
 }

@@ -49,8 +49,12 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
             let text = render::render_human(&diagnostics, source, output.color);
             let warnings = diagnostics.iter().filter(|it| it.severity == Severity::Warning).count();
             let (style, sign) = if errors == 0 { (GOOD, "✓") } else { (BAD, "✗") };
-            let summary =
-                format!("{sign} {}, {}, {}", count(files.asked.len(), "file"), count(errors, "error"), count(warnings, "warning"));
+            let summary = format!(
+                "{sign} {}, {}, {}",
+                count(files.asked.len(), "file"),
+                count(errors, "error"),
+                count(warnings, "warning")
+            );
             globals.print_text(&format!("{text}{}\n", output.paint(style, &summary)))?;
         }
     }
@@ -105,11 +109,22 @@ impl Files {
             .asked
             .iter()
             .chain(&self.around)
-            .filter_map(|(file, checked)| Some(Member { file, job: checked.job.as_ref()?, yaml: &checked.yaml }))
+            .filter_map(|(file, checked)| {
+                Some(Member {
+                    file,
+                    job: checked.job.as_ref()?,
+                    yaml: &checked.yaml,
+                })
+            })
             .collect();
-        let among = check_set(&members, &capacity::of_machine(&place.settings).into());
-        let own = self.asked.values().flat_map(|checked| checked.diagnostics.iter().cloned());
-        let mut all: Vec<Diagnostic> = own.chain(among.into_iter().filter(|it| self.asked.contains_key(&it.file))).collect();
+        let among = check_set(&members, &(&capacity::of_machine(&place.settings)).into());
+        let own = self
+            .asked
+            .values()
+            .flat_map(|checked| checked.diagnostics.iter().cloned());
+        let mut all: Vec<Diagnostic> = own
+            .chain(among.into_iter().filter(|it| self.asked.contains_key(&it.file)))
+            .collect();
         all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         all
     }
@@ -126,7 +141,9 @@ fn read_folder(folder: &Path, place: &Place, files: &mut BTreeMap<String, Checke
             Content::Bytes(blob) => {
                 files.insert(shown(&path), check_file(&path, &blob.bytes, &place.settings));
             }
-            Content::Refused(refusal) => return Err(unreadable(format!("could not read {}: {refusal}", path.display()))),
+            Content::Refused(refusal) => {
+                return Err(unreadable(format!("could not read {}: {refusal}", path.display())));
+            }
         }
     }
     Ok(())

@@ -10,20 +10,25 @@ pub fn run(globals: &Globals) -> Result<Exit, CliError> {
     let zones = chrono_tz::IANA_TZDB_VERSION;
     let sqlite = rusqlite::version();
     let duckdb = duckdb_version()?;
-    globals.print(&json!({ "version": version, "tzdb": zones, "sqlite": sqlite, "duckdb": duckdb }), || {
-        if globals.verbose == 0 {
-            return format!("petit {version}\n");
-        }
-        let duckdb = duckdb.as_deref().unwrap_or("none: built without `history`");
-        format!("petit {version}\ntime zones {zones}\nSQLite {sqlite}\nDuckDB {duckdb}\n")
-    })?;
+    globals.print(
+        &json!({ "version": version, "tzdb": zones, "sqlite": sqlite, "duckdb": duckdb }),
+        || {
+            if globals.verbose == 0 {
+                return format!("petit {version}\n");
+            }
+            let duckdb = duckdb.as_deref().unwrap_or("none: built without `history`");
+            format!("petit {version}\ntime zones {zones}\nSQLite {sqlite}\nDuckDB {duckdb}\n")
+        },
+    )?;
     Ok(Exit::Done)
 }
 
 #[cfg(feature = "history")]
 fn duckdb_version() -> Result<Option<String>, CliError> {
     let version = crate::history::library_version();
-    version.map(Some).map_err(|error| CliError::failed("could not ask DuckDB for its version", &error))
+    version
+        .map(Some)
+        .map_err(|error| CliError::failed("could not ask DuckDB for its version", &error))
 }
 
 #[cfg(not(feature = "history"))]

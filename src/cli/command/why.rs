@@ -21,7 +21,10 @@ pub struct Args {
 
 /// Prints the answer.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
-    let query = WhyQuery { job: args.job.clone(), at: args.time };
+    let query = WhyQuery {
+        job: args.job.clone(),
+        at: args.time,
+    };
     let why = Source::open(globals)?.why(&query)?;
     globals.print(&why, || format!("{}\n", harmless(why.answer.as_bytes())))?;
     Ok(Exit::Done)
@@ -36,20 +39,30 @@ fn parse_at<Z: TimeZone>(text: &str, now: DateTime<Z>) -> Result<Timestamp, Stri
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Ok(instant.with_timezone(&Utc));
     }
-    let with_date = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let with_date = [
+        "%Y-%m-%d %H:%M:%S",
+        "%Y-%m-%d %H:%M",
+        "%Y-%m-%dT%H:%M:%S",
+        "%Y-%m-%dT%H:%M",
+    ]
+    .iter()
+    .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
     let today = || {
-        let time = ["%H:%M:%S", "%H:%M"].iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())?;
+        let time = ["%H:%M:%S", "%H:%M"]
+            .iter()
+            .find_map(|format| NaiveTime::parse_from_str(text, format).ok())?;
         Some(now.date_naive().and_time(time))
     };
-    let wall = with_date.or_else(today).ok_or_else(|| {
-        "expected an instant such as 2026-01-31T02:00:00Z, `2026-01-31 02:00` or 02:00".to_owned()
-    })?;
+    let wall = with_date
+        .or_else(today)
+        .ok_or_else(|| "expected an instant such as 2026-01-31T02:00:00Z, `2026-01-31 02:00` or 02:00".to_owned())?;
     let local = now.timezone().from_local_datetime(&wall);
-    local.earliest().map(|instant| instant.with_timezone(&Utc)).ok_or_else(|| {
-        format!("{wall} does not exist in this machine's zone, because its clocks jump over it: give an offset")
-    })
+    local
+        .earliest()
+        .map(|instant| instant.with_timezone(&Utc))
+        .ok_or_else(|| {
+            format!("{wall} does not exist in this machine's zone, because its clocks jump over it: give an offset")
+        })
 }
 
 #[cfg(test)]
@@ -58,7 +71,10 @@ mod tests {
 
     #[test]
     fn instants_are_read_in_the_forms_people_write() {
-        let now = chrono_tz::Europe::Berlin.with_ymd_and_hms(2026, 1, 31, 12, 0, 0).single().expect("a valid time");
+        let now = chrono_tz::Europe::Berlin
+            .with_ymd_and_hms(2026, 1, 31, 12, 0, 0)
+            .single()
+            .expect("a valid time");
         for (text, utc) in [
             ("2026-01-31T02:00:00Z", "2026-01-31T02:00:00Z"),
             ("2026-01-31T02:00:00+01:00", "2026-01-31T01:00:00Z"),

@@ -47,7 +47,11 @@ pub(super) fn new_tasks(job: &Job, run: RunId) -> Vec<TaskRecord> {
 }
 
 /// A run that is not recorded yet, or why it cannot be.
-pub(super) fn new_run(job: &Job, cause: Cause, around: &mut Around<'_>) -> Result<RunRecord, (RunRecord, Vec<ParamError>)> {
+pub(super) fn new_run(
+    job: &Job,
+    cause: Cause,
+    around: &mut Around<'_>,
+) -> Result<RunRecord, (RunRecord, Vec<ParamError>)> {
     let id = RunId::from_parts(around.now, (around.random)());
     let facts = RunFacts {
         id,
@@ -135,11 +139,22 @@ impl Desk {
     }
 
     /// Records a new run as the gate judged it, with the claim of its slot, and says what follows from that.
-    pub(super) fn enter(&self, batch: &mut Batch, mut run: RunRecord, job: &Arc<Job>, verdict: Verdict, now: Timestamp) {
+    pub(super) fn enter(
+        &self,
+        batch: &mut Batch,
+        mut run: RunRecord,
+        job: &Arc<Job>,
+        verdict: Verdict,
+        now: Timestamp,
+    ) {
         let (replaced, cancelled, starts, never) = match verdict {
             Verdict::Start => (Vec::new(), Vec::new(), true, None),
             Verdict::Skip { detail, .. } => (Vec::new(), Vec::new(), false, Some(detail)),
-            Verdict::Wait { until, detail, supersede } => {
+            Verdict::Wait {
+                until,
+                detail,
+                supersede,
+            } => {
                 run.wait_until = Some(until);
                 run.reason = Some(detail);
                 (supersede, Vec::new(), false, None)

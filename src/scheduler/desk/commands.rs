@@ -43,7 +43,10 @@ pub enum TriggerRefusal {
 
 impl Desk {
     /// Makes a run by hand. The outer error is the journal's, the inner one the asker's.
-    #[expect(clippy::type_complexity, reason = "a batch and an answer, or one of two kinds of errors")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "a batch and an answer, or one of two kinds of errors"
+    )]
     pub fn trigger(
         &self,
         id: &JobId,
@@ -71,7 +74,12 @@ impl Desk {
         };
         let upstreams = self.upstreams(job, &BTreeSet::new(), around)?;
         let verdict = gate(&job.spec, &newcomer, &self.ahead_of(&run), &upstreams, around.now);
-        let mut notes: Vec<String> = entry.timeline.hold.map(|hold| self.says(hold, id)).into_iter().collect();
+        let mut notes: Vec<String> = entry
+            .timeline
+            .hold
+            .map(|hold| self.says(hold, id))
+            .into_iter()
+            .collect();
         match &verdict {
             Verdict::Skip { blocker: Some(run), .. } => return Ok(Err(TriggerRefusal::Overlap(*run))),
             Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } | Verdict::Replace { detail, .. } => {

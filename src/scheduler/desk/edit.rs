@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{Batch, Desk, Entry, Order, Phase, hold};
+use super::{Batch, Desk, Entry, hold};
 use crate::{
     core::{
         Timestamp,
         active::ActiveSet,
-        id::JobId,
+        id::{JobId, RunId},
         record::PauseRecord,
-        state::{SlotOutcome, SlotReason, Trigger},
+        state::{SlotReason, Trigger},
     },
     scheduler::{backlog::Hold, due::Timeline},
     storage::Change,
@@ -64,12 +64,19 @@ impl Desk {
             self.take_out(&id);
         }
         for (id, active) in new {
-            if self.jobs.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.timeline.active, active)) {
+            if self
+                .jobs
+                .get(id)
+                .is_some_and(|entry| Arc::ptr_eq(&entry.timeline.active, active))
+            {
                 continue;
             }
             self.take_out(id);
             for dependency in &active.job.spec.depends_on {
-                self.dependents.entry(dependency.job.clone()).or_default().insert(id.clone());
+                self.dependents
+                    .entry(dependency.job.clone())
+                    .or_default()
+                    .insert(id.clone());
             }
             let timeline = Timeline {
                 active: Arc::clone(active),
@@ -116,6 +123,14 @@ impl Desk {
         Some(batch)
     }
 
+    /// Ends a run that has not ended; `None` if there is no such run.
+    pub fn cancel(&self, run: RunId, detail: &str, now: Timestamp) -> Option<Batch> {
+        let going = self.runs.values().find_map(|runs| runs.get(&run))?;
+        let mut batch = Batch::default();
+        batch.end(going, SlotReason::Cancelled, detail, now);
+        Some(batch)
+    }
+
     fn take_out(&mut self, id: &JobId) {
         let Some(old) = self.jobs.remove(id) else { return };
         if let Some(next) = old.next {
@@ -137,16 +152,7 @@ fn let_go(desk: &Desk, batch: &mut Batch, job: &JobId, reason: SlotReason, detai
         if going.has_started() || going.record.trigger == Trigger::Manual {
             continue;
         }
-        match &going.phase {
-            Phase::Waiting(bound) => {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
-            }
-            Phase::Ordered | Phase::Running => batch.orders.push(Order::Cancel {
-                run: going.record.id,
-                reason: detail.to_owned(),
-                unstarted: reason,
-            }),
-        }
+        batch.end(going, reason, detail, now);
     }
 }
 

@@ -172,7 +172,11 @@ impl Desk {
     pub fn new(active: &ActiveSet, past: Past) -> Self {
         let mut desk = Self {
             watermarks: past.watermarks.into_iter().collect(),
-            pauses: past.pauses.into_iter().map(|pause| (pause.job.clone(), pause)).collect(),
+            pauses: past
+                .pauses
+                .into_iter()
+                .map(|pause| (pause.job.clone(), pause))
+                .collect(),
             ..Self::default()
         };
         for detail in past.unfinished {
@@ -215,7 +219,11 @@ impl Desk {
                 due(timeline, timeline.ends(next, now), now).map(|due| (job, due))
             })
             .collect();
-        let starting: BTreeSet<&JobId> = due.iter().filter(|(_, due)| due.start.is_some()).map(|(job, _)| *job).collect();
+        let starting: BTreeSet<&JobId> = due
+            .iter()
+            .filter(|(_, due)| due.start.is_some())
+            .map(|(job, _)| *job)
+            .collect();
         let mut batches = Vec::with_capacity(due.len());
         for (id, due) in &due {
             let Some(entry) = self.jobs.get(*id) else { continue };
@@ -270,7 +278,10 @@ impl Desk {
     /// Puts right what was missed: these are all the runs that have not ended.
     pub fn runs_are(&mut self, unfinished: &[RunDetail]) {
         let status: BTreeMap<RunId, RunStatus> = unfinished.iter().map(|d| (d.run.id, d.run.status)).collect();
-        let known = self.runs.iter().flat_map(|(job, runs)| runs.keys().map(|run| (job.clone(), *run)));
+        let known = self
+            .runs
+            .iter()
+            .flat_map(|(job, runs)| runs.keys().map(|run| (job.clone(), *run)));
         for (job, run) in known.collect::<Vec<_>>() {
             self.run_moved(&job, run, status.get(&run).copied().unwrap_or(RunStatus::Cancelled));
         }
@@ -284,7 +295,10 @@ impl Desk {
                 self.reschedule(job);
             }
             Change::CreateRun { run, .. } => {
-                let bound = self.jobs.get(&run.job).map(|entry| Arc::clone(&entry.timeline.active.job));
+                let bound = self
+                    .jobs
+                    .get(&run.job)
+                    .map(|entry| Arc::clone(&entry.timeline.active.job));
                 let phase = bound.map_or(Phase::Running, Phase::Waiting);
                 self.add_run(run.clone(), phase);
             }
@@ -294,7 +308,11 @@ impl Desk {
                 }
             }
             Change::EndRun { run, .. } => {
-                let job = self.runs.iter().find(|(_, runs)| runs.contains_key(run)).map(|(job, _)| job.clone());
+                let job = self
+                    .runs
+                    .iter()
+                    .find(|(_, runs)| runs.contains_key(run))
+                    .map(|(job, _)| job.clone());
                 if let Some(job) = job {
                     self.remove_run(&job, *run);
                 }
@@ -349,7 +367,8 @@ impl Desk {
     }
 
     fn stir_dependents(&mut self, job: &JobId) {
-        self.stirred.extend(self.dependents.get(job).into_iter().flatten().cloned());
+        self.stirred
+            .extend(self.dependents.get(job).into_iter().flatten().cloned());
     }
 
     /// One job's next slot, after something of its timeline changed.
@@ -439,11 +458,14 @@ impl Batch {
             _ => true,
         });
         let Some(run) = run else { return };
-        self.changes.retain(|change| !matches!(change, Change::CreateRun { run: made, .. } if made.id == run));
-        self.orders.retain(|order| !matches!(order, Order::Start { run: started, .. } if started.id == run));
+        self.changes
+            .retain(|change| !matches!(change, Change::CreateRun { run: made, .. } if made.id == run));
+        self.orders
+            .retain(|order| !matches!(order, Order::Start { run: started, .. } if started.id == run));
         self.events.clear();
         for change in &mut self.changes {
-            if let Change::PutStretch(StretchRecord { run: into, .. }) | Change::PutSlot(SlotRecord { run: into, .. }) = change
+            if let Change::PutStretch(StretchRecord { run: into, .. }) | Change::PutSlot(SlotRecord { run: into, .. }) =
+                change
                 && *into == Some(run)
             {
                 *into = None;
@@ -455,7 +477,11 @@ impl Batch {
     /// that are merged.
     fn pass(&mut self, job: &Job, passed: &Passed, run: Option<RunId>, now: Timestamp) {
         let merged = passed.fate == Fate::Merged;
-        let fate = if merged && run.is_none() { Fate::Missed } else { passed.fate };
+        let fate = if merged && run.is_none() {
+            Fate::Missed
+        } else {
+            passed.fate
+        };
         let run = run.filter(|_| merged);
         let (outcome, reason) = fate.row();
         if passed.slots == 1 {
@@ -489,6 +515,20 @@ impl Batch {
             self.events.push(Event::Slot(slot.clone()));
         }
         self.changes.push(Change::PutSlot(slot));
+    }
+
+    /// Ends a run: at once if it waits here, else by an order. `reason` is why its slot did not run, if no task of it started.
+    fn end(&mut self, going: &Going, reason: SlotReason, detail: &str, now: Timestamp) {
+        match &going.phase {
+            Phase::Waiting(bound) => {
+                self.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
+            }
+            Phase::Ordered | Phase::Running => self.orders.push(Order::Cancel {
+                run: going.record.id,
+                reason: detail.to_owned(),
+                unstarted: reason,
+            }),
+        }
     }
 
     /// Ends a run that never started, and decides its slot if it has one.

@@ -5,10 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Around, Batch, Desk, Going, Phase,
-    admit::newcomer,
-};
+use super::{Around, Batch, Desk, Going, Phase, admit::newcomer};
 use crate::{
     core::{
         id::{JobId, RunId},
@@ -84,7 +81,13 @@ impl Desk {
                 Some(Some(hold)) => end(hold.reason(), "the job was paused or disabled before its run started"),
                 Some(None) => {
                     let upstreams = self.upstreams(bound, &BTreeSet::new(), around)?;
-                    let verdict = gate(&bound.spec, &newcomer(&going.record, true), &self.ahead_of(&going.record), &upstreams, now);
+                    let verdict = gate(
+                        &bound.spec,
+                        &newcomer(&going.record, true),
+                        &self.ahead_of(&going.record),
+                        &upstreams,
+                        now,
+                    );
                     match verdict {
                         Verdict::Wait { .. } | Verdict::Queue { .. } => {}
                         Verdict::Start | Verdict::Skip { .. } | Verdict::Replace { .. } => free.push((going, bound)),
@@ -95,8 +98,17 @@ impl Desk {
         free.retain(|(going, _)| going.record.slot.is_some());
         free.sort_by_key(|(going, _)| going.record.slot);
         let Some(entry) = self.jobs.get(id) else { return Ok(()) };
-        let Some(series) = Series::of(&entry.timeline.active) else { return Ok(()) };
-        let misfire = entry.timeline.active.job.spec.schedule.as_ref().map_or_else(MisfireSpec::default, |s| s.misfire);
+        let Some(series) = Series::of(&entry.timeline.active) else {
+            return Ok(());
+        };
+        let misfire = entry
+            .timeline
+            .active
+            .job
+            .spec
+            .schedule
+            .as_ref()
+            .map_or_else(MisfireSpec::default, |s| s.misfire);
         let newer = due(&entry.timeline, now, now).is_some_and(|due| due.start.is_some());
         let latest = free.len().checked_sub(1).filter(|_| !newer);
         for (position, (going, bound)) in free.into_iter().enumerate() {

@@ -136,17 +136,23 @@ impl Desk {
     /// run. What the journal says decides, not which event arrived; the runs that were used are recorded with the run,
     /// even if it is turned away, so that they make no other.
     fn owed_to_upstreams(&self, id: &JobId, around: &mut Around<'_>) -> Result<Option<Batch>, StorageError> {
-        let Some(entry) = self.jobs.get(id) else { return Ok(None) };
+        let Some(entry) = self.jobs.get(id) else {
+            return Ok(None);
+        };
         let job = &entry.timeline.active.job;
         if job.spec.schedule.is_some() || job.spec.depends_on.is_empty() || entry.timeline.hold.is_some() {
             return Ok(None);
         }
         let upstreams = self.upstreams(job, &BTreeSet::new(), around)?;
-        let used = (around.latest)(id)?.by_dependency.map_or_else(Vec::new, |run| run.consumed);
+        let used = (around.latest)(id)?
+            .by_dependency
+            .map_or_else(Vec::new, |run| run.consumed);
         let begins = entry.timeline.begins().max(entry.timeline.active.record.anchor);
         let mut consumed = Vec::with_capacity(job.spec.depends_on.len());
         for dependency in &job.spec.depends_on {
-            let run = upstreams.get(&dependency.job).and_then(|up| met(dependency, up, around.now).ok());
+            let run = upstreams
+                .get(&dependency.job)
+                .and_then(|up| met(dependency, up, around.now).ok());
             match run.filter(|run| run.ended_at > Some(begins) && !used.contains(&run.id)) {
                 Some(run) => consumed.push(run.id),
                 None => return Ok(None),
@@ -161,7 +167,13 @@ impl Desk {
         let mut batch = Batch::default();
         match new_run(job, cause, around) {
             Ok(run) => {
-                let verdict = gate(&job.spec, &newcomer(&run, false), &self.ahead_of(&run), &upstreams, around.now);
+                let verdict = gate(
+                    &job.spec,
+                    &newcomer(&run, false),
+                    &self.ahead_of(&run),
+                    &upstreams,
+                    around.now,
+                );
                 self.enter(&mut batch, run, job, verdict, around.now);
             }
             Err((run, errors)) => {
