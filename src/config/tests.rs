@@ -80,8 +80,8 @@ fn the_example_of_the_format_is_refused_only_for_what_comes_later() {
         [
             (Severity::Warning, "no-effect-yet", 11),
             (Severity::Warning, "unused-window", 21),
-            (Severity::Error, "comes-later", 30),
-            (Severity::Warning, "no-effect-yet", 33),
+            (Severity::Error, "comes-later", 29),
+            (Severity::Warning, "no-effect-yet", 32),
             (Severity::Error, "comes-later", 40),
         ]
     );

@@ -59,7 +59,9 @@ pub fn read(text: &str) -> Result<Places, Vec<Finding>> {
         }),
         Some(_) => Err(builder.findings),
         None => Err(vec![
-            Finding::error(line_from(text, 0), "empty", "the file is empty").expected("a job, with at least `tasks`"),
+            Finding::error(line_from(text, 0), "empty", "the file is empty")
+                .expected("a job, with at least `tasks`")
+                .hint("begin with `tasks: {main: {command: [echo, hello]}}`"),
         ]),
     }
 }
@@ -93,8 +95,10 @@ impl Places {
             key = next_key;
         }
         let span = trimmed(text, &self.nodes[node].span);
+        let is_block =
+            !matches!(self.nodes[node].children, Children::None) && !text[span.clone()].starts_with(['[', '{']);
         match key {
-            Some(key) if at_key || span.is_empty() || text[span.clone()].contains('\n') => key.clone(),
+            Some(key) if at_key || is_block || span.is_empty() || text[span.clone()].contains('\n') => key.clone(),
             Some(_) | None => line_of(text, span),
         }
     }
@@ -234,7 +238,8 @@ impl<'a> Builder<'a> {
                     "not-a-number",
                     format!("`{value}` is not a number that can be used"),
                 )
-                .expected("a finite number, or a text in quotes"),
+                .expected("a finite number, or a text in quotes")
+                .hint("write it in quotes if it is a text"),
             );
         }
         let node = self.push(span, Children::None);
