@@ -232,7 +232,7 @@ fn parse_expression(text: &str, inner: Range<usize>, outer: Range<usize>) -> Res
     }
     let path: Vec<String> = name.split('.').map(str::to_owned).collect();
     let filters = filters
-        .map(|filters| compile_filters(filters))
+        .map(compile_filters)
         .transpose()
         .map_err(|message| TemplateError {
             message,
