@@ -53,13 +53,7 @@ pub fn check_file(path: &Path, text: &[u8], settings: &Settings) -> Checked {
         Some(id) => id.as_str().and_then(|id| JobId::new(id).ok()),
         None => from_name.as_ref().ok().cloned(),
     };
-    let (job, findings) = match read_job(&document, from_name, settings) {
-        Ok(job) => {
-            let warnings = locate_violations(&document, job.warnings(), Severity::Warning).collect();
-            (Some(job), warnings)
-        }
-        Err(findings) => (None, findings),
-    };
+    let (job, findings) = read_job(&document, from_name, settings);
     Checked {
         id,
         job,
@@ -68,12 +62,15 @@ pub fn check_file(path: &Path, text: &[u8], settings: &Settings) -> Checked {
     }
 }
 
-fn read_job(document: &Document, from_name: Result<JobId, String>, settings: &Settings) -> Result<Job, Vec<Finding>> {
+fn read_job(document: &Document, from_name: Result<JobId, String>, settings: &Settings) -> (Option<Job>, Vec<Finding>) {
     let subject = Subject {
         schema: schema::job_schema(),
         what: "a job",
     };
-    let mut spec: JobSpec = gate(document, &subject)?;
+    let mut spec: JobSpec = match gate(document, &subject) {
+        Ok(spec) => spec,
+        Err(findings) => return (None, findings),
+    };
     // The value tree is sorted by key; the tasks are shown and numbered as the file lists them.
     let place: HashMap<&str, usize> = document
         .keys("/tasks")
@@ -99,16 +96,17 @@ fn read_job(document: &Document, from_name: Result<JobId, String>, settings: &Se
             JobId::new("unnamed").expect("a slug")
         }
     };
-    let warnings = warnings_of(&spec);
-    let violations = match (Job::new(spec, &id, settings.zone()), nameless.is_some()) {
-        (Ok(job), false) => return Ok(job),
-        (Ok(_), true) => Vec::new(),
-        (Err(violations), _) => violations,
+    let mut warnings = warnings_of(&spec);
+    let (job, violations) = match Job::new(spec, &id, settings.zone()) {
+        Ok(job) => (Some(job), Vec::new()),
+        Err(violations) => (None, violations),
     };
+    warnings.extend(job.iter().flat_map(Job::slips));
+    let job = job.filter(|_| nameless.is_none());
     let mut findings: Vec<Finding> = nameless.into_iter().collect();
     findings.extend(locate_violations(document, violations, Severity::Error));
     findings.extend(locate_violations(document, warnings, Severity::Warning));
-    Err(findings)
+    (job, findings)
 }
 
 /// The second and third gate: the schema, then the types.
@@ -187,6 +185,9 @@ pub(super) fn locate_violations(
 
 /// The id that a file's name gives, or the name that gives none.
 fn id_of_file(path: &Path) -> Result<JobId, String> {
+    if path == Path::new("-") {
+        return JobId::new("stdin").map_err(|invalid| invalid.0);
+    }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     JobId::new(stem.as_ref()).map_err(|invalid| invalid.0)
 }

@@ -94,7 +94,7 @@ pub struct Resources {
     pub pools: BTreeMap<String, u32>,
     /// Processors; by default what the machine, or Petit's cgroup, has.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.001, max = 10_000.0))]
+    #[schemars(range(min = 0.001, max = 10_000))]
     pub cpu: Option<f64>,
     /// Memory; by default what the machine, or Petit's cgroup, has.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]

@@ -80,8 +80,8 @@ fn the_example_of_the_format_is_refused_only_for_what_comes_later() {
         [
             (Severity::Warning, "no-effect-yet", 11),
             (Severity::Warning, "unused-window", 21),
-            (Severity::Error, "comes-later", 30),
-            (Severity::Warning, "no-effect-yet", 33),
+            (Severity::Error, "comes-later", 29),
+            (Severity::Warning, "no-effect-yet", 32),
             (Severity::Error, "comes-later", 40),
         ]
     );
@@ -295,6 +295,83 @@ fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
     assert_eq!(job.spec.config["x"].to_string(), "3.0");
     let plain = text.replace("priority: 3.0", "priority: 3").replace("1e1", "10");
     assert_eq!(check("a.yaml", &plain).job.expect("valid").hash, job.hash);
+}
+
+/// A job in which every key of the format has a value that is not its default.
+fn every_key() -> Value {
+    serde_json::json!({
+        "id": "a", "name": "A", "description": "d", "tags": ["t"], "enabled": false,
+        "schedule": {
+            "cron": ["@daily"], "timezone": "Europe/Berlin", "jitter": "1s",
+            "misfire": {"policy": "all", "grace": "1s", "window": "1h", "limit": 7},
+        },
+        "overlap": "queue", "max_concurrency": 2, "timeout": "1h", "priority": 1,
+        "depends_on": [{"job": "b", "condition": "within_window", "window": "1h", "wait": "1m"}],
+        "params": {"p": {"type": "integer", "default": 1, "pattern": "x", "description": "d"}},
+        "config": {"k": 1}, "env": {"E": "1"}, "secrets": {"S": {"file": "/s"}, "T": {"env": "T"}},
+        "defaults": {
+            "timeout": "1m", "kill_grace": "1s", "shell": "/bin/bash -c", "working_dir": "/tmp",
+            "retry": {"retries": 1, "delay": "1s", "when": "transient"},
+        },
+        "notify": [{"when": ["failure"], "command": ["x"], "webhook": "u"}],
+        "tasks": {"t": {
+            "command": ["x"], "uses": "u", "with": {"w": 1}, "shell": "s", "description": "d", "depends_on": ["u"],
+            "condition": "always", "working_dir": "/w", "env": {"E": "2"},
+            "resources": {"slots": {"s": 1}, "cpu": 1.5, "memory": "1MiB"}, "limits": {"memory": "2MiB"},
+            "timeout": "2m", "kill_grace": "2s", "retry": {"retries": 2, "delay": "2s", "when": "never"},
+        }},
+    })
+}
+
+/// The pointers of all values inside a value.
+fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, child) in map {
+                out.push(format!("{at}/{key}"));
+                pointers(child, &format!("{at}/{key}"), out);
+            }
+        }
+        Value::Array(items) => {
+            for (i, child) in items.iter().enumerate() {
+                pointers(child, &format!("{at}/{i}"), out);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_format_is_in_the_hash() {
+    let full = every_key();
+    let hash = |value: &Value| {
+        serde_json::from_value::<JobSpec>(value.clone())
+            .map(|spec| spec.hash())
+            .ok()
+    };
+    let whole = hash(&full).expect("the types accept it");
+    let mut all = Vec::new();
+    pointers(&full, "", &mut all);
+    for pointer in &all {
+        let (owner, key) = pointer.rsplit_once('/').expect("a pointer");
+        let mut without = full.clone();
+        let owner = without
+            .pointer_mut(owner)
+            .and_then(Value::as_object_mut)
+            .expect("a map");
+        owner.remove(key);
+        // A key that may not be left away is told by the types instead.
+        assert_ne!(hash(&without), Some(whole.clone()), "{pointer}");
+    }
+    let schema = &schema::job_schema().schema;
+    let maps = std::iter::once(schema).chain(schema["$defs"].as_object().into_iter().flat_map(|defs| defs.values()));
+    for key in maps
+        .filter_map(|map| map["properties"].as_object())
+        .flat_map(|keys| keys.keys())
+    {
+        let known = all.iter().any(|pointer| pointer.ends_with(&format!("/{key}")));
+        assert!(known || key == "every", "`{key}` is new: add it to the job above");
+    }
 }
 
 /// Values that look like parts of a job, right and wrong.

@@ -453,7 +453,7 @@ pub struct ResourceRequirements {
     pub slots: BTreeMap<String, u32>,
     /// Processors, in fractions.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.001, max = 10_000.0))]
+    #[schemars(range(min = 0.001, max = 10_000))]
     pub cpu: Option<f64>,
     /// Memory.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]

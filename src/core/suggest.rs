@@ -15,7 +15,11 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             let likeness = if plain == text {
                 2.0
             } else {
-                strsim::jaro_winkler(&plain, &text).max(strsim::normalized_damerau_levenshtein(&plain, &text))
+                // One slip in a short name is a large part of it, and still only one slip.
+                let one_slip = text.len() > 2 && plain.len() > 2 && strsim::damerau_levenshtein(&plain, &text) == 1;
+                strsim::jaro_winkler(&plain, &text)
+                    .max(strsim::normalized_damerau_levenshtein(&plain, &text))
+                    .max(if one_slip { LEAST_LIKENESS } else { 0.0 })
             };
             (likeness, candidate)
         })
@@ -35,13 +39,15 @@ mod tests {
 
     #[test]
     fn slips_find_their_name_and_strangers_none() {
-        let names = ["depends_on", "description", "timeout"];
+        let names = ["depends_on", "description", "timeout", "day", "a"];
         for (text, expected) in [
             ("dependson", Some("depends_on")),
             ("depends-on", Some("depends_on")),
             ("Timeout", Some("timeout")),
             ("tiemout", Some("timeout")),
             ("xyz", None),
+            ("dya", Some("day")),
+            ("q", None),
             ("", None),
         ] {
             assert_eq!(nearest(text, names), expected, "{text}");

@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::OnceLock};
 
-use minijinja::{Environment, Expression, UndefinedBehavior, value::Serde};
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, value::Serde};
 use serde_json::Value;
 
 const OPEN: &str = "${{";
@@ -232,7 +232,7 @@ fn parse_expression(text: &str, inner: Range<usize>, outer: Range<usize>) -> Res
     }
     let path: Vec<String> = name.split('.').map(str::to_owned).collect();
     let filters = filters
-        .map(|filters| compile_filters(filters))
+        .map(compile_filters)
         .transpose()
         .map_err(|message| TemplateError {
             message,
@@ -263,15 +263,19 @@ fn compile_filters(filters: &str) -> Result<Expression<'static, 'static>, String
         .compile_expression_owned(format!("value {}", filters.trim_end()))
         .map_err(|error| problem(&error))?;
     // Another name in a filter's argument would be one that no check has seen.
-    match expression
+    if let Some(name) = expression
         .undeclared_variables(false)
         .into_iter()
         .find(|name| name != "value")
     {
-        Some(name) => Err(format!(
+        return Err(format!(
             "`{name}` stands in a filter's argument: expected a literal there"
-        )),
-        None => Ok(expression),
+        ));
+    }
+    // Filters are looked up when they run, so a trial finds one that does not exist.
+    match expression.eval(minijinja::Value::from(BTreeMap::from([("value", "")]))) {
+        Err(error) if error.kind() == ErrorKind::UnknownFilter => Err(problem(&error)),
+        Ok(_) | Err(_) => Ok(expression),
     }
 }
 
@@ -398,7 +402,7 @@ mod tests {
         ] {
             assert_eq!(render(text), Err(expected.to_owned()), "{text}");
         }
-        assert!(render("${{ params.day | nosuch }}").is_err());
+        assert!(Template::parse("${{ params.day | upper | nosuch }}").is_err());
         assert!(render("${{ params.day | }}").is_err());
         assert!(render("${{ params.day or 1 }}").is_err());
         assert!(render("${{ params.week | upper }}").is_err());

@@ -42,6 +42,7 @@ pub fn describe(root: &Value, schema: &Value) -> String {
         Some("boolean") => "`true` or `false`".to_owned(),
         Some("integer") => format!("a whole number{}", range(schema)),
         Some("number") => format!("a number{}", range(schema)),
+        Some("array") if schema.get("minItems").is_some() => "a list with at least one item".to_owned(),
         Some("array") => match schema.get("items").map(|items| resolve(root, items)) {
             Some(items) if items["type"] == "string" && items.get("pattern").is_none() => "a list of texts".to_owned(),
             Some(items) if items["pattern"] == SLUG_PATTERN => "a list of ids".to_owned(),

@@ -56,7 +56,11 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Unreadable> {
         Ok(_) => {
             let finding = Finding::error(places.root(), "not-a-map", "the file is not a map of keys and values");
             Err(Unreadable {
-                findings: vec![finding.expected("keys such as `schedule:` and `tasks:` at the top")],
+                findings: vec![
+                    finding
+                        .expected("keys such as `schedule:` and `tasks:` at the top")
+                        .hint("write `KEY: VALUE` lines"),
+                ],
                 text,
             })
         }

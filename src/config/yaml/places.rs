@@ -44,11 +44,11 @@ pub fn read(text: &str) -> Result<Places, Vec<Finding>> {
             Ok((event, span)) => builder.take(&event, span),
             Err(error) => {
                 let at = builder.byte(error.marker().index());
-                Err(slips::explain(text, at, error.info()))
+                Err(slips::explain(text, at, error.info()).into())
             }
         };
         if let Err(fatal) = step {
-            builder.findings.push(fatal);
+            builder.findings.push(*fatal);
             return Err(builder.findings);
         }
     }
@@ -59,7 +59,9 @@ pub fn read(text: &str) -> Result<Places, Vec<Finding>> {
         }),
         Some(_) => Err(builder.findings),
         None => Err(vec![
-            Finding::error(line_from(text, 0), "empty", "the file is empty").expected("a job, with at least `tasks`"),
+            Finding::error(line_from(text, 0), "empty", "the file is empty")
+                .expected("a job, with at least `tasks`")
+                .hint("begin with `tasks: {main: {command: [echo, hello]}}`"),
         ]),
     }
 }
@@ -93,8 +95,10 @@ impl Places {
             key = next_key;
         }
         let span = trimmed(text, &self.nodes[node].span);
+        let is_block =
+            !matches!(self.nodes[node].children, Children::None) && !text[span.clone()].starts_with(['[', '{']);
         match key {
-            Some(key) if at_key || span.is_empty() || text[span.clone()].contains('\n') => key.clone(),
+            Some(key) if at_key || is_block || span.is_empty() || text[span.clone()].contains('\n') => key.clone(),
             Some(_) | None => line_of(text, span),
         }
     }
@@ -189,7 +193,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Takes one event. An error is one after which the rest of the text cannot be trusted.
-    fn take(&mut self, event: &Event<'_>, span: Span) -> Result<(), Finding> {
+    fn take(&mut self, event: &Event<'_>, span: Span) -> Result<(), Box<Finding>> {
         let start = self.byte(span.start.index());
         let span = start..self.byte(span.end.index()).max(start);
         match event {
@@ -200,18 +204,22 @@ impl<'a> Builder<'a> {
                 "a second document begins here",
             )
             .expected("one job in one file")
-            .hint("move it into a file of its own")),
+            .hint("move it into a file of its own")
+            .into()),
             Event::DocumentStart(_) => Ok(()),
             Event::Alias(anchor) => self.alias(*anchor, span),
             Event::Scalar(value, style, anchor, tag) => {
                 if tag.is_some() {
-                    return Err(tagged(span));
+                    return Err(tagged(span).into());
                 }
                 self.scalar(value, *style, *anchor, span)
             }
             Event::SequenceStart(anchor, tag) => self.open(*anchor, tag.is_some(), span, Children::List(Vec::new())),
             Event::MappingStart(anchor, tag) => self.open(*anchor, tag.is_some(), span, Children::Map(IndexMap::new())),
-            Event::SequenceEnd | Event::MappingEnd => self.close(&span),
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.close(&span);
+                Ok(())
+            }
         }
     }
 
@@ -222,7 +230,13 @@ impl<'a> Builder<'a> {
             .is_some_and(|frame| frame.key.is_none() && matches!(self.nodes[frame.node].children, Children::Map(_)))
     }
 
-    fn scalar(&mut self, value: &str, style: ScalarStyle, anchor: usize, span: Range<usize>) -> Result<(), Finding> {
+    fn scalar(
+        &mut self,
+        value: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        span: Range<usize>,
+    ) -> Result<(), Box<Finding>> {
         if self.wants_key() {
             return self.key(value, style, span);
         }
@@ -234,20 +248,23 @@ impl<'a> Builder<'a> {
                     "not-a-number",
                     format!("`{value}` is not a number that can be used"),
                 )
-                .expected("a finite number, or a text in quotes"),
+                .expected("a finite number, or a text in quotes")
+                .hint("write it in quotes if it is a text"),
             );
         }
         let node = self.push(span, Children::None);
         let weight = Weight { nodes: 1, depth: 0 };
-        self.done(node, anchor, weight)
+        self.done(node, anchor, weight);
+        Ok(())
     }
 
-    fn key(&mut self, key: &str, style: ScalarStyle, span: Range<usize>) -> Result<(), Finding> {
+    fn key(&mut self, key: &str, style: ScalarStyle, span: Range<usize>) -> Result<(), Box<Finding>> {
         if key == "<<" && matches!(style, ScalarStyle::Plain) {
             return Err(
                 Finding::error(span, "merge-key", "merge keys (`<<`) are not part of YAML 1.2")
                     .expected("a key of Petit")
-                    .hint("write what several tasks share into `defaults`, or repeat it"),
+                    .hint("write what several tasks share into `defaults`, or repeat it")
+                    .into(),
             );
         }
         let Some(frame) = self.frames.last_mut() else {
@@ -268,40 +285,48 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, span: Range<usize>) -> Result<(), Finding> {
+    fn alias(&mut self, anchor: usize, span: Range<usize>) -> Result<(), Box<Finding>> {
         if self.wants_key() {
-            return Err(complex_key(span));
+            return Err(complex_key(span).into());
         }
         let Some(&(node, weight)) = self.anchors.get(&anchor) else {
             // The parser knows every anchor by now, so this one is still open.
             return Err(
                 Finding::error(span, "alias-in-itself", "the alias stands inside what it stands for")
-                    .expected("an alias of a value that ends before it"),
+                    .expected("an alias of a value that ends before it")
+                    .into(),
             );
         };
         self.aliased += weight.nodes;
         if self.aliased > MOST_ALIASED {
             return Err(
                 Finding::error(span, "too-many-aliases", "the aliases of this file stand for too much")
-                    .expected(format!("at most {MOST_ALIASED} values through aliases")),
+                    .expected(format!("at most {MOST_ALIASED} values through aliases"))
+                    .into(),
             );
         }
         if self.frames.len() + weight.depth > MOST_DEPTH {
-            return Err(too_deep(span));
+            return Err(too_deep(span).into());
         }
         self.attach(node, weight);
         Ok(())
     }
 
-    fn open(&mut self, anchor: usize, tagged_: bool, span: Range<usize>, children: Children) -> Result<(), Finding> {
-        if tagged_ {
-            return Err(tagged(span));
+    fn open(
+        &mut self,
+        anchor: usize,
+        has_tag: bool,
+        span: Range<usize>,
+        children: Children,
+    ) -> Result<(), Box<Finding>> {
+        if has_tag {
+            return Err(tagged(span).into());
         }
         if self.wants_key() {
-            return Err(complex_key(line_from(self.text, span.start)));
+            return Err(complex_key(line_from(self.text, span.start)).into());
         }
         if self.frames.len() >= MOST_DEPTH {
-            return Err(too_deep(span));
+            return Err(too_deep(span).into());
         }
         let node = self.push(span, children);
         self.frames.push(Frame {
@@ -313,10 +338,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn close(&mut self, end: &Range<usize>) -> Result<(), Finding> {
-        let Some(frame) = self.frames.pop() else {
-            return Ok(());
-        };
+    fn close(&mut self, end: &Range<usize>) {
+        let Some(frame) = self.frames.pop() else { return };
         let span = &mut self.nodes[frame.node].span;
         // The end of a collection in brackets reaches to the next token, past a comment.
         let bracket = self.text.as_bytes().get(end.start).filter(|byte| b"]}".contains(byte));
@@ -329,7 +352,7 @@ impl<'a> Builder<'a> {
             Some(_) if is_flow => end.start + 1,
             Some(_) | None => end.end.max(span.end),
         };
-        self.done(frame.node, frame.anchor, frame.weight)
+        self.done(frame.node, frame.anchor, frame.weight);
     }
 
     fn push(&mut self, span: Range<usize>, children: Children) -> usize {
@@ -337,12 +360,11 @@ impl<'a> Builder<'a> {
         self.nodes.len() - 1
     }
 
-    fn done(&mut self, node: usize, anchor: usize, weight: Weight) -> Result<(), Finding> {
+    fn done(&mut self, node: usize, anchor: usize, weight: Weight) {
         if anchor > 0 {
             self.anchors.insert(anchor, (node, weight));
         }
         self.attach(node, weight);
-        Ok(())
     }
 
     fn attach(&mut self, node: usize, weight: Weight) {

@@ -29,6 +29,15 @@ pub fn explain(text: &str, at: usize, info: &str) -> Finding {
                 .expected("a text in quotes")
                 .hint(quoted);
         }
+        if value.starts_with(['"', '\'']) && info.contains("quoted scalar") {
+            return Finding::error(
+                span,
+                "unclosed-quote",
+                "a quote is opened here and not closed as it should be",
+            )
+            .expected("the same quote again, with nothing but a comment after it")
+            .hint("inside \"…\" write a quote as `\\\"`, inside '…' as `''`");
+        }
         if value.starts_with(['[', '{']) && value.contains("${{") {
             return Finding::error(span, "unquoted", "an expression inside `[…]` or `{…}` is not in quotes")
                 .expected("\"${{ … }}\" in quotes, because `{` and `}` mean something to YAML")

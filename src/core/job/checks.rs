@@ -96,6 +96,7 @@ fn check_dependencies(spec: &JobSpec, id: &JobId, found: &mut Vec<Violation>) {
         let job = &dependency.job;
         if job == id {
             found.push(Violation {
+                expected: Some("another job".to_owned()),
                 hint: Some("remove it; `overlap` says what happens while a run of the job is going".to_owned()),
                 ..Violation::new(
                     format!("/depends_on/{i}/job"),
@@ -171,9 +172,11 @@ fn check_param(name: &str, param: &ParamSpec, found: &mut Vec<Violation>) {
                 .then(|| format!("write it in quotes: \"{found}\"")),
             ..Violation::new(at("default"), "param-default", format!("the default {message}"))
         },
-        InvalidParam::Pattern { .. } => {
-            Violation::new(at("default"), "param-default", format!("the default {message}"))
-        }
+        InvalidParam::Pattern { .. } => Violation {
+            expected: Some("a text that the pattern matches".to_owned()),
+            hint: Some("change one of the two, or remove the default so that the value must be given".to_owned()),
+            ..Violation::new(at("default"), "param-default", format!("the default {message}"))
+        },
         InvalidParam::BadPattern { .. } => Violation {
             expected: Some("a regular expression of Rust's `regex` crate".to_owned()),
             ..Violation::new(at("pattern"), "bad-pattern", message)
@@ -220,6 +223,7 @@ fn check_env(env: &BTreeMap<String, String>, place: &[&str], found: &mut Vec<Vio
         } else if !is_variable_name(name, false) {
             found.push(Violation {
                 expected: Some("letters, digits and `_`, the first not a digit".to_owned()),
+                hint: Some("write `-` and `.` as `_`".to_owned()),
                 at_key: true,
                 ..Violation::new(
                     pointer_to(&place),

@@ -134,6 +134,7 @@ impl Scope<'_> {
             Err(error) => found.push(Violation {
                 within: Some(error.range),
                 expected: Some("`${{ NAME }}`, or `${{ NAME | FILTER }}`".to_owned()),
+                hint: Some("names are `params.*`, `config.*`, `env.*`, `run.*` and `tasks.*`".to_owned()),
                 ..Violation::new(pointer(), "expression", error.message)
             }),
             Ok(template) => {
@@ -160,6 +161,7 @@ impl Scope<'_> {
             Reference::Param(name) => {
                 let known = || self.spec.params.keys().map(String::as_str);
                 (!known().any(|known| known == name)).then(|| Fault {
+                    expected: Some("a key of the job's `params`".to_owned()),
                     hint: did_you_mean(name, known()).or_else(|| Some("add it to `params`".to_owned())),
                     ..Fault::new("unknown-param", format!("the job has no parameter `{name}`"))
                 })
@@ -167,6 +169,7 @@ impl Scope<'_> {
             Reference::Config(path) => {
                 let known: Vec<&str> = self.spec.config.keys().map(String::as_str).collect();
                 (!exists(&self.spec.config, path)).then(|| Fault {
+                    expected: Some("a key of the job's `config`".to_owned()),
                     hint: did_you_mean(&path[0], known).filter(|_| path.len() == 1),
                     ..Fault::new(
                         "unknown-config",
@@ -201,7 +204,7 @@ impl Scope<'_> {
             Env::Job => job.map(String::as_str).collect(),
             Env::Task(task) => job.chain(task.env.keys()).map(String::as_str).collect(),
         };
-        (!known.contains(&name)).then(|| Fault {
+        (!known.contains(&name)).then(|| Fault { expected: Some("a variable that `env` sets".to_owned()),
             hint: did_you_mean(name, known).or_else(|| {
                 Some(format!(
                     "`env.*` holds what the job's and the task's `env` set; a command in a shell reads `${name}` by itself"
@@ -224,6 +227,7 @@ impl Scope<'_> {
         let known = || self.spec.tasks.keys().map(super::TaskId::as_str);
         if !known().any(|known| known == task) {
             return Some(Fault {
+                expected: Some("the id of a task of this job".to_owned()),
                 hint: did_you_mean(task, known()),
                 ..Fault::new("unknown-task", format!("the job has no task `{task}`"))
             });
@@ -231,6 +235,7 @@ impl Scope<'_> {
         let dag = own.dag?;
         let (here, there) = (dag.index_of(own.id)?, dag.index_of(task)?);
         (!dag.ancestors(here).contains(&there)).then(|| Fault {
+            expected: Some("a task that ends before this one".to_owned()),
             hint: (own.id != task).then(|| format!("add `{task}` to the `depends_on` of `{}`", own.id)),
             ..Fault::new(
                 "not-upstream",

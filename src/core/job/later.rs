@@ -146,7 +146,10 @@ impl Later {
             ),
         };
         Violation {
+            expected: (self.verdict == Verdict::Refused).then(|| format!("nothing called `{key}` yet")),
             hint: Some(hint.to_owned()),
+            // A value that alone is meant is pointed at itself.
+            at_key: self.value.is_none(),
             ..Violation::new(pointer_to(path), code, message)
         }
     }

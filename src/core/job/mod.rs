@@ -125,8 +125,13 @@ impl Job {
     /// What is valid and yet worth telling the author.
     pub fn warnings(&self) -> Vec<Violation> {
         let mut found = warnings_of(&self.spec);
-        found.extend(self.schedule.iter().flat_map(timing::slips));
+        found.extend(self.slips());
         found
+    }
+
+    /// Those of [`Self::warnings`] that only a valid schedule can give.
+    pub fn slips(&self) -> Vec<Violation> {
+        self.schedule.as_ref().map(timing::slips).unwrap_or_default()
     }
 
     /// The name shown to people.
