@@ -108,9 +108,17 @@ mod tests {
         let Some(due) = due(timeline, at(now), at(now)) else {
             return "nothing".to_owned();
         };
-        let mut text = due.start.map_or("none".to_owned(), |slot| format!("start {}", show(slot)));
+        let mut text = due
+            .start
+            .map_or("none".to_owned(), |slot| format!("start {}", show(slot)));
         for passed in due.passed {
-            text += &format!("; {}..{} {} {:?}", show(passed.from), show(passed.to), passed.slots, passed.fate);
+            text += &format!(
+                "; {}..{} {} {:?}",
+                show(passed.from),
+                show(passed.to),
+                passed.slots,
+                passed.fate
+            );
         }
         text
     }
@@ -166,7 +174,11 @@ mod tests {
         ];
         for (misfire, watermark, now, expected) in cases {
             let timeline = timeline(&minutely(misfire), since, Some(&format!("2026-01-{watermark}Z")));
-            assert_eq!(judged(&timeline, &format!("2026-01-{now}Z")), expected, "{misfire} at {now}");
+            assert_eq!(
+                judged(&timeline, &format!("2026-01-{now}Z")),
+                expected,
+                "{misfire} at {now}"
+            );
         }
     }
 
@@ -184,7 +196,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_went_back_fires_nothing_until_it_has_caught_up() {
-        let minutely = timeline("schedule: '* * * * *'", "2026-01-01T00:00:00Z", Some("2026-01-10T10:00:00Z"));
+        let minutely = timeline(
+            "schedule: '* * * * *'",
+            "2026-01-01T00:00:00Z",
+            Some("2026-01-10T10:00:00Z"),
+        );
         assert_eq!(judged(&minutely, "2026-01-10T09:00:00Z"), "nothing");
         assert_eq!(minutely.next_start(), Some(at("2026-01-10T10:01:00Z")));
     }

@@ -102,7 +102,11 @@ pub fn gate(
     upstreams: &BTreeMap<JobId, Upstream>,
     now: Timestamp,
 ) -> Verdict {
-    let overlap = if newcomer.ignore_overlap { Overlap::Allow } else { spec.overlap };
+    let overlap = if newcomer.ignore_overlap {
+        Overlap::Allow
+    } else {
+        spec.overlap
+    };
     let accepted_by_hand = newcomer.waits && newcomer.trigger == Trigger::Manual;
     if let (Overlap::Skip, Some(first), false) = (overlap, ahead.first(), accepted_by_hand) {
         return Verdict::Skip {
@@ -249,7 +253,12 @@ mod tests {
     fn each_policy_answers_a_run_in_the_way() {
         let going = [ahead(1, Trigger::Schedule, false)];
         let slot = newcomer(Trigger::Schedule);
-        let Verdict::Skip { reason, detail, blocker } = overlap("skip", slot, &going) else {
+        let Verdict::Skip {
+            reason,
+            detail,
+            blocker,
+        } = overlap("skip", slot, &going)
+        else {
             panic!("skip must skip");
         };
         assert_eq!((reason, blocker), (SlotReason::Overlap, Some(run_id(1))));
@@ -318,7 +327,11 @@ mod tests {
             ("within_window", latest(failed(), recent()), true),
             ("within_window", latest(old(), old()), false),
             ("last_complete", Upstream::Absent, false),
-            ("last_success", Upstream::Unfinished("has a slot that is due".to_owned()), false),
+            (
+                "last_success",
+                Upstream::Unfinished("has a slot that is due".to_owned()),
+                false,
+            ),
         ] {
             match dependency(condition, upstream, "0s", Trigger::Schedule) {
                 Verdict::Start => assert!(starts, "{condition}"),
@@ -336,12 +349,21 @@ mod tests {
         let unmet = || latest(None, None);
         let verdict = dependency("last_success", unmet(), "30m", Trigger::Schedule);
         assert!(matches!(verdict, Verdict::Wait { until, .. } if until == at("2026-01-10T10:30:00Z")));
-        assert_eq!(dependency("last_success", unmet(), "30m", Trigger::Manual), Verdict::Start);
+        assert_eq!(
+            dependency("last_success", unmet(), "30m", Trigger::Manual),
+            Verdict::Start
+        );
 
         let job = job("job", "depends_on: [{job: up, wait: 30m}]");
         let mut waits = newcomer(Trigger::Schedule);
         waits.wait_until = Some(at("2026-01-10T10:30:00Z"));
         let late = gate(&job.spec, &waits, &[], &BTreeMap::new(), at("2026-01-10T10:30:00Z"));
-        assert!(matches!(late, Verdict::Skip { reason: SlotReason::Dependency, .. }));
+        assert!(matches!(
+            late,
+            Verdict::Skip {
+                reason: SlotReason::Dependency,
+                ..
+            }
+        ));
     }
 }

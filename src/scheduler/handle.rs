@@ -40,7 +40,9 @@ pub enum CommandError {
         errors: Vec<ParamError>,
     },
     /// The job's policy lets no other run start.
-    #[error("run {run} of job `{job}` is still going, and the job's overlap policy is `skip`: use --ignore-overlap to start another beside it")]
+    #[error(
+        "run {run} of job `{job}` is still going, and the job's overlap policy is `skip`: use --ignore-overlap to start another beside it"
+    )]
     Overlap {
         /// The job.
         job: JobId,
@@ -84,6 +86,11 @@ pub(super) enum Command {
     Resume {
         job: Option<JobId>,
         by: String,
+        answer: Answer<()>,
+    },
+    Cancel {
+        run: RunId,
+        reason: String,
         answer: Answer<()>,
     },
     NextFires(Answer<Vec<NextFire>>),
@@ -142,6 +149,11 @@ impl Handle {
         self.ask(|answer| Command::Resume { job, by, answer }).await
     }
 
+    /// Ends a run: at once if it waits here, else by an order to the executor. One that has ended stays as it is.
+    pub async fn cancel(&self, run: RunId, reason: String) -> Result<(), CommandError> {
+        self.ask(|answer| Command::Cancel { run, reason, answer }).await
+    }
+
     /// When each active job fires next.
     pub async fn next_fires(&self) -> Result<Vec<NextFire>, CommandError> {
         self.ask(Command::NextFires).await
@@ -150,7 +162,11 @@ impl Handle {
     /// Waits until the backlog is decided and slots are started on time.
     pub async fn ready(&self) -> Result<(), CommandError> {
         let mut ready = self.ready.clone();
-        ready.wait_for(|ready| *ready).await.map(|_| ()).map_err(|_| CommandError::Stopped)
+        ready
+            .wait_for(|ready| *ready)
+            .await
+            .map(|_| ())
+            .map_err(|_| CommandError::Stopped)
     }
 
     /// Has the loop end after what it is doing. What was claimed has been ordered by then.

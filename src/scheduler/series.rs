@@ -7,7 +7,13 @@
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
-use crate::core::{Timestamp, active::ActiveJob, id::JobId, schedule::{Schedule, Timing}, units::HumanDuration};
+use crate::core::{
+    Timestamp,
+    active::ActiveJob,
+    id::JobId,
+    schedule::{Schedule, Timing},
+    units::HumanDuration,
+};
 
 /// Beyond so many slots of a cron expression, which can only be counted by walking them, a count is an estimate. It
 /// takes a job that fires every second more than a day to get there.
@@ -77,12 +83,7 @@ impl<'a> Series<'a> {
 
 /// The slots on both sides of an instant: the last before it and the first after it.
 pub fn neighbours(schedule: &Schedule, at: Timestamp, anchor: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
-    let before = last_in(
-        schedule,
-        anchor,
-        Timestamp::UNIX_EPOCH,
-        at - TimeDelta::milliseconds(1),
-    );
+    let before = last_in(schedule, anchor, Timestamp::UNIX_EPOCH, at - TimeDelta::milliseconds(1));
     (before, schedule.next_after(at, anchor))
 }
 
@@ -121,7 +122,10 @@ fn share(job: &JobId, slot: Timestamp, jitter: HumanDuration) -> TimeDelta {
         .chain_update(job.as_str())
         .chain_update(slot.timestamp().to_be_bytes())
         .finalize();
-    let random = digest.iter().take(8).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    let random = digest
+        .iter()
+        .take(8)
+        .fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     HumanDuration::from_millis(random % jitter.as_millis()).to_delta()
 }
 
@@ -163,7 +167,12 @@ mod tests {
         let year = anchor + TimeDelta::days(365);
         for text in ["@every 1s", "* * * * * *"] {
             let schedule = schedule(text);
-            let series = Series { job: &id, schedule: &schedule, anchor, jitter: HumanDuration::default() };
+            let series = Series {
+                job: &id,
+                schedule: &schedule,
+                anchor,
+                jitter: HumanDuration::default(),
+            };
             assert_eq!(series.count_in(anchor, year), 365 * 86_400, "{text}");
             assert_eq!(series.last_in(anchor, year), Some(year), "{text}");
         }
@@ -176,7 +185,11 @@ mod tests {
         let shares: Vec<TimeDelta> = (0..100)
             .map(|n| share(&a, slot + TimeDelta::minutes(n), jitter))
             .collect();
-        assert!(shares.iter().all(|share| (TimeDelta::zero()..TimeDelta::seconds(30)).contains(share)));
+        assert!(
+            shares
+                .iter()
+                .all(|share| (TimeDelta::zero()..TimeDelta::seconds(30)).contains(share))
+        );
         assert!(shares.iter().any(|share| *share > TimeDelta::seconds(20)));
         assert_eq!(share(&a, slot, jitter), shares[0]);
         assert_ne!(share(&b, slot, jitter), shares[0]);

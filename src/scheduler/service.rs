@@ -4,7 +4,7 @@
 //! is no tick: the loop wakes at the exact instant of the next slot, when something happens, and else every
 //! [`LONGEST_SLEEP`] to see whether the machine's clock was moved.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use tokio::sync::{
@@ -14,7 +14,7 @@ use tokio::sync::{
 
 use super::{
     clock::Clock,
-    desk::{Around, Batch, Desk, Order, Past, TriggerRefusal},
+    desk::{Around, Batch, Desk, Order, Past, TriggerRefusal, give_up},
     handle::{Command, CommandError, Desked, Handle},
 };
 use crate::{
@@ -100,7 +100,10 @@ impl Scheduler {
                     }
                     Err(StorageError::Closed) => return Ok(()),
                     Err(error) if error.is_passing() => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "could not record what is due; trying again");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "could not record what is due; trying again"
+                        );
                         not_before = Some(now + TimeDelta::from_std(backoff).unwrap_or(LONGEST_SLEEP));
                         backoff = (backoff * 2).min(BACKOFF.1);
                     }
@@ -171,16 +174,22 @@ impl Scheduler {
     /// Reads what was left, and decides what Petit was not there for.
     async fn begin(&mut self) -> Result<(), StorageError> {
         let storage = Arc::clone(&self.parts.storage);
-        let unfinished = storage.unfinished()?;
-        let bound = unfinished
-            .iter()
-            .filter(|detail| detail.run.status == RunStatus::Queued)
-            .filter_map(|detail| Some((detail.run.spec_hash.clone(), self.bound_to(&detail.run).transpose()?)))
-            .map(|(hash, job)| job.map(|job| (hash, job)));
+        let mut bound = BTreeMap::new();
+        let mut unfinished = Vec::new();
+        for detail in storage.unfinished()? {
+            if detail.run.status == RunStatus::Queued {
+                let Some(job) = self.bound_to(&detail.run)? else {
+                    self.carry_out(vec![give_up(&detail, self.parts.clock.now())]).await?;
+                    continue;
+                };
+                bound.insert(detail.run.spec_hash.clone(), job);
+            }
+            unfinished.push(detail);
+        }
         let past = Past {
             watermarks: storage.watermarks()?,
             pauses: storage.pauses()?,
-            bound: bound.collect::<Result<_, _>>()?,
+            bound,
             unfinished,
         };
         self.desk = Desk::new(&self.known, past);
@@ -192,13 +201,21 @@ impl Scheduler {
 
     /// The version of the job that a run left by an earlier Petit is bound to.
     fn bound_to(&self, run: &RunRecord) -> Result<Option<Arc<Job>>, StorageError> {
-        if let Some(active) = self.known.get(&run.job).filter(|active| active.job.hash == run.spec_hash) {
+        if let Some(active) = self
+            .known
+            .get(&run.job)
+            .filter(|active| active.job.hash == run.spec_hash)
+        {
             return Ok(Some(Arc::clone(&active.job)));
         }
-        let Some(record) = self.parts.storage.spec(&run.spec_hash)? else { return Ok(None) };
-        let spec = serde_json::from_str(&record.canonical).ok();
-        // The zone was filled in when the version was applied, so that the default does not matter.
-        Ok(spec.and_then(|spec| Job::new(spec, &run.job, chrono_tz::UTC).ok()).map(Arc::new))
+        let Some(record) = self.parts.storage.spec(&run.spec_hash)? else {
+            return Ok(None);
+        };
+        let job = Job::from_canonical(&record.canonical);
+        if let Err(error) = &job {
+            tracing::error!(run = %run.id, error = error as &dyn std::error::Error, "cannot go on with a queued run");
+        }
+        Ok(job.ok().map(Arc::new))
     }
 
     /// Decides everything that can be decided now.
@@ -250,7 +267,9 @@ impl Scheduler {
             Err(StorageError::SlotTaken { .. }) => {
                 for mut batch in batches {
                     while let Err(error) = self.commit(batch.changes.clone()).await {
-                        let StorageError::SlotTaken { job, at } = error else { return Err(error) };
+                        let StorageError::SlotTaken { job, at } = error else {
+                            return Err(error);
+                        };
                         tracing::warn!(%job, slot = %at, "the slot is recorded already and is not started again");
                         let before = batch.changes.len();
                         batch.leave_out(&job, at);
@@ -309,7 +328,12 @@ impl Scheduler {
                 };
                 let _ = answer.send(result);
             }
-            Command::Pause { job, by, reason, answer } => {
+            Command::Pause {
+                job,
+                by,
+                reason,
+                answer,
+            } => {
                 let _ = answer.send(self.pause(job, by, reason).await);
             }
             Command::Resume { job, by, answer } => {
@@ -322,6 +346,10 @@ impl Scheduler {
                     }
                 };
                 let _ = answer.send(result);
+            }
+            Command::Cancel { run, reason, answer } => {
+                let batch = self.desk.cancel(run, reason, self.parts.clock.now());
+                let _ = answer.send(self.record(batch).await);
             }
             Command::NextFires(answer) => {
                 let _ = answer.send(Ok(self.desk.next_fires()));
@@ -341,7 +369,9 @@ impl Scheduler {
         }
         // What is due until now is no part of the pause.
         let set = Arc::clone(&self.known);
-        let due = self.decide(|desk, around| desk.tick(&set, around)).map_err(CommandError::Storage)?;
+        let due = self
+            .decide(|desk, around| desk.tick(&set, around))
+            .map_err(CommandError::Storage)?;
         self.carry_out(due).await.map_err(CommandError::Storage)?;
         let batch = self.desk.pause(PauseRecord {
             job,

@@ -54,11 +54,19 @@ struct Version {
 #[derive(Debug, Clone)]
 enum Act {
     /// Time passes.
-    Pass { seconds: i64 },
+    Pass {
+        seconds: i64,
+    },
     /// Petit dies, is away, and comes back.
-    Die { seconds: i64 },
-    Pause { job: Option<usize> },
-    Resume { job: Option<usize> },
+    Die {
+        seconds: i64,
+    },
+    Pause {
+        job: Option<usize>,
+    },
+    Resume {
+        job: Option<usize>,
+    },
     /// The file of a job changes, or comes back.
     /// The scheduler hears of it late.
     Write {
@@ -66,16 +74,23 @@ enum Act {
         version: Version,
         lag: i64,
     },
-    Remove { job: usize },
+    Remove {
+        job: usize,
+    },
     /// From now on the executor starts runs after so many seconds, and they take so many.
-    Pace { start_after: i64, take: i64 },
+    Pace {
+        start_after: i64,
+        take: i64,
+    },
 }
 
 fn version() -> impl Strategy<Value = Version> {
-    (0..SCHEDULES.len(), 0..OVERLAPS.len(), prop::bool::weighted(0.8)).prop_map(|(schedule, overlap, enabled)| Version {
-        schedule,
-        overlap,
-        enabled,
+    (0..SCHEDULES.len(), 0..OVERLAPS.len(), prop::bool::weighted(0.8)).prop_map(|(schedule, overlap, enabled)| {
+        Version {
+            schedule,
+            overlap,
+            enabled,
+        }
     })
 }
 
@@ -141,7 +156,10 @@ impl World {
     }
 
     fn commit(&self, changes: Vec<Change>) {
-        self.storage.commit(changes).wait_blocking().expect("a commit that the rules allow");
+        self.storage
+            .commit(changes)
+            .wait_blocking()
+            .expect("a commit that the rules allow");
     }
 
     fn decide<T>(&mut self, question: impl FnOnce(&Desk, &mut Around<'_>) -> T) -> T {
@@ -173,7 +191,7 @@ impl World {
                         let unstarted_run = self.ordered.iter().find(|(_, (record, _))| record.id == run);
                         if let Some((key, (record, _))) = unstarted_run.map(|(key, value)| (*key, value.clone())) {
                             self.ordered.remove(&key);
-                            self.decide_slot(&record, SlotOutcome::Skipped, Some(unstarted));
+                            self.decide_slot(&record, SlotOutcome::Skipped, unstarted);
                             self.end(&record, RunStatus::Cancelled);
                         } else if let Some((key, record)) = self.running.iter().find(|(_, record)| record.id == run) {
                             let (key, record) = (*key, record.clone());
@@ -213,22 +231,32 @@ impl World {
 
     fn start(&mut self, run: RunRecord, take: i64) {
         if let Some(slot) = run.slot {
-            assert!(self.started.insert((run.job.clone(), slot)), "`{}` at {slot} started twice", run.job);
+            assert!(
+                self.started.insert((run.job.clone(), slot)),
+                "`{}` at {slot} started twice",
+                run.job
+            );
         }
         self.commit(vec![Change::StartRun {
             run: run.id,
             at: self.now,
         }]);
         self.decide_slot(&run, SlotOutcome::Ran, None);
-        self.desk.as_mut().expect("Petit runs").run_moved(&run.job, run.id, RunStatus::Running);
+        self.desk
+            .as_mut()
+            .expect("Petit runs")
+            .run_moved(&run.job, run.id, RunStatus::Running);
         self.random += 1;
-        self.running.insert((self.now + TimeDelta::seconds(take), self.random), run);
+        self.running
+            .insert((self.now + TimeDelta::seconds(take), self.random), run);
     }
 
     /// As the loop does it.
     fn step(&mut self) {
         let set = self.set.clone();
-        let due = self.decide(|desk, around| desk.tick(&set, around)).expect("memory answers");
+        let due = self
+            .decide(|desk, around| desk.tick(&set, around))
+            .expect("memory answers");
         self.carry_out(due);
         loop {
             let stirred = self.desk.as_mut().expect("Petit runs").stirred(self.now);
@@ -236,7 +264,10 @@ impl World {
                 return;
             }
             for job in stirred {
-                while let Some(batch) = self.decide(|desk, around| desk.look_at(&job, around)).expect("memory answers") {
+                while let Some(batch) = self
+                    .decide(|desk, around| desk.look_at(&job, around))
+                    .expect("memory answers")
+                {
                     self.carry_out(vec![batch]);
                 }
                 self.desk.as_mut().expect("Petit runs").settled(&job);
@@ -249,7 +280,12 @@ impl World {
             let wake = self.desk.as_ref().expect("Petit runs").next_wake();
             let starts = self.ordered.first_key_value().map(|((at, _), _)| *at);
             let ends = self.running.first_key_value().map(|((at, _), _)| *at);
-            let Some(next) = [wake, starts, ends].into_iter().flatten().min().filter(|next| *next <= until) else {
+            let Some(next) = [wake, starts, ends]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|next| *next <= until)
+            else {
                 self.now = until;
                 return self.step();
             };
@@ -277,9 +313,12 @@ impl World {
         let unfinished = self.storage.unfinished().expect("memory answers");
         let bound = unfinished.iter().map(|detail| {
             let hash = detail.run.spec_hash.clone();
-            let spec = self.storage.spec(&hash).expect("memory answers").expect("a bound spec is kept");
-            let spec = serde_json::from_str(&spec.canonical).expect("canonical JSON");
-            let job = Job::new(spec, &detail.run.job, chrono_tz::UTC).expect("it was valid");
+            let spec = self
+                .storage
+                .spec(&hash)
+                .expect("memory answers")
+                .expect("a bound spec is kept");
+            let job = Job::from_canonical(&spec.canonical).expect("it was valid");
             (hash, Arc::new(job))
         });
         let past = Past {
@@ -290,7 +329,9 @@ impl World {
         };
         self.desk = Some(Desk::new(&self.set, past));
         let claimed = self.storage.claimed().expect("memory answers");
-        let batches = self.decide(|desk, around| desk.recover(&claimed, around)).expect("memory answers");
+        let batches = self
+            .decide(|desk, around| desk.recover(&claimed, around))
+            .expect("memory answers");
         self.carry_out(batches);
         self.step();
     }
@@ -342,7 +383,9 @@ impl World {
                 until: None,
             }));
         }
-        let due = self.decide(|desk, around| desk.tick(&new, around)).expect("memory answers");
+        let due = self
+            .decide(|desk, around| desk.tick(&new, around))
+            .expect("memory answers");
         self.carry_out(due);
         let edits = self.desk.as_ref().expect("Petit runs").edit(&new, self.now);
         self.carry_out(edits);
@@ -394,7 +437,10 @@ impl World {
             self.resume(job.as_ref());
         }
         for job in 0..JOBS {
-            let disabled = self.set.get(&Self::id(job)).is_some_and(|active| !active.job.spec.enabled);
+            let disabled = self
+                .set
+                .get(&Self::id(job))
+                .is_some_and(|active| !active.job.spec.enabled);
             if disabled {
                 self.write(job, None, 0);
             }
@@ -411,8 +457,16 @@ impl World {
     /// Holds the ledger against the schedules that were active; returns how many slots there were.
     fn audit(&self) -> u64 {
         let mut seen = 0;
-        assert_eq!(self.storage.claimed().expect("memory answers"), [], "a slot without an outcome");
-        assert_eq!(self.storage.unfinished().expect("memory answers"), [], "a run without an end");
+        assert_eq!(
+            self.storage.claimed().expect("memory answers"),
+            [],
+            "a slot without an outcome"
+        );
+        assert_eq!(
+            self.storage.unfinished().expect("memory answers"),
+            [],
+            "a run without an end"
+        );
         for (job, regimes) in &self.regimes {
             let mut expected: BTreeSet<Timestamp> = BTreeSet::new();
             for regime in regimes {
@@ -426,7 +480,11 @@ impl World {
             let rows = self.storage.slots(job, from, to).expect("memory answers");
             let mut left = expected.clone();
             for row in &rows {
-                assert!(left.remove(&row.at), "`{job}` at {} is no slot, or has two rows: {row:?}", row.at);
+                assert!(
+                    left.remove(&row.at),
+                    "`{job}` at {} is no slot, or has two rows: {row:?}",
+                    row.at
+                );
                 assert_eq!(
                     row.outcome == Some(SlotOutcome::Ran),
                     self.started.contains(&(job.clone(), row.at)),
@@ -438,7 +496,10 @@ impl World {
                 assert_eq!(covered.len() as u64, stretch.slots, "{stretch:?}");
                 assert_eq!(covered.first(), Some(&stretch.from), "{stretch:?}");
                 assert_eq!(covered.last(), Some(&stretch.to), "{stretch:?}");
-                assert!(covered.iter().all(|slot| left.remove(slot)), "two outcomes in {stretch:?}");
+                assert!(
+                    covered.iter().all(|slot| left.remove(slot)),
+                    "two outcomes in {stretch:?}"
+                );
             }
             assert_eq!(left, BTreeSet::new(), "slots of `{job}` without an outcome");
         }

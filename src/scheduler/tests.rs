@@ -35,9 +35,7 @@ use crate::{
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::{Bus, Event},
-    storage::{
-        Ack, Change, LatestRuns, Memory, NumberedFact, RunDetail, RunFilter, Storage, StorageError,
-    },
+    storage::{Ack, Change, LatestRuns, Memory, NumberedFact, RunDetail, RunFilter, Storage, StorageError},
 };
 
 const BEGIN: &str = "2026-01-10T10:00:00.300Z";
@@ -180,17 +178,25 @@ impl Machine {
         let slots = self.disk.slots(&job, from, to).expect("memory answers");
         let stretches = self.disk.stretches(&job, from, to).expect("memory answers");
         let slots = slots.into_iter().map(|slot| (slot.at, slot.outcome, slot.reason, 1));
-        let stretches = stretches.into_iter().map(|s| (s.from, Some(s.outcome), Some(s.reason), s.slots));
+        let stretches = stretches
+            .into_iter()
+            .map(|s| (s.from, Some(s.outcome), Some(s.reason), s.slots));
         let mut rows: Vec<_> = slots.chain(stretches).collect();
         rows.sort_by_key(|row| row.0);
-        rows.into_iter().map(|(at, outcome, reason, n)| (time(at), outcome, reason, n)).collect()
+        rows.into_iter()
+            .map(|(at, outcome, reason, n)| (time(at), outcome, reason, n))
+            .collect()
     }
 }
 
 impl Petit {
     /// The next run to start, and when it was ordered.
     async fn ordered(&mut self) -> (RunRecord, Timestamp) {
-        match self.order_within(Duration::from_secs(86_400)).await.expect("an order within a day") {
+        match self
+            .order_within(Duration::from_secs(86_400))
+            .await
+            .expect("an order within a day")
+        {
             Order::Start { run, .. } => (*run, self.clock.now()),
             order @ Order::Cancel { .. } => panic!("expected a start: {order:?}"),
         }
@@ -250,7 +256,9 @@ impl Petit {
 
     async fn trigger(&self, job: &str, params: Value, ignore_overlap: bool) -> Result<super::Triggered, CommandError> {
         let params: Map<String, Value> = serde_json::from_value(params).expect("a map");
-        self.handle.trigger(id(job), params, ignore_overlap, "me".to_owned()).await
+        self.handle
+            .trigger(id(job), params, ignore_overlap, "me".to_owned())
+            .await
     }
 }
 
@@ -294,8 +302,14 @@ async fn slots_are_claimed_and_ordered_at_their_instant() {
     for _ in 0..6 {
         let (run, when) = petit.ordered().await;
         let slot = run.slot.expect("a slot");
-        assert!((TimeDelta::zero()..TimeDelta::milliseconds(2)).contains(&(when - slot)), "{slot} at {when}");
-        assert!(machine.disk.run(run.id).expect("memory answers").is_some(), "recorded before it is ordered");
+        assert!(
+            (TimeDelta::zero()..TimeDelta::milliseconds(2)).contains(&(when - slot)),
+            "{slot} at {when}"
+        );
+        assert!(
+            machine.disk.run(run.id).expect("memory answers").is_some(),
+            "recorded before it is ordered"
+        );
         assert_eq!((run.status, run.trigger), (RunStatus::Queued, Trigger::Schedule));
         assert_eq!(run.revision.as_deref(), Some("abc123"));
         petit.succeeds(&run);
@@ -304,7 +318,12 @@ async fn slots_are_claimed_and_ordered_at_their_instant() {
     assert_eq!(
         ordered,
         [
-            "tick 10:00:01", "tick 10:00:02", "tock 10:00:02", "tick 10:00:03", "tick 10:00:04", "tock 10:00:04"
+            "tick 10:00:01",
+            "tick 10:00:02",
+            "tock 10:00:02",
+            "tick 10:00:03",
+            "tick 10:00:04",
+            "tock 10:00:04"
         ]
     );
     petit.handle.stop().await;
@@ -325,7 +344,10 @@ async fn ten_minutes_away_are_judged_by_the_policy() {
 
     let mut petit = machine.start().await;
     let (run, _) = petit.ordered().await;
-    assert_eq!((run.job.as_str(), run.slot.map(time)), ("once", Some("10:11:00".to_owned())));
+    assert_eq!(
+        (run.job.as_str(), run.slot.map(time)),
+        ("once", Some("10:11:00".to_owned()))
+    );
     petit.succeeds(&run);
     assert_eq!(
         machine.ledger("once"),
@@ -337,10 +359,16 @@ async fn ten_minutes_away_are_judged_by_the_policy() {
     );
     assert_eq!(
         machine.ledger("skip"),
-        [row("10:01:00", RAN, None, 1), row("10:02:00", MISSED, Some(SlotReason::Down), 10)]
+        [
+            row("10:01:00", RAN, None, 1),
+            row("10:02:00", MISSED, Some(SlotReason::Down), 10)
+        ]
     );
     let (next, when) = petit.ordered().await;
-    assert_eq!((next.slot.map(time), time(when)), (Some("10:12:00".to_owned()), "10:12:00".to_owned()));
+    assert_eq!(
+        (next.slot.map(time), time(when)),
+        (Some("10:12:00".to_owned()), "10:12:00".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -359,8 +387,16 @@ async fn a_claim_that_a_crash_left_is_a_late_slot() {
     assert_eq!(again.id, first.id, "the run that was made for the slot");
     petit.succeeds(&again);
     assert_eq!(machine.ledger("lenient"), [row("11:00:00", RAN, None, 1)]);
-    assert_eq!(machine.ledger("strict"), [row("11:00:00", MISSED, Some(SlotReason::Down), 1)]);
-    let run = machine.disk.run(second.id).expect("memory answers").expect("it is kept").run;
+    assert_eq!(
+        machine.ledger("strict"),
+        [row("11:00:00", MISSED, Some(SlotReason::Down), 1)]
+    );
+    let run = machine
+        .disk
+        .run(second.id)
+        .expect("memory answers")
+        .expect("it is kept")
+        .run;
     assert_eq!(run.status, RunStatus::Cancelled);
 }
 
@@ -394,13 +430,26 @@ async fn overlap_skip_names_the_run_in_the_way() {
     let (run, _) = petit.ordered().await;
     petit.begins(&run);
     assert_eq!(petit.order_within(Duration::from_secs(65)).await, None);
-    let slots = machine.disk.slots(&id("slow"), at(BEGIN), petit.clock.now()).expect("memory answers");
+    let slots = machine
+        .disk
+        .slots(&id("slow"), at(BEGIN), petit.clock.now())
+        .expect("memory answers");
     let skipped = &slots[1];
     assert_eq!((skipped.outcome, skipped.reason), (SKIPPED, Some(SlotReason::Overlap)));
-    assert!(skipped.detail.as_ref().is_some_and(|detail| detail.contains(&run.id.to_string())));
+    assert!(
+        skipped
+            .detail
+            .as_ref()
+            .is_some_and(|detail| detail.contains(&run.id.to_string()))
+    );
 
-    assert!(matches!(petit.trigger("slow", json!({}), false).await, Err(CommandError::Overlap { run: in_way, .. }) if in_way == run.id));
-    let beside = petit.trigger("slow", json!({}), true).await.expect("it is told to ignore the other");
+    assert!(
+        matches!(petit.trigger("slow", json!({}), false).await, Err(CommandError::Overlap { run: in_way, .. }) if in_way == run.id)
+    );
+    let beside = petit
+        .trigger("slow", json!({}), true)
+        .await
+        .expect("it is told to ignore the other");
     assert_eq!(petit.ordered().await.0.id, beside.run);
 }
 
@@ -415,8 +464,14 @@ async fn queue_keeps_the_newest_slot_and_replace_ends_the_old_run() {
     let (replaced, _) = petit.ordered().await;
     petit.begins(&queued);
     petit.begins(&replaced);
-    let order = petit.order_within(Duration::from_secs(61)).await.expect("an order at the next slot");
-    assert!(matches!(order, Order::Cancel { run, .. } if run == replaced.id), "{order:?}");
+    let order = petit
+        .order_within(Duration::from_secs(61))
+        .await
+        .expect("an order at the next slot");
+    assert!(
+        matches!(order, Order::Cancel { run, .. } if run == replaced.id),
+        "{order:?}"
+    );
     petit.ends(&replaced, RunStatus::Cancelled);
     let (newer, when) = petit.ordered().await;
     assert_eq!((newer.job.as_str(), time(when)), ("replace", "10:02:00".to_owned()));
@@ -439,6 +494,63 @@ async fn queue_keeps_the_newest_slot_and_replace_ends_the_old_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_waits_can_be_cancelled_and_one_that_does_not_is_the_executors() {
+    let machine = Machine::new(&[("tick", "schedule: '* * * * *'\noverlap: queue")]);
+    let mut petit = machine.start().await;
+    let (going, _) = petit.ordered().await;
+    petit.begins(&going);
+    let waits = petit.trigger("tick", json!({}), false).await.expect("it waits");
+    assert!(waits.note.is_some_and(|note| note.contains(&going.id.to_string())));
+    for run in [waits.run, going.id] {
+        petit
+            .handle
+            .cancel(run, "enough".to_owned())
+            .await
+            .expect("it is recorded");
+    }
+    let waited = machine
+        .disk
+        .run(waits.run)
+        .expect("memory answers")
+        .expect("it is kept")
+        .run;
+    assert_eq!(
+        (waited.status, waited.reason.as_deref()),
+        (RunStatus::Cancelled, Some("enough"))
+    );
+    let order = petit.order_within(Duration::from_secs(1)).await;
+    assert!(
+        matches!(order, Some(Order::Cancel { run, .. }) if run == going.id),
+        "{order:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_run_whose_version_cannot_be_read_ends() {
+    let machine = Machine::new(&[("tick", "schedule: '* * * * *'")]);
+    let mut petit = machine.start().await;
+    let (mut run, _) = petit.ordered().await;
+    petit.succeeds(&run);
+    petit.dies().await;
+    let unreadable = SpecRecord {
+        hash: SpecHash::of(b"{}"),
+        job: id("tick"),
+        canonical: "{}".to_owned(),
+        yaml: String::new(),
+        first_seen: at(BEGIN),
+    };
+    (run.id, run.slot, run.spec_hash) = (super::fixtures::run_id(7), None, unreadable.hash.clone());
+    let left = run.id;
+    machine.commit(vec![
+        Change::PutSpec(unreadable),
+        Change::CreateRun { run, tasks: Vec::new() },
+    ]);
+    let _petit = machine.start().await;
+    let run = machine.disk.run(left).expect("memory answers").expect("it is kept").run;
+    assert_eq!(run.status, RunStatus::Failed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_only_depends_runs_once_for_each_success() {
     let machine = Machine::new(&[
         ("left", "schedule: '0 * * * *'"),
@@ -458,13 +570,20 @@ async fn a_job_that_only_depends_runs_once_for_each_success() {
         assert_eq!(right.job.as_str(), "right", "one success is not enough");
         petit.succeeds(&right);
         let (join, then) = petit.ordered().await;
-        assert_eq!((join.job.as_str(), join.trigger, join.slot), ("join", Trigger::Dependency, None));
+        assert_eq!(
+            (join.job.as_str(), join.trigger, join.slot),
+            ("join", Trigger::Dependency, None)
+        );
         assert_eq!((join.consumed.as_slice(), then), ([left.id, right.id].as_slice(), when));
         petit.succeeds(&join);
     }
     petit.dies().await;
     let mut petit = machine.start().await;
-    assert_eq!(petit.order_within(Duration::from_secs(60)).await, None, "what was used makes no other run");
+    assert_eq!(
+        petit.order_within(Duration::from_secs(60)).await,
+        None,
+        "what was used makes no other run"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -477,7 +596,11 @@ async fn a_slot_waits_for_another_job_and_gives_up_in_time() {
     let (up, _) = petit.ordered().await;
     assert_eq!(up.job.as_str(), "up");
     petit.begins(&up);
-    assert_eq!(petit.order_within(minutes(5)).await, None, "the slot of the other is due but unfinished");
+    assert_eq!(
+        petit.order_within(minutes(5)).await,
+        None,
+        "the slot of the other is due but unfinished"
+    );
     petit.ends(&up, RunStatus::Succeeded);
     let (down, when) = petit.ordered().await;
     assert_eq!((down.job.as_str(), time(when)), ("down", "11:05:00".to_owned()));
@@ -488,7 +611,10 @@ async fn a_slot_waits_for_another_job_and_gives_up_in_time() {
     assert_eq!(petit.order_within(minutes(11)).await, None);
     assert_eq!(
         machine.ledger("down"),
-        [row("11:00:00", RAN, None, 1), row("12:00:00", SKIPPED, Some(SlotReason::Dependency), 1)]
+        [
+            row("11:00:00", RAN, None, 1),
+            row("12:00:00", SKIPPED, Some(SlotReason::Dependency), 1)
+        ]
     );
 }
 
@@ -503,22 +629,41 @@ async fn a_pause_is_one_row_and_resuming_starts_nothing() {
     let (run, _) = petit.ordered().await;
     petit.succeeds(&run);
     assert_eq!(run.params["n"], json!(1));
-    petit.handle.pause(Some(id("tick")), "me".to_owned(), None).await.expect("it pauses");
+    petit
+        .handle
+        .pause(Some(id("tick")), "me".to_owned(), None)
+        .await
+        .expect("it pauses");
     assert_eq!(petit.order_within(minutes(5)).await, None);
     petit.dies().await;
     sleep(minutes(5)).await;
 
     let mut petit = machine.start().await;
     assert_eq!(petit.order_within(minutes(1)).await, None, "a pause outlives a restart");
-    let triggered = petit.trigger("tick", json!({"n": "7"}), false).await.expect("by hand it works");
+    let triggered = petit
+        .trigger("tick", json!({"n": "7"}), false)
+        .await
+        .expect("by hand it works");
     assert!(triggered.note.is_some_and(|note| note.contains("paused by me")));
     let (by_hand, _) = petit.ordered().await;
     assert_eq!((by_hand.id, &by_hand.params["n"]), (triggered.run, &json!(7)));
     petit.succeeds(&by_hand);
-    assert!(matches!(petit.trigger("tick", json!({"x": 1}), false).await, Err(CommandError::Params { errors, .. }) if errors.len() == 1));
-    assert!(matches!(petit.trigger("none", json!({}), false).await, Err(CommandError::UnknownJob(_))));
-    petit.handle.resume(Some(id("tick")), "me".to_owned()).await.expect("it resumes");
-    assert!(matches!(petit.handle.resume(None, "me".to_owned()).await, Err(CommandError::NotPaused(None))));
+    assert!(
+        matches!(petit.trigger("tick", json!({"x": 1}), false).await, Err(CommandError::Params { errors, .. }) if errors.len() == 1)
+    );
+    assert!(matches!(
+        petit.trigger("none", json!({}), false).await,
+        Err(CommandError::UnknownJob(_))
+    ));
+    petit
+        .handle
+        .resume(Some(id("tick")), "me".to_owned())
+        .await
+        .expect("it resumes");
+    assert!(matches!(
+        petit.handle.resume(None, "me".to_owned()).await,
+        Err(CommandError::NotPaused(None))
+    ));
     let (run, when) = petit.ordered().await;
     assert_eq!(run.slot.map(time), Some(time(when)));
     petit.succeeds(&run);
@@ -539,7 +684,12 @@ async fn a_slot_of_a_job_without_a_value_for_a_parameter_is_refused() {
     assert_eq!(petit.order_within(Duration::from_secs(61)).await, None);
     assert_eq!(
         machine.ledger("needs"),
-        [row("10:01:00", Some(SlotOutcome::Refused), Some(SlotReason::Invalid), 1)]
+        [row(
+            "10:01:00",
+            Some(SlotOutcome::Refused),
+            Some(SlotReason::Invalid),
+            1
+        )]
     );
 }
 
@@ -565,13 +715,19 @@ async fn what_a_full_disk_held_up_is_late() {
     let mut petit = machine.start().await;
     machine.disk.full.store(true, Ordering::SeqCst);
     assert_eq!(petit.order_within(minutes(5)).await, None);
-    assert!(matches!(petit.trigger("tick", json!({}), false).await, Err(CommandError::Storage(_))));
+    assert!(matches!(
+        petit.trigger("tick", json!({}), false).await,
+        Err(CommandError::Storage(_))
+    ));
     machine.disk.full.store(false, Ordering::SeqCst);
     let (run, _) = petit.ordered().await;
     petit.succeeds(&run);
     assert_eq!(
         machine.ledger("tick"),
-        [row("10:01:00", MERGED, Some(SlotReason::Down), 4), row("10:05:00", RAN, None, 1)]
+        [
+            row("10:01:00", MERGED, Some(SlotReason::Down), 4),
+            row("10:05:00", RAN, None, 1)
+        ]
     );
 }
 
@@ -582,9 +738,16 @@ async fn a_moved_clock_is_noticed_and_repeats_nothing() {
     let (run, _) = petit.ordered().await;
     petit.succeeds(&run);
     machine.clock.step(TimeDelta::minutes(-30));
-    assert_eq!(petit.order_within(minutes(80)).await, None, "11:00 comes again and is not a new slot");
+    assert_eq!(
+        petit.order_within(minutes(80)).await,
+        None,
+        "11:00 comes again and is not a new slot"
+    );
     machine.clock.step(TimeDelta::minutes(10));
     let (run, when) = petit.ordered().await;
     assert_eq!(run.slot.map(time), Some("12:00:00".to_owned()));
-    assert!(when - run.slot.expect("a slot") < TimeDelta::seconds(31), "noticed at {when}");
+    assert!(
+        when - run.slot.expect("a slot") < TimeDelta::seconds(31),
+        "noticed at {when}"
+    );
 }

@@ -64,12 +64,19 @@ impl Desk {
             self.take_out(&id);
         }
         for (id, active) in new {
-            if self.jobs.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.timeline.active, active)) {
+            if self
+                .jobs
+                .get(id)
+                .is_some_and(|entry| Arc::ptr_eq(&entry.timeline.active, active))
+            {
                 continue;
             }
             self.take_out(id);
             for dependency in &active.job.spec.depends_on {
-                self.dependents.entry(dependency.job.clone()).or_default().insert(id.clone());
+                self.dependents
+                    .entry(dependency.job.clone())
+                    .or_default()
+                    .insert(id.clone());
             }
             let timeline = Timeline {
                 active: Arc::clone(active),
@@ -139,12 +146,12 @@ fn let_go(desk: &Desk, batch: &mut Batch, job: &JobId, reason: SlotReason, detai
         }
         match &going.phase {
             Phase::Waiting(bound) => {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
+                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, Some(reason)), detail, now);
             }
             Phase::Ordered | Phase::Running => batch.orders.push(Order::Cancel {
                 run: going.record.id,
                 reason: detail.to_owned(),
-                unstarted: reason,
+                unstarted: Some(reason),
             }),
         }
     }

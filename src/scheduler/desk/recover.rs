@@ -5,17 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Around, Batch, Desk, Going, Phase,
-    admit::newcomer,
-};
+use super::{Around, Batch, Desk, Going, Phase, admit::newcomer};
 use crate::{
     core::{
+        Timestamp,
         id::{JobId, RunId},
         job::Job,
-        record::SlotRecord,
+        record::{SlotRecord, TaskRecord},
         spec::{MisfirePolicy, MisfireSpec},
-        state::{SlotOutcome, SlotReason, Trigger},
+        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
     scheduler::{
         backlog::{Fate, Late, late},
@@ -23,10 +21,33 @@ use crate::{
         gate::{Verdict, gate},
         series::Series,
     },
-    storage::{Change, StorageError},
+    storage::{Change, RunDetail, StorageError},
 };
 
 const CLAIMED_ONLY: &str = "Petit stopped after claiming the slot and before its run started";
+
+/// Ends a run that was queued and whose version of the job cannot be made any more, by a newer Petit for example.
+pub fn give_up(detail: &RunDetail, now: Timestamp) -> Batch {
+    const WHY: &str = "the version of the job that the run is bound to cannot be read by this version of Petit";
+    let mut batch = Batch::default();
+    for task in detail.tasks.iter().filter(|task| !task.state.is_finished()) {
+        batch.changes.push(Change::SetTask(TaskRecord {
+            state: TaskState::Cancelled,
+            reason: Some(WHY.to_owned()),
+            ..task.clone()
+        }));
+    }
+    batch.changes.extend(detail.run.slot.map(|at| Change::DecideSlot {
+        job: detail.run.job.clone(),
+        at,
+        outcome: SlotOutcome::Refused,
+        reason: Some(SlotReason::Invalid),
+        detail: Some(WHY.to_owned()),
+        decided_at: now,
+    }));
+    batch.end_run(&detail.run, RunStatus::Failed, WHY, now);
+    batch
+}
 
 impl Desk {
     /// Decides every claimed slot whose run cannot simply go on. To be carried out before the first [`Desk::tick`].
@@ -77,14 +98,20 @@ impl Desk {
         for going in runs.values().filter(|going| going.record.trigger != Trigger::Manual) {
             let Phase::Waiting(bound) = &going.phase else { continue };
             let mut end = |reason, detail| {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
+                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, Some(reason)), detail, now);
             };
             match self.jobs.get(id).map(|entry| entry.timeline.hold) {
                 None => end(SlotReason::Removed, "the job was removed"),
                 Some(Some(hold)) => end(hold.reason(), "the job was paused or disabled before its run started"),
                 Some(None) => {
                     let upstreams = self.upstreams(bound, &BTreeSet::new(), around)?;
-                    let verdict = gate(&bound.spec, &newcomer(&going.record, true), &self.ahead_of(&going.record), &upstreams, now);
+                    let verdict = gate(
+                        &bound.spec,
+                        &newcomer(&going.record, true),
+                        &self.ahead_of(&going.record),
+                        &upstreams,
+                        now,
+                    );
                     match verdict {
                         Verdict::Wait { .. } | Verdict::Queue { .. } => {}
                         Verdict::Start | Verdict::Skip { .. } | Verdict::Replace { .. } => free.push((going, bound)),
@@ -95,8 +122,17 @@ impl Desk {
         free.retain(|(going, _)| going.record.slot.is_some());
         free.sort_by_key(|(going, _)| going.record.slot);
         let Some(entry) = self.jobs.get(id) else { return Ok(()) };
-        let Some(series) = Series::of(&entry.timeline.active) else { return Ok(()) };
-        let misfire = entry.timeline.active.job.spec.schedule.as_ref().map_or_else(MisfireSpec::default, |s| s.misfire);
+        let Some(series) = Series::of(&entry.timeline.active) else {
+            return Ok(());
+        };
+        let misfire = entry
+            .timeline
+            .active
+            .job
+            .spec
+            .schedule
+            .as_ref()
+            .map_or_else(MisfireSpec::default, |s| s.misfire);
         let newer = due(&entry.timeline, now, now).is_some_and(|due| due.start.is_some());
         let latest = free.len().checked_sub(1).filter(|_| !newer);
         for (position, (going, bound)) in free.into_iter().enumerate() {
@@ -112,7 +148,8 @@ impl Desk {
                     Fate::Merged
                 }
             };
-            batch.end_waiting(&going.record, bound, fate.row(), CLAIMED_ONLY, now);
+            let (outcome, reason) = fate.row();
+            batch.end_waiting(&going.record, bound, (outcome, Some(reason)), CLAIMED_ONLY, now);
         }
         Ok(())
     }

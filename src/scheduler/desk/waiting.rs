@@ -7,7 +7,7 @@ use serde_json::Map;
 
 use super::{
     Around, Batch, Desk, Going, Order, Phase,
-    admit::{Cause, in_words, new_run, newcomer},
+    admit::{Cause, Unfit, in_words, new_run, newcomer},
 };
 use crate::{
     core::{
@@ -76,7 +76,7 @@ impl Desk {
                 None
             }
             Verdict::Skip { reason, detail, .. } => {
-                batch.end_waiting(run, job, (SlotOutcome::Skipped, reason), &detail, now);
+                batch.end_waiting(run, job, (SlotOutcome::Skipped, Some(reason)), &detail, now);
                 return Ok(batch);
             }
             Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => Some(detail),
@@ -98,7 +98,7 @@ impl Desk {
     pub(super) fn supersede(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
         let detail = format!("run {} of a newer slot took its place while it waited", by.id);
         for (going, bound) in self.waiting(&by.job, older) {
-            let merged = (SlotOutcome::Merged, SlotReason::Overlap);
+            let merged = (SlotOutcome::Merged, Some(SlotReason::Overlap));
             batch.end_waiting(&going.record, bound, merged, &detail, now);
         }
     }
@@ -107,7 +107,7 @@ impl Desk {
     pub(super) fn make_way(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
         let reason = format!("replaced by run {}", by.id);
         for (going, bound) in self.waiting(&by.job, older) {
-            let skipped = (SlotOutcome::Skipped, SlotReason::Overlap);
+            let skipped = (SlotOutcome::Skipped, Some(SlotReason::Overlap));
             batch.end_waiting(&going.record, bound, skipped, &reason, now);
         }
         let runs = self.runs.get(&by.job);
@@ -116,7 +116,7 @@ impl Desk {
             batch.orders.push(Order::Cancel {
                 run: going.record.id,
                 reason: reason.clone(),
-                unstarted: SlotReason::Overlap,
+                unstarted: Some(SlotReason::Overlap),
             });
         }
     }
@@ -136,17 +136,23 @@ impl Desk {
     /// run. What the journal says decides, not which event arrived; the runs that were used are recorded with the run,
     /// even if it is turned away, so that they make no other.
     fn owed_to_upstreams(&self, id: &JobId, around: &mut Around<'_>) -> Result<Option<Batch>, StorageError> {
-        let Some(entry) = self.jobs.get(id) else { return Ok(None) };
+        let Some(entry) = self.jobs.get(id) else {
+            return Ok(None);
+        };
         let job = &entry.timeline.active.job;
         if job.spec.schedule.is_some() || job.spec.depends_on.is_empty() || entry.timeline.hold.is_some() {
             return Ok(None);
         }
         let upstreams = self.upstreams(job, &BTreeSet::new(), around)?;
-        let used = (around.latest)(id)?.by_dependency.map_or_else(Vec::new, |run| run.consumed);
+        let used = (around.latest)(id)?
+            .by_dependency
+            .map_or_else(Vec::new, |run| run.consumed);
         let begins = entry.timeline.begins().max(entry.timeline.active.record.anchor);
         let mut consumed = Vec::with_capacity(job.spec.depends_on.len());
         for dependency in &job.spec.depends_on {
-            let run = upstreams.get(&dependency.job).and_then(|up| met(dependency, up, around.now).ok());
+            let run = upstreams
+                .get(&dependency.job)
+                .and_then(|up| met(dependency, up, around.now).ok());
             match run.filter(|run| run.ended_at > Some(begins) && !used.contains(&run.id)) {
                 Some(run) => consumed.push(run.id),
                 None => return Ok(None),
@@ -161,10 +167,17 @@ impl Desk {
         let mut batch = Batch::default();
         match new_run(job, cause, around) {
             Ok(run) => {
-                let verdict = gate(&job.spec, &newcomer(&run, false), &self.ahead_of(&run), &upstreams, around.now);
+                let verdict = gate(
+                    &job.spec,
+                    &newcomer(&run, false),
+                    &self.ahead_of(&run),
+                    &upstreams,
+                    around.now,
+                );
                 self.enter(&mut batch, run, job, verdict, around.now);
             }
-            Err((run, errors)) => {
+            Err(unfit) => {
+                let Unfit { record: run, errors } = *unfit;
                 let detail = in_words(&errors);
                 batch.changes.push(Change::CreateRun {
                     run: run.clone(),
