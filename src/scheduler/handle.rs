@@ -91,7 +91,7 @@ pub(super) enum Command {
     Cancel {
         run: RunId,
         reason: String,
-        answer: Answer<bool>,
+        answer: Answer<()>,
     },
     NextFires(Answer<Vec<NextFire>>),
     Stop,
@@ -149,9 +149,8 @@ impl Handle {
         self.ask(|answer| Command::Resume { job, by, answer }).await
     }
 
-    /// Ends a run: at once if it still waits for its turn, else through the executor. Says whether there is such a run that has
-    /// not ended; its end comes as an event.
-    pub async fn cancel(&self, run: RunId, reason: String) -> Result<bool, CommandError> {
+    /// Ends a run: at once if it waits here, else by an order to the executor. One that has ended stays as it is.
+    pub async fn cancel(&self, run: RunId, reason: String) -> Result<(), CommandError> {
         self.ask(|answer| Command::Cancel { run, reason, answer }).await
     }
 

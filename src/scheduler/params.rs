@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::core::{
     Timestamp,
     id::RunId,
-    job::Job,
-    spec::{ParamSpec, ParamType},
+    job::{Job, params::InvalidParam},
+    spec::ParamSpec,
     template::Template,
 };
 
@@ -41,25 +41,13 @@ pub enum ParamError {
         /// The parameter.
         name: String,
     },
-    /// The value is not of its type.
-    #[error("the parameter `{name}` must be {expected}, not `{found}`")]
-    Type {
+    /// It may not have this value.
+    #[error("the parameter `{name}`: {problem}")]
+    Invalid {
         /// The parameter.
         name: String,
-        /// What it must be.
-        expected: &'static str,
-        /// What was given.
-        found: String,
-    },
-    /// The value does not match.
-    #[error("the parameter `{name}` must match `{pattern}`, and `{found}` does not")]
-    Pattern {
-        /// The parameter.
-        name: String,
-        /// What it must match.
-        pattern: String,
-        /// What was given.
-        found: String,
+        /// Why not.
+        problem: InvalidParam,
     },
     /// The default cannot be rendered.
     #[error("the default of the parameter `{name}` cannot be rendered: {problem}")]
@@ -131,63 +119,17 @@ fn value(name: &str, spec: &ParamSpec, given: Option<&Value>, scope: &Value) -> 
         (None, Some(default)) => default.clone(),
         (None, None) => return Err(ParamError::Missing { name: name.to_owned() }),
     };
-    let (expected, typed) = typed(spec.kind, &raw);
-    let typed = typed.ok_or_else(|| ParamError::Type {
+    // A text, which is all that a command line and a template can give, is read as the parameter's type.
+    let value = match &raw {
+        Value::String(text) => spec.read(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            spec.check(&raw).map(|()| raw.clone())
+        }
+    };
+    value.map_err(|problem| ParamError::Invalid {
         name: name.to_owned(),
-        expected,
-        found: shown(&raw),
-    })?;
-    match &spec.pattern {
-        Some(pattern) if !matches(pattern, &typed) => Err(ParamError::Pattern {
-            name: name.to_owned(),
-            pattern: pattern.clone(),
-            found: shown(&typed),
-        }),
-        Some(_) | None => Ok(typed),
-    }
-}
-
-/// The value as its type; a text, which is all that a command line can give, is read as one.
-fn typed(kind: ParamType, raw: &Value) -> (&'static str, Option<Value>) {
-    let text = raw.as_str();
-    match kind {
-        ParamType::String => ("a text", text.map(Value::from)),
-        ParamType::Integer => (
-            "a whole number",
-            match raw {
-                Value::Number(number) if number.is_i64() || number.is_u64() => Some(raw.clone()),
-                _ => text.and_then(|text| text.parse::<i64>().ok()).map(Value::from),
-            },
-        ),
-        ParamType::Number => (
-            "a number",
-            match raw {
-                Value::Number(_) => Some(raw.clone()),
-                _ => text
-                    .and_then(|text| serde_json::from_str(text).ok())
-                    .filter(Value::is_number),
-            },
-        ),
-        ParamType::Boolean => (
-            "`true` or `false`",
-            match (raw, text) {
-                (Value::Bool(_), _) => Some(raw.clone()),
-                (_, Some("true")) => Some(Value::Bool(true)),
-                (_, Some("false")) => Some(Value::Bool(false)),
-                (_, Some(_) | None) => None,
-            },
-        ),
-    }
-}
-
-/// The same reading of patterns as the one that checks job files. A pattern that cannot be read, which validation refuses,
-/// matches nothing.
-fn matches(pattern: &str, value: &Value) -> bool {
-    jsonschema::validator_for(&json!({ "pattern": pattern })).is_ok_and(|validator| validator.is_valid(value))
-}
-
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        problem,
+    })
 }
 
 #[cfg(test)]
@@ -240,10 +182,10 @@ params:
             render(json!({"nope": 1, "day": "today", "size": "1.5", "share": "much", "dry": "yes"})),
             Err(
                 "the job has no parameter `nope`: it has `day`, `dry`, `share`, `size`, `who`; \
-                 the parameter `day` must match `^\\d{4}-\\d{2}-\\d{2}$`, and `today` does not; \
-                 the parameter `dry` must be `true` or `false`, not `yes`; \
-                 the parameter `share` must be a number, not `much`; \
-                 the parameter `size` must be a whole number, not `1.5`; \
+                 the parameter `day`: `today` does not match the pattern `^\\d{4}-\\d{2}-\\d{2}$`; \
+                 the parameter `dry`: \"yes\" is not `true` or `false`; \
+                 the parameter `share`: \"much\" is not a number; \
+                 the parameter `size`: 1.5 is not a whole number; \
                  the parameter `who` has no default and was not given"
                     .to_owned()
             )

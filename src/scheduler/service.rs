@@ -4,7 +4,7 @@
 //! is no tick: the loop wakes at the exact instant of the next slot, when something happens, and else every
 //! [`LONGEST_SLEEP`] to see whether the machine's clock was moved.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use tokio::sync::{
@@ -14,7 +14,7 @@ use tokio::sync::{
 
 use super::{
     clock::Clock,
-    desk::{Around, Batch, Desk, Order, Past, TriggerRefusal},
+    desk::{Around, Batch, Desk, Order, Past, TriggerRefusal, give_up},
     handle::{Command, CommandError, Desked, Handle},
 };
 use crate::{
@@ -174,16 +174,22 @@ impl Scheduler {
     /// Reads what was left, and decides what Petit was not there for.
     async fn begin(&mut self) -> Result<(), StorageError> {
         let storage = Arc::clone(&self.parts.storage);
-        let unfinished = storage.unfinished()?;
-        let bound = unfinished
-            .iter()
-            .filter(|detail| detail.run.status == RunStatus::Queued)
-            .filter_map(|detail| Some((detail.run.spec_hash.clone(), self.bound_to(&detail.run).transpose()?)))
-            .map(|(hash, job)| job.map(|job| (hash, job)));
+        let mut bound = BTreeMap::new();
+        let mut unfinished = Vec::new();
+        for detail in storage.unfinished()? {
+            if detail.run.status == RunStatus::Queued {
+                let Some(job) = self.bound_to(&detail.run)? else {
+                    self.carry_out(vec![give_up(&detail, self.parts.clock.now())]).await?;
+                    continue;
+                };
+                bound.insert(detail.run.spec_hash.clone(), job);
+            }
+            unfinished.push(detail);
+        }
         let past = Past {
             watermarks: storage.watermarks()?,
             pauses: storage.pauses()?,
-            bound: bound.collect::<Result<_, _>>()?,
+            bound,
             unfinished,
         };
         self.desk = Desk::new(&self.known, past);
@@ -205,11 +211,11 @@ impl Scheduler {
         let Some(record) = self.parts.storage.spec(&run.spec_hash)? else {
             return Ok(None);
         };
-        let spec = serde_json::from_str(&record.canonical).ok();
-        // The zone was filled in when the version was applied, so that the default does not matter.
-        Ok(spec
-            .and_then(|spec| Job::new(spec, &run.job, chrono_tz::UTC).ok())
-            .map(Arc::new))
+        let job = Job::from_canonical(&record.canonical);
+        if let Err(error) = &job {
+            tracing::error!(run = %run.id, error = error as &dyn std::error::Error, "cannot go on with a queued run");
+        }
+        Ok(job.ok().map(Arc::new))
     }
 
     /// Decides everything that can be decided now.
@@ -342,12 +348,8 @@ impl Scheduler {
                 let _ = answer.send(result);
             }
             Command::Cancel { run, reason, answer } => {
-                let batch = self.desk.cancel(run, &reason, self.parts.clock.now());
-                let result = match batch {
-                    None => Ok(false),
-                    Some(batch) => self.record(batch).await.map(|()| true),
-                };
-                let _ = answer.send(result);
+                let batch = self.desk.cancel(run, reason, self.parts.clock.now());
+                let _ = answer.send(self.record(batch).await);
             }
             Command::NextFires(answer) => {
                 let _ = answer.send(Ok(self.desk.next_fires()));

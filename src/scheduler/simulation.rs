@@ -191,7 +191,7 @@ impl World {
                         let unstarted_run = self.ordered.iter().find(|(_, (record, _))| record.id == run);
                         if let Some((key, (record, _))) = unstarted_run.map(|(key, value)| (*key, value.clone())) {
                             self.ordered.remove(&key);
-                            self.decide_slot(&record, SlotOutcome::Skipped, Some(unstarted));
+                            self.decide_slot(&record, SlotOutcome::Skipped, unstarted);
                             self.end(&record, RunStatus::Cancelled);
                         } else if let Some((key, record)) = self.running.iter().find(|(_, record)| record.id == run) {
                             let (key, record) = (*key, record.clone());
@@ -318,8 +318,7 @@ impl World {
                 .spec(&hash)
                 .expect("memory answers")
                 .expect("a bound spec is kept");
-            let spec = serde_json::from_str(&spec.canonical).expect("canonical JSON");
-            let job = Job::new(spec, &detail.run.job, chrono_tz::UTC).expect("it was valid");
+            let job = Job::from_canonical(&spec.canonical).expect("it was valid");
             (hash, Arc::new(job))
         });
         let past = Past {

@@ -494,6 +494,63 @@ async fn queue_keeps_the_newest_slot_and_replace_ends_the_old_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_waits_can_be_cancelled_and_one_that_does_not_is_the_executors() {
+    let machine = Machine::new(&[("tick", "schedule: '* * * * *'\noverlap: queue")]);
+    let mut petit = machine.start().await;
+    let (going, _) = petit.ordered().await;
+    petit.begins(&going);
+    let waits = petit.trigger("tick", json!({}), false).await.expect("it waits");
+    assert!(waits.note.is_some_and(|note| note.contains(&going.id.to_string())));
+    for run in [waits.run, going.id] {
+        petit
+            .handle
+            .cancel(run, "enough".to_owned())
+            .await
+            .expect("it is recorded");
+    }
+    let waited = machine
+        .disk
+        .run(waits.run)
+        .expect("memory answers")
+        .expect("it is kept")
+        .run;
+    assert_eq!(
+        (waited.status, waited.reason.as_deref()),
+        (RunStatus::Cancelled, Some("enough"))
+    );
+    let order = petit.order_within(Duration::from_secs(1)).await;
+    assert!(
+        matches!(order, Some(Order::Cancel { run, .. }) if run == going.id),
+        "{order:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_run_whose_version_cannot_be_read_ends() {
+    let machine = Machine::new(&[("tick", "schedule: '* * * * *'")]);
+    let mut petit = machine.start().await;
+    let (mut run, _) = petit.ordered().await;
+    petit.succeeds(&run);
+    petit.dies().await;
+    let unreadable = SpecRecord {
+        hash: SpecHash::of(b"{}"),
+        job: id("tick"),
+        canonical: "{}".to_owned(),
+        yaml: String::new(),
+        first_seen: at(BEGIN),
+    };
+    (run.id, run.slot, run.spec_hash) = (super::fixtures::run_id(7), None, unreadable.hash.clone());
+    let left = run.id;
+    machine.commit(vec![
+        Change::PutSpec(unreadable),
+        Change::CreateRun { run, tasks: Vec::new() },
+    ]);
+    let _petit = machine.start().await;
+    let run = machine.disk.run(left).expect("memory answers").expect("it is kept").run;
+    assert_eq!(run.status, RunStatus::Failed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_only_depends_runs_once_for_each_success() {
     let machine = Machine::new(&[
         ("left", "schedule: '0 * * * *'"),

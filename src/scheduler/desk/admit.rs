@@ -32,6 +32,12 @@ pub(super) struct Cause {
     pub given: Map<String, Value>,
 }
 
+/// A run that cannot start, because of its parameters.
+pub(super) struct Unfit {
+    pub record: RunRecord,
+    pub errors: Vec<ParamError>,
+}
+
 /// The tasks of a run as they stand at its beginning.
 pub(super) fn new_tasks(job: &Job, run: RunId) -> Vec<TaskRecord> {
     let task = |task: &crate::core::id::TaskId| TaskRecord {
@@ -47,11 +53,7 @@ pub(super) fn new_tasks(job: &Job, run: RunId) -> Vec<TaskRecord> {
 }
 
 /// A run that is not recorded yet, or why it cannot be.
-pub(super) fn new_run(
-    job: &Job,
-    cause: Cause,
-    around: &mut Around<'_>,
-) -> Result<RunRecord, (RunRecord, Vec<ParamError>)> {
+pub(super) fn new_run(job: &Job, cause: Cause, around: &mut Around<'_>) -> Result<RunRecord, Box<Unfit>> {
     let id = RunId::from_parts(around.now, (around.random)());
     let facts = RunFacts {
         id,
@@ -79,7 +81,7 @@ pub(super) fn new_run(
     };
     match params {
         Ok(params) => Ok(RunRecord { params, ..record }),
-        Err(errors) => Err((record, errors)),
+        Err(errors) => Err(Box::new(Unfit { record, errors })),
     }
 }
 
@@ -116,8 +118,8 @@ impl Desk {
         };
         let record = match new_run(job, cause, around) {
             Ok(record) => record,
-            Err((_, errors)) => {
-                let detail = in_words(&errors);
+            Err(unfit) => {
+                let detail = in_words(&unfit.errors);
                 batch.put_slot(decided(SlotOutcome::Refused, SlotReason::Invalid, detail, around.now));
                 return Ok(None);
             }
@@ -193,7 +195,7 @@ impl Desk {
         self.supersede(batch, &run, &replaced, now);
         self.make_way(batch, &run, &cancelled, now);
         if let Some(detail) = never {
-            let skipped = (SlotOutcome::Skipped, SlotReason::Overlap);
+            let skipped = (SlotOutcome::Skipped, Some(SlotReason::Overlap));
             batch.end_waiting(&run, job, skipped, &detail, now);
         } else if starts {
             batch.orders.push(Order::Start {

@@ -1,17 +1,18 @@
-//! Runs by hand.
+//! Runs that are made by hand, and runs that are ended by hand.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::{
-    Around, Batch, Desk,
+    Around, Batch, Desk, Order, Phase,
     admit::{Cause, new_run, newcomer},
 };
 use crate::{
     core::{
+        Timestamp,
         id::{JobId, RunId},
-        state::Trigger,
+        state::{SlotOutcome, Trigger},
     },
     scheduler::{
         backlog::Hold,
@@ -43,10 +44,6 @@ pub enum TriggerRefusal {
 
 impl Desk {
     /// Makes a run by hand. The outer error is the journal's, the inner one the asker's.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a batch and an answer, or one of two kinds of errors"
-    )]
     pub fn trigger(
         &self,
         id: &JobId,
@@ -66,7 +63,7 @@ impl Desk {
         };
         let run = match new_run(job, cause, around) {
             Ok(run) => run,
-            Err((_, errors)) => return Ok(Err(TriggerRefusal::Params(errors))),
+            Err(unfit) => return Ok(Err(TriggerRefusal::Params(unfit.errors))),
         };
         let newcomer = Newcomer {
             ignore_overlap,
@@ -94,6 +91,23 @@ impl Desk {
         };
         self.enter(&mut batch, run, job, verdict, around.now);
         Ok(Ok((batch, triggered)))
+    }
+
+    /// Ends a run on somebody's wish. A run that is not known here is the executor's business.
+    pub fn cancel(&self, run: RunId, reason: String, now: Timestamp) -> Batch {
+        let mut batch = Batch::default();
+        let going = self.runs.values().find_map(|runs| runs.get(&run));
+        match going.map(|going| (&going.record, &going.phase)) {
+            Some((record, Phase::Waiting(bound))) => {
+                batch.end_waiting(record, bound, (SlotOutcome::Skipped, None), &reason, now);
+            }
+            Some((_, Phase::Ordered | Phase::Running)) | None => batch.orders.push(Order::Cancel {
+                run,
+                reason,
+                unstarted: None,
+            }),
+        }
+        batch
     }
 
     fn says(&self, hold: Hold, job: &JobId) -> String {

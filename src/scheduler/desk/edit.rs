@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{Batch, Desk, Entry, hold};
+use super::{Batch, Desk, Entry, Order, Phase, hold};
 use crate::{
     core::{
         Timestamp,
         active::ActiveSet,
-        id::{JobId, RunId},
+        id::JobId,
         record::PauseRecord,
-        state::{SlotReason, Trigger},
+        state::{SlotOutcome, SlotReason, Trigger},
     },
     scheduler::{backlog::Hold, due::Timeline},
     storage::Change,
@@ -123,14 +123,6 @@ impl Desk {
         Some(batch)
     }
 
-    /// Ends a run that has not ended; `None` if there is no such run.
-    pub fn cancel(&self, run: RunId, detail: &str, now: Timestamp) -> Option<Batch> {
-        let going = self.runs.values().find_map(|runs| runs.get(&run))?;
-        let mut batch = Batch::default();
-        batch.end(going, SlotReason::Cancelled, detail, now);
-        Some(batch)
-    }
-
     fn take_out(&mut self, id: &JobId) {
         let Some(old) = self.jobs.remove(id) else { return };
         if let Some(next) = old.next {
@@ -152,7 +144,16 @@ fn let_go(desk: &Desk, batch: &mut Batch, job: &JobId, reason: SlotReason, detai
         if going.has_started() || going.record.trigger == Trigger::Manual {
             continue;
         }
-        batch.end(going, reason, detail, now);
+        match &going.phase {
+            Phase::Waiting(bound) => {
+                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, Some(reason)), detail, now);
+            }
+            Phase::Ordered | Phase::Running => batch.orders.push(Order::Cancel {
+                run: going.record.id,
+                reason: detail.to_owned(),
+                unstarted: Some(reason),
+            }),
+        }
     }
 }
 

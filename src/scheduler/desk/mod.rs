@@ -9,6 +9,7 @@
 //! latest runs come in as [`Around`].
 
 mod admit;
+mod batch;
 mod commands;
 mod edit;
 mod recover;
@@ -19,10 +20,12 @@ use std::{
     sync::Arc,
 };
 
+pub use batch::{Batch, Order};
 pub use commands::{TriggerRefusal, Triggered};
+pub use recover::give_up;
 
 use super::{
-    backlog::{Fate, Hold, Passed},
+    backlog::Hold,
     due::{Timeline, due},
     gate::Upstream,
 };
@@ -32,10 +35,9 @@ use crate::{
         active::{ActiveJob, ActiveSet},
         id::{JobId, RunId, SpecHash},
         job::Job,
-        record::{PauseRecord, RunRecord, SlotRecord, StretchRecord},
-        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
+        record::{PauseRecord, RunRecord},
+        state::{RunStatus, Trigger},
     },
-    events::Event,
     storage::{Change, LatestRuns, RunDetail, StorageError},
 };
 
@@ -49,38 +51,6 @@ pub struct Around<'a> {
     pub latest: &'a dyn Fn(&JobId) -> Result<LatestRuns, StorageError>,
     /// The git commit of the folder of jobs.
     pub revision: Option<String>,
-}
-
-/// What the executor is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Order {
-    /// Start a run that the journal has as queued.
-    Start {
-        /// The run.
-        run: Box<RunRecord>,
-        /// The version of the job that it is bound to.
-        job: Arc<Job>,
-    },
-    /// End a run.
-    Cancel {
-        /// The run.
-        run: RunId,
-        /// Why, in words.
-        reason: String,
-        /// Why its slot did not run, should none of its tasks have started yet.
-        unstarted: SlotReason,
-    },
-}
-
-/// Decisions that belong together: one transaction, then the orders.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Batch {
-    /// For the journal.
-    pub changes: Vec<Change>,
-    /// For the executor, once the changes are committed.
-    pub orders: Vec<Order>,
-    /// For whoever listens, likewise.
-    pub events: Vec<Event>,
 }
 
 /// What the journal said when the scheduler started.
@@ -183,7 +153,7 @@ impl Desk {
             let record = detail.run;
             let phase = match (record.status, past.bound.get(&record.spec_hash)) {
                 (RunStatus::Queued, Some(job)) => Phase::Waiting(Arc::clone(job)),
-                // Without its version only the executor can say what became of it.
+                // A queued run without its version is given up before this.
                 (_, _) => Phase::Running,
             };
             desk.add_run(record, phase);
@@ -438,149 +408,5 @@ fn hold(active: &ActiveJob, pauses: &BTreeMap<Option<JobId>, PauseRecord>) -> Op
         Some(Hold::Paused)
     } else {
         None
-    }
-}
-
-impl Batch {
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.orders.is_empty()
-    }
-
-    /// Leaves out a slot that turned out to be recorded already, and the run that was to be started for it.
-    pub fn leave_out(&mut self, job: &JobId, at: Timestamp) {
-        let mut run = None;
-        self.changes.retain(|change| match change {
-            Change::PutSlot(slot) if slot.job == *job && slot.at == at => {
-                run = slot.run;
-                false
-            }
-            _ => true,
-        });
-        let Some(run) = run else { return };
-        self.changes
-            .retain(|change| !matches!(change, Change::CreateRun { run: made, .. } if made.id == run));
-        self.orders
-            .retain(|order| !matches!(order, Order::Start { run: started, .. } if started.id == run));
-        self.events.clear();
-        for change in &mut self.changes {
-            if let Change::PutStretch(StretchRecord { run: into, .. }) | Change::PutSlot(SlotRecord { run: into, .. }) =
-                change
-                && *into == Some(run)
-            {
-                *into = None;
-            }
-        }
-    }
-
-    /// Records slots that do not run: a stretch is one row, a single slot is a slot's row. `run` is what stands for slots
-    /// that are merged.
-    fn pass(&mut self, job: &Job, passed: &Passed, run: Option<RunId>, now: Timestamp) {
-        let merged = passed.fate == Fate::Merged;
-        let fate = if merged && run.is_none() {
-            Fate::Missed
-        } else {
-            passed.fate
-        };
-        let run = run.filter(|_| merged);
-        let (outcome, reason) = fate.row();
-        if passed.slots == 1 {
-            self.put_slot(SlotRecord {
-                job: job.id.clone(),
-                at: passed.from,
-                outcome: Some(outcome),
-                reason: Some(reason),
-                detail: None,
-                decided_at: Some(now),
-                run,
-                spec_hash: job.hash.clone(),
-            });
-        } else {
-            self.changes.push(Change::PutStretch(StretchRecord {
-                job: job.id.clone(),
-                from: passed.from,
-                to: passed.to,
-                slots: passed.slots,
-                outcome,
-                reason,
-                run,
-                decided_at: now,
-                spec_hash: job.hash.clone(),
-            }));
-        }
-    }
-
-    fn put_slot(&mut self, slot: SlotRecord) {
-        if slot.outcome.is_some() {
-            self.events.push(Event::Slot(slot.clone()));
-        }
-        self.changes.push(Change::PutSlot(slot));
-    }
-
-    /// Ends a run: at once if it waits here, else by an order. `reason` is why its slot did not run, if no task of it started.
-    fn end(&mut self, going: &Going, reason: SlotReason, detail: &str, now: Timestamp) {
-        match &going.phase {
-            Phase::Waiting(bound) => {
-                self.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
-            }
-            Phase::Ordered | Phase::Running => self.orders.push(Order::Cancel {
-                run: going.record.id,
-                reason: detail.to_owned(),
-                unstarted: reason,
-            }),
-        }
-    }
-
-    /// Ends a run that never started, and decides its slot if it has one.
-    fn end_waiting(
-        &mut self,
-        run: &RunRecord,
-        tasks: &Job,
-        (outcome, reason): (SlotOutcome, SlotReason),
-        detail: &str,
-        now: Timestamp,
-    ) {
-        for mut task in admit::new_tasks(tasks, run.id) {
-            task.state = crate::core::state::TaskState::Cancelled;
-            task.reason = Some(detail.to_owned());
-            self.changes.push(Change::SetTask(task));
-        }
-        if let Some(at) = run.slot {
-            let slot = SlotRecord {
-                job: run.job.clone(),
-                at,
-                outcome: Some(outcome),
-                reason: Some(reason),
-                detail: Some(detail.to_owned()),
-                decided_at: Some(now),
-                run: Some(run.id),
-                spec_hash: run.spec_hash.clone(),
-            };
-            self.changes.push(Change::DecideSlot {
-                job: slot.job.clone(),
-                at,
-                outcome,
-                reason: slot.reason,
-                detail: slot.detail.clone(),
-                decided_at: now,
-            });
-            self.events.push(Event::Slot(slot));
-        }
-        self.end_run(run, RunStatus::Cancelled, detail, now);
-    }
-
-    fn end_run(&mut self, run: &RunRecord, status: RunStatus, detail: &str, now: Timestamp) {
-        self.changes.push(Change::EndRun {
-            run: run.id,
-            status,
-            at: now,
-            reason: Some(detail.to_owned()),
-        });
-        self.events.push(Event::Run {
-            at: now,
-            run: run.id,
-            job: run.job.clone(),
-            status,
-        });
     }
 }

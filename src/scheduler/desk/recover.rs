@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Around, Batch, Desk, Going, Phase, admit::newcomer};
 use crate::{
     core::{
+        Timestamp,
         id::{JobId, RunId},
         job::Job,
-        record::SlotRecord,
+        record::{SlotRecord, TaskRecord},
         spec::{MisfirePolicy, MisfireSpec},
-        state::{SlotOutcome, SlotReason, Trigger},
+        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
     scheduler::{
         backlog::{Fate, Late, late},
@@ -20,10 +21,33 @@ use crate::{
         gate::{Verdict, gate},
         series::Series,
     },
-    storage::{Change, StorageError},
+    storage::{Change, RunDetail, StorageError},
 };
 
 const CLAIMED_ONLY: &str = "Petit stopped after claiming the slot and before its run started";
+
+/// Ends a run that was queued and whose version of the job cannot be made any more, by a newer Petit for example.
+pub fn give_up(detail: &RunDetail, now: Timestamp) -> Batch {
+    const WHY: &str = "the version of the job that the run is bound to cannot be read by this version of Petit";
+    let mut batch = Batch::default();
+    for task in detail.tasks.iter().filter(|task| !task.state.is_finished()) {
+        batch.changes.push(Change::SetTask(TaskRecord {
+            state: TaskState::Cancelled,
+            reason: Some(WHY.to_owned()),
+            ..task.clone()
+        }));
+    }
+    batch.changes.extend(detail.run.slot.map(|at| Change::DecideSlot {
+        job: detail.run.job.clone(),
+        at,
+        outcome: SlotOutcome::Refused,
+        reason: Some(SlotReason::Invalid),
+        detail: Some(WHY.to_owned()),
+        decided_at: now,
+    }));
+    batch.end_run(&detail.run, RunStatus::Failed, WHY, now);
+    batch
+}
 
 impl Desk {
     /// Decides every claimed slot whose run cannot simply go on. To be carried out before the first [`Desk::tick`].
@@ -74,7 +98,7 @@ impl Desk {
         for going in runs.values().filter(|going| going.record.trigger != Trigger::Manual) {
             let Phase::Waiting(bound) = &going.phase else { continue };
             let mut end = |reason, detail| {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
+                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, Some(reason)), detail, now);
             };
             match self.jobs.get(id).map(|entry| entry.timeline.hold) {
                 None => end(SlotReason::Removed, "the job was removed"),
@@ -124,7 +148,8 @@ impl Desk {
                     Fate::Merged
                 }
             };
-            batch.end_waiting(&going.record, bound, fate.row(), CLAIMED_ONLY, now);
+            let (outcome, reason) = fate.row();
+            batch.end_waiting(&going.record, bound, (outcome, Some(reason)), CLAIMED_ONLY, now);
         }
         Ok(())
     }
