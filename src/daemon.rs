@@ -71,8 +71,6 @@ pub enum DaemonError {
     },
 }
 
-/// The most that one attempt's log may take, unless the settings say otherwise.
-const LOG_SIZE: u64 = 10 << 20;
 /// How long processes that outlived a crash may take to end by themselves.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How long the socket may go on answering while everything else has stopped.
@@ -128,7 +126,8 @@ impl Daemon {
         let bus = Bus::default();
         let clock: Clock = Arc::new(Utc::now);
         let capacity = capacity::of_machine(&settings);
-        let engine = Arc::new(LocalEngine::new(LOG_SIZE, Arc::clone(&clock)));
+        let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();
+        let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)));
         let surroundings = Surroundings {
             env: base_environment(environment, &settings.pass_env),
             home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),
@@ -262,9 +261,9 @@ async fn carry_orders(mut orders: mpsc::Receiver<Order>, executor: execution::Ha
     while let Some(order) = orders.recv().await {
         match order {
             Order::Start { run, job } => start(&executor, storage.as_ref(), run.id, job).await,
-            Order::Cancel { run, reason, .. } => {
+            Order::Cancel { run, reason, unstarted } => {
                 // The executor is gone only when Petit is stopping, and then every run stops.
-                let _ = executor.cancel(run, reason).await;
+                let _ = executor.cancel(run, reason, unstarted).await;
             }
         }
     }

@@ -118,6 +118,7 @@ fn kill_dash_nine_interrupts_an_attempt_which_its_policy_retries_or_not() {
     for job in ["retried", "given-up", "tick"] {
         place.wait_synced(job);
     }
+    place.wait_run("tick", "ran before the crash", |run| run["status"] == "succeeded");
     let trigger = |job| place.json(&["trigger", job])["run"].as_str().expect("an id").to_owned();
     let (retried, given_up) = (trigger("retried"), trigger("given-up"));
     for run in [&retried, &given_up] {
@@ -153,6 +154,7 @@ fn kill_dash_nine_interrupts_an_attempt_which_its_policy_retries_or_not() {
     wait_for("every process to end", || (sleeping_shells(&marker) == 0).then_some(()));
 
     // The job that fires every second has an answer for each of its slots, those of the downtime included.
+    place.wait_run("tick", "ran after the crash", |run| run["status"] == "succeeded");
     let runs = place.runs("tick");
     let slots: Vec<&str> = runs.iter().filter_map(|run| run["slot"].as_str()).collect();
     let (newest, oldest) = (slots[0], slots[slots.len() - 1]);

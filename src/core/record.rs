@@ -12,6 +12,7 @@ use super::{
     Timestamp,
     ending::Ending,
     id::{JobId, RunId, SpecHash, TaskId},
+    job::Job,
     state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
 };
 
@@ -180,6 +181,22 @@ pub struct TaskRecord {
     pub outputs: BTreeMap<String, Value>,
     /// Why it is in this state.
     pub reason: Option<String>,
+}
+
+impl TaskRecord {
+    /// The tasks of a new run of a job, as they stand at its beginning, in the order of the job's file.
+    pub fn of_new_run(job: &Job, run: RunId) -> Vec<Self> {
+        let pending = |task: &TaskId| Self {
+            run,
+            task: task.clone(),
+            state: TaskState::Pending,
+            attempts: 0,
+            retry_at: None,
+            outputs: BTreeMap::new(),
+            reason: None,
+        };
+        job.dag.ids().iter().map(pending).collect()
+    }
 }
 
 /// One try of a task.

@@ -19,13 +19,12 @@ use super::{
     engine::Engine,
     executor::RunStart,
     inputs::{Surroundings, base_environment},
-    machine::new_tasks,
 };
 use crate::{
     core::{
         id::{JobId, RunId},
         job::Job,
-        record::{RunRecord, SlotRecord, SpecRecord},
+        record::{RunRecord, SlotRecord, SpecRecord, TaskRecord},
         spec::JobSpec,
         state::{RunStatus, TaskState, Trigger},
     },
@@ -114,7 +113,7 @@ impl Bench {
             reason: None,
         };
         RunStart {
-            tasks: new_tasks(job, id),
+            tasks: TaskRecord::of_new_run(job, id),
             job: Arc::clone(job),
             record,
         }

@@ -192,10 +192,15 @@ impl Loop {
     fn take_message(&mut self, message: Message) {
         match message {
             Message::Begin { detail, job } => self.begin(*detail, job),
-            Message::Cancel { run, reason, known } => {
+            Message::Cancel {
+                run,
+                reason,
+                unstarted,
+                known,
+            } => {
                 let going = self.runs.contains_key(&run);
                 if going {
-                    self.inputs.push_back((run, Input::Cancel { reason }));
+                    self.inputs.push_back((run, Input::Cancel { reason, unstarted }));
                 }
                 let _ = known.send(going);
             }

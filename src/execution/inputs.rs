@@ -17,7 +17,6 @@ use crate::core::{
     Timestamp,
     dag::TaskIndex,
     id::TaskId,
-    schedule::Schedule,
     spec::{CommandSpec, TaskSpec},
     template::{Template, TemplateError, is_template},
 };
@@ -113,7 +112,7 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
         ("PETIT_RUN_ID", record.id.to_string()),
         ("PETIT_TASK", id.to_string()),
         ("PETIT_ATTEMPT", attempt.to_string()),
-        ("PETIT_SCHEDULED_AT", instant(record.scheduled_at)),
+        ("PETIT_SCHEDULED_AT", job.scheduled(record.scheduled_at).0),
         // Empty rather than absent, so that a script under `set -u` may name it.
         ("PETIT_REVISION", record.revision.clone().unwrap_or_default()),
         ("PETIT_OUTPUT", folder.output().to_string_lossy().into_owned()),
@@ -139,20 +138,21 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
 /// and, of all tasks above this one, `tasks`.
 fn context(run: &RunMachine, task: TaskIndex, attempt: u32) -> Value {
     let (job, record) = (run.job(), run.run());
-    let zone = job.schedule.as_ref().map_or(chrono_tz::UTC, Schedule::zone);
+    let (scheduled_at, scheduled_date) = job.scheduled(record.scheduled_at);
     let mut about = Map::new();
-    let date = record.scheduled_at.with_timezone(&zone).format("%Y-%m-%d").to_string();
     about.insert("id".to_owned(), json!(record.id));
     about.insert("job".to_owned(), json!(record.job));
-    about.insert("scheduled_at".to_owned(), json!(instant(record.scheduled_at)));
-    about.insert("scheduled_date".to_owned(), json!(date));
+    about.insert("scheduled_at".to_owned(), json!(scheduled_at));
+    about.insert("scheduled_date".to_owned(), json!(scheduled_date));
     about.insert("attempt".to_owned(), json!(attempt));
     if let Some(started) = record.started_at {
         about.insert("started_at".to_owned(), json!(instant(started)));
     }
-    if let Some(revision) = &record.revision {
-        about.insert("revision".to_owned(), json!(revision));
-    }
+    // Empty outside a git repository, like the variable.
+    about.insert(
+        "revision".to_owned(),
+        json!(record.revision.as_deref().unwrap_or_default()),
+    );
     let ancestors = job.dag.ancestors(task).into_iter();
     let tasks: Map<String, Value> = ancestors
         .map(|index| {
@@ -224,14 +224,11 @@ mod tests {
             ending::Ending,
             id::{JobId, RunId, SpecHash},
             job::Job,
-            record::RunRecord,
+            record::{RunRecord, TaskRecord},
             spec::JobSpec,
             state::{RunStatus, Trigger},
         },
-        execution::{
-            engine::AttemptEnd,
-            machine::{Input, new_tasks},
-        },
+        execution::{engine::AttemptEnd, machine::Input},
         storage::RunDetail,
     };
 
@@ -281,7 +278,7 @@ mod tests {
             reason: None,
         };
         let detail = RunDetail {
-            tasks: new_tasks(&job, run.id),
+            tasks: TaskRecord::of_new_run(&job, run.id),
             run,
             attempts: Vec::new(),
         };

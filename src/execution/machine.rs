@@ -31,11 +31,10 @@ use crate::{
         Timestamp,
         dag::TaskIndex,
         ending::Ending,
-        id::{RunId, TaskId},
         job::Job,
         record::{AttemptRecord, RunRecord, TaskRecord},
         spec::Condition,
-        state::{RunStatus, SlotOutcome, TaskState},
+        state::{RunStatus, SlotOutcome, SlotReason, TaskState},
     },
     storage::{Change, RunDetail},
 };
@@ -71,27 +70,13 @@ pub struct RunMachine {
     effects: Vec<Effect>,
 }
 
-/// The tasks of a new run, as they stand at its beginning.
-pub fn new_tasks(job: &Job, run: RunId) -> Vec<TaskRecord> {
-    let new = |task: &TaskId| TaskRecord {
-        run,
-        task: task.clone(),
-        state: TaskState::Pending,
-        attempts: 0,
-        retry_at: None,
-        outputs: BTreeMap::new(),
-        reason: None,
-    };
-    job.dag.ids().iter().map(new).collect()
-}
-
 impl RunMachine {
     /// A run as the journal has it, whether it is new or was left by a Petit that died. Nothing happens until
     /// [`Self::begin`].
     pub fn new(job: Arc<Job>, detail: RunDetail) -> Self {
         let RunDetail { run, tasks, attempts } = detail;
         let mut records: BTreeMap<_, _> = tasks.into_iter().map(|record| (record.task.clone(), record)).collect();
-        let tasks: Vec<Task> = new_tasks(&job, run.id)
+        let tasks: Vec<Task> = TaskRecord::of_new_run(&job, run.id)
             .into_iter()
             .map(|new| {
                 let record = records.remove(&new.task).unwrap_or(new);
@@ -159,7 +144,8 @@ impl RunMachine {
         if let (Some(started), Some(timeout)) = (self.run.started_at, self.job.spec.timeout) {
             let at = started + timeout.to_delta();
             if at <= now {
-                self.stop(RunStatus::TimedOut, format!("took longer than {timeout}"), now);
+                let reason = format!("took longer than {timeout}");
+                self.stop(RunStatus::TimedOut, reason, SlotReason::Cancelled, now);
             } else {
                 self.effects.push(Effect::Arm {
                     at,
@@ -197,9 +183,10 @@ impl RunMachine {
             }
             Input::Due(Timer::Timeout) => {
                 let limit = self.job.spec.timeout.unwrap_or_default();
-                self.stop(RunStatus::TimedOut, format!("took longer than {limit}"), now);
+                let reason = format!("took longer than {limit}");
+                self.stop(RunStatus::TimedOut, reason, SlotReason::Cancelled, now);
             }
-            Input::Cancel { reason } => self.stop(RunStatus::Cancelled, reason, now),
+            Input::Cancel { reason, unstarted } => self.stop(RunStatus::Cancelled, reason, unstarted, now),
         }
         self.settle(now)
     }
@@ -326,6 +313,7 @@ impl RunMachine {
     }
 
     fn finish(&mut self, now: Timestamp) {
+        let unstarted = self.stop.as_ref().map(|stop| stop.unstarted);
         let (status, reason) = match self.stop.take() {
             Some(stop) => (stop.status, Some(stop.reason)),
             None => self.outcome(),
@@ -339,7 +327,7 @@ impl RunMachine {
             let detail = reason
                 .as_ref()
                 .map(|reason| format!("{status} before a task started: {reason}"));
-            self.decide_slot(outcome, detail, now);
+            self.decide_slot(outcome, unstarted, detail, now);
         }
         self.run.status = status;
         self.run.ended_at = Some(now);
@@ -353,14 +341,20 @@ impl RunMachine {
         self.effects.push(Effect::Finish);
     }
 
-    fn decide_slot(&mut self, outcome: SlotOutcome, detail: Option<String>, now: Timestamp) {
+    fn decide_slot(
+        &mut self,
+        outcome: SlotOutcome,
+        reason: Option<SlotReason>,
+        detail: Option<String>,
+        now: Timestamp,
+    ) {
         if let Some(at) = self.run.slot {
             let job = self.run.job.clone();
             self.journal(Change::DecideSlot {
                 job,
                 at,
                 outcome,
-                reason: None,
+                reason,
                 detail,
                 decided_at: now,
             });

@@ -92,16 +92,15 @@ pub fn render(job: &Job, given: &Map<String, Value>, facts: &RunFacts) -> Result
 
 /// What a default can name. Nothing of it depends on another parameter, so that their order does not matter.
 fn scope(job: &Job, facts: &RunFacts) -> Value {
-    let zone = job.schedule.as_ref().map_or(chrono_tz::UTC, |schedule| schedule.zone());
-    let local = facts.scheduled_at.with_timezone(&zone);
+    let (scheduled_at, scheduled_date) = job.scheduled(facts.scheduled_at);
     json!({
         "config": job.spec.config,
         "run": {
             "id": facts.id.to_string(),
             "job": job.id.as_str(),
-            "scheduled_at": local.to_rfc3339(),
-            "scheduled_date": local.format("%Y-%m-%d").to_string(),
-            "revision": facts.revision,
+            "scheduled_at": scheduled_at,
+            "scheduled_date": scheduled_date,
+            "revision": facts.revision.as_deref().unwrap_or_default(),
         },
     })
 }

@@ -191,7 +191,7 @@ impl World {
                         let unstarted_run = self.ordered.iter().find(|(_, (record, _))| record.id == run);
                         if let Some((key, (record, _))) = unstarted_run.map(|(key, value)| (*key, value.clone())) {
                             self.ordered.remove(&key);
-                            self.decide_slot(&record, SlotOutcome::Skipped, unstarted);
+                            self.decide_slot(&record, SlotOutcome::Skipped, Some(unstarted));
                             self.end(&record, RunStatus::Cancelled);
                         } else if let Some((key, record)) = self.running.iter().find(|(_, record)| record.id == run) {
                             let (key, record) = (*key, record.clone());

@@ -75,13 +75,6 @@ const TABLE: &[Later] = &[
     },
     Later {
         document: Document::Job,
-        path: &["schedule", "jitter"],
-        value: None,
-        verdict: Verdict::Warned,
-        consequence: "slots are not delayed",
-    },
-    Later {
-        document: Document::Job,
         path: &["schedule", "misfire", "policy"],
         value: Some("all"),
         verdict: Verdict::Warned,
@@ -103,10 +96,17 @@ const TABLE: &[Later] = &[
     },
     Later {
         document: Document::Settings,
-        path: &["retention"],
+        path: &["retention", "runs"],
         value: None,
         verdict: Verdict::Warned,
-        consequence: "runs and logs are kept",
+        consequence: "runs are kept",
+    },
+    Later {
+        document: Document::Settings,
+        path: &["retention", "logs"],
+        value: None,
+        verdict: Verdict::Warned,
+        consequence: "logs are kept",
     },
 ];
 

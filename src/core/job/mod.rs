@@ -11,13 +11,15 @@ pub mod later;
 pub mod params;
 mod timing;
 
+use chrono::{DateTime, SecondsFormat};
 use chrono_tz::Tz;
 
 use self::later::{Document, Verdict};
 use super::{
+    Timestamp,
     dag::{Dag, TaskIndex},
     id::{JobId, SpecHash, TaskId},
-    schedule::Schedule,
+    schedule::{Schedule, local_time},
     spec::{JobSpec, TaskSpec},
 };
 
@@ -132,6 +134,20 @@ impl Job {
     /// Those of [`Self::warnings`] that only a valid schedule can give.
     pub fn slips(&self) -> Vec<Violation> {
         self.schedule.as_ref().map(timing::slips).unwrap_or_default()
+    }
+
+    /// An instant as the clocks of the job's zone show it; a job without a schedule has UTC.
+    pub fn local_time(&self, at: Timestamp) -> DateTime<Tz> {
+        local_time(at, self.schedule.as_ref().map_or(Tz::UTC, Schedule::zone))
+    }
+
+    /// What expressions and tasks are told of when a run was scheduled: `run.scheduled_at` and `run.scheduled_date`.
+    pub fn scheduled(&self, at: Timestamp) -> (String, String) {
+        let local = self.local_time(at);
+        (
+            local.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            local.format("%Y-%m-%d").to_string(),
+        )
     }
 
     /// The name shown to people.

@@ -10,6 +10,7 @@ use crate::{
         id::RunId,
         job::Job,
         record::{RunRecord, TaskRecord},
+        state::SlotReason,
     },
     execution::admission::Capacity,
     storage::RunDetail,
@@ -39,6 +40,7 @@ pub(super) enum Message {
     Cancel {
         run: RunId,
         reason: String,
+        unstarted: SlotReason,
         known: oneshot::Sender<bool>,
     },
     SetCapacity(Capacity),
@@ -95,10 +97,22 @@ impl Handle {
     }
 
     /// Stops a run: what runs of it is ended, and then only tasks with the condition `always` start. Says whether the
-    /// executor has the run; the run's end comes as an event.
-    pub async fn cancel(&self, run: RunId, reason: impl Into<String>) -> Result<bool, ExecutorGone> {
+    /// executor has the run; the run's end comes as an event. `unstarted` is why its slot did not run, should no task have
+    /// started yet.
+    pub async fn cancel(
+        &self,
+        run: RunId,
+        reason: impl Into<String>,
+        unstarted: SlotReason,
+    ) -> Result<bool, ExecutorGone> {
         let reason = reason.into();
-        self.ask(|known| Message::Cancel { run, reason, known }).await
+        self.ask(|known| Message::Cancel {
+            run,
+            reason,
+            unstarted,
+            known,
+        })
+        .await
     }
 
     /// Changes how much may run at a time. Tasks that run keep what they have.

@@ -8,7 +8,7 @@ use crate::{
     core::{
         id::{JobId, SpecHash},
         record::{ActiveRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord},
-        state::{RunStatus, SlotOutcome, TaskState},
+        state::{RunStatus, SlotOutcome, SlotReason, TaskState},
     },
     execution::{
         bench::{Bench, capacity, clock, job, states, until},
@@ -201,7 +201,10 @@ tasks:
     );
     let run = setup.bench.start(&job).await;
     until("a to start", || setup.engine.has("a")).await;
-    assert_eq!(setup.bench.handle.cancel(run, "enough").await, Ok(true));
+    assert_eq!(
+        setup.bench.handle.cancel(run, "enough", SlotReason::Cancelled).await,
+        Ok(true)
+    );
     until("clean to start", || setup.engine.has("clean")).await;
     setup.engine.end("clean", Ending::Exited(0));
     let detail = setup.bench.ended(run).await;
@@ -215,7 +218,10 @@ tasks:
         ("clean", TaskState::Succeeded),
     ];
     assert_eq!(states(&detail), expected.into());
-    assert_eq!(setup.bench.handle.cancel(run, "again").await, Ok(false));
+    assert_eq!(
+        setup.bench.handle.cancel(run, "again", SlotReason::Cancelled).await,
+        Ok(false)
+    );
 }
 
 #[tokio::test]
@@ -443,7 +449,14 @@ async fn a_run_that_never_started_leaves_no_slot_without_an_outcome() {
     let first = setup.bench.start(&job).await;
     until("a to start", || setup.engine.has("a")).await;
     let second = setup.bench.start(&job).await;
-    assert_eq!(setup.bench.handle.cancel(second, "by hand").await, Ok(true));
+    assert_eq!(
+        setup
+            .bench
+            .handle
+            .cancel(second, "by hand", SlotReason::Cancelled)
+            .await,
+        Ok(true)
+    );
     let detail = setup.bench.ended(second).await;
     assert_eq!(detail.run.status, RunStatus::Cancelled);
     let slot = detail.run.slot.expect("a scheduled run");

@@ -7,7 +7,7 @@ use crate::{
     core::{
         job::Job,
         record::AttemptRecord,
-        state::{RunStatus, TaskState},
+        state::{RunStatus, SlotReason, TaskState},
     },
     execution::{
         bench::{Bench, capacity, clock, job, states, until},
@@ -154,7 +154,10 @@ async fn a_cancel_ends_the_whole_tree() {
     let run = setup.bench.start(&job("j", &yaml)).await;
     let pid = grandchild(&setup).await;
     assert!(is_alive(&pid));
-    assert_eq!(setup.bench.handle.cancel(run, "enough").await, Ok(true));
+    assert_eq!(
+        setup.bench.handle.cancel(run, "enough", SlotReason::Cancelled).await,
+        Ok(true)
+    );
     let detail = setup.bench.ended(run).await;
     assert_eq!(
         (detail.run.status, detail.attempts[0].ending),

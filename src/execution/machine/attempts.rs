@@ -57,7 +57,7 @@ impl RunMachine {
             run: self.run.id,
             at: now,
         });
-        self.decide_slot(SlotOutcome::Ran, None, now);
+        self.decide_slot(SlotOutcome::Ran, None, None, now);
         if let Some(timeout) = self.job.spec.timeout {
             let at = now + timeout.to_delta();
             self.effects.push(Effect::Arm {

@@ -1,7 +1,7 @@
 //! What goes into a run's machine and what comes out.
 
 use crate::{
-    core::{Timestamp, dag::TaskIndex},
+    core::{Timestamp, dag::TaskIndex, state::SlotReason},
     execution::engine::{AttemptEnd, ProcessMark},
     storage::Change,
 };
@@ -44,6 +44,8 @@ pub enum Input {
     Cancel {
         /// Who and why, in words.
         reason: String,
+        /// Why its slot did not run, should no task of it have started.
+        unstarted: SlotReason,
     },
 }
 

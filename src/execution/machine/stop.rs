@@ -6,7 +6,7 @@ use crate::{
         Timestamp,
         dag::TaskIndex,
         spec::Condition,
-        state::{RunStatus, TaskState},
+        state::{RunStatus, SlotReason, TaskState},
     },
     storage::Change,
 };
@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Stop {
     pub status: RunStatus,
     pub reason: String,
+    /// Why the run's slot did not run, should no task have started.
+    pub unstarted: SlotReason,
 }
 
 /// What the journal's note of a run that is being cancelled begins with, so that it is still being cancelled after a
@@ -27,7 +29,12 @@ impl Stop {
     pub fn from_note(note: &str) -> Option<Self> {
         let reason = note.strip_prefix(CANCELLING)?.to_owned();
         let status = RunStatus::Cancelled;
-        Some(Self { status, reason })
+        let unstarted = SlotReason::Cancelled;
+        Some(Self {
+            status,
+            reason,
+            unstarted,
+        })
     }
 
     fn note(&self) -> String {
@@ -40,11 +47,15 @@ impl Stop {
 
 impl RunMachine {
     /// Stops the run. A second reason to stop changes nothing.
-    pub(super) fn stop(&mut self, status: RunStatus, reason: String, now: Timestamp) {
+    pub(super) fn stop(&mut self, status: RunStatus, reason: String, unstarted: SlotReason, now: Timestamp) {
         if self.stop.is_some() {
             return;
         }
-        let stop = Stop { status, reason };
+        let stop = Stop {
+            status,
+            reason,
+            unstarted,
+        };
         let note = Some(stop.note());
         self.run.reason.clone_from(&note);
         self.journal(Change::NoteRun {
@@ -99,6 +110,7 @@ impl RunMachine {
         self.stop = Some(Stop {
             status: RunStatus::Failed,
             reason,
+            unstarted: SlotReason::Invalid,
         });
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     core::{
         id::{JobId, SpecHash},
+        id::{RunId, TaskId},
         spec::{JobSpec, RetryPolicy, RetryWhen},
         state::Trigger,
     },
@@ -48,7 +49,7 @@ fn record(job: &Job) -> RunRecord {
 
 fn machine(job: &Arc<Job>) -> RunMachine {
     let run = record(job);
-    let tasks = new_tasks(job, run.id);
+    let tasks = TaskRecord::of_new_run(job, run.id);
     let attempts = Vec::new();
     RunMachine::new(Arc::clone(job), RunDetail { run, tasks, attempts })
 }
@@ -148,7 +149,16 @@ fn a_chain_runs_in_order() {
         ["release 1", "finish"]
     );
     assert_eq!(machine.run().status, RunStatus::Succeeded);
-    assert_eq!(machine.step(Input::Cancel { reason: "late".into() }, at(5)), []);
+    assert_eq!(
+        machine.step(
+            Input::Cancel {
+                reason: "late".into(),
+                unstarted: SlotReason::Cancelled
+            },
+            at(5)
+        ),
+        []
+    );
 }
 
 #[test]
@@ -239,7 +249,8 @@ fn a_run_out_of_time_ends_its_tasks_and_then_cleans_up() {
     assert_eq!(
         machine.step(
             Input::Cancel {
-                reason: "me too".into()
+                reason: "me too".into(),
+                unstarted: SlotReason::Cancelled,
             },
             at(11)
         ),
@@ -271,6 +282,7 @@ fn a_run_that_never_started_leaves_no_slot_without_an_outcome() {
     let cancelled = first.step(
         Input::Cancel {
             reason: "by hand".into(),
+            unstarted: SlotReason::Cancelled,
         },
         at(1),
     );
@@ -308,7 +320,7 @@ tasks:
 ");
     let run = record(&job);
     let mut detail = RunDetail {
-        tasks: new_tasks(&job, run.id),
+        tasks: TaskRecord::of_new_run(&job, run.id),
         run,
         attempts: Vec::new(),
     };
@@ -337,7 +349,7 @@ fn a_cancel_survives_a_crash() {
     let job = job(WITH_CLEANUP);
     let run = record(&job);
     let mut detail = RunDetail {
-        tasks: new_tasks(&job, run.id),
+        tasks: TaskRecord::of_new_run(&job, run.id),
         run,
         attempts: Vec::new(),
     };
@@ -349,6 +361,7 @@ fn a_cancel_survives_a_crash() {
         &before.step(
             Input::Cancel {
                 reason: "by hand".into(),
+                unstarted: SlotReason::Cancelled,
             },
             at(2),
         ),
@@ -512,7 +525,7 @@ fn play(scenario: &Scenario) -> (RunMachine, Vec<(TaskIndex, u32, bool)>) {
     let job = scenario.job();
     let run = record(&job);
     let mut detail = RunDetail {
-        tasks: new_tasks(&job, run.id),
+        tasks: TaskRecord::of_new_run(&job, run.id),
         run: run.clone(),
         attempts: Vec::new(),
     };
@@ -578,6 +591,7 @@ fn play(scenario: &Scenario) -> (RunMachine, Vec<(TaskIndex, u32, bool)>) {
             effects = machine.step(
                 Input::Cancel {
                     reason: "enough".into(),
+                    unstarted: SlotReason::Cancelled,
                 },
                 now,
             );

@@ -14,7 +14,7 @@ use crate::{
         id::{JobId, RunId},
         job::Job,
         record::{RunRecord, SlotRecord, TaskRecord},
-        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
+        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::Event,
     scheduler::{
@@ -36,20 +36,6 @@ pub(super) struct Cause {
 pub(super) struct Unfit {
     pub record: RunRecord,
     pub errors: Vec<ParamError>,
-}
-
-/// The tasks of a run as they stand at its beginning.
-pub(super) fn new_tasks(job: &Job, run: RunId) -> Vec<TaskRecord> {
-    let task = |task: &crate::core::id::TaskId| TaskRecord {
-        run,
-        task: task.clone(),
-        state: TaskState::Pending,
-        attempts: 0,
-        retry_at: None,
-        outputs: BTreeMap::new(),
-        reason: None,
-    };
-    job.dag.ids().iter().map(task).collect()
 }
 
 /// A run that is not recorded yet, or why it cannot be.
@@ -184,7 +170,7 @@ impl Desk {
         }
         batch.changes.push(Change::CreateRun {
             run: run.clone(),
-            tasks: new_tasks(job, run.id),
+            tasks: TaskRecord::of_new_run(job, run.id),
         });
         batch.events.push(Event::Run {
             at: now,
@@ -195,7 +181,7 @@ impl Desk {
         self.supersede(batch, &run, &replaced, now);
         self.make_way(batch, &run, &cancelled, now);
         if let Some(detail) = never {
-            let skipped = (SlotOutcome::Skipped, Some(SlotReason::Overlap));
+            let skipped = (SlotOutcome::Skipped, SlotReason::Overlap);
             batch.end_waiting(&run, job, skipped, &detail, now);
         } else if starts {
             batch.orders.push(Order::Start {

@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
-use super::admit::new_tasks;
 use crate::{
     core::{
         Timestamp,
         id::{JobId, RunId},
         job::Job,
-        record::{RunRecord, SlotRecord, StretchRecord},
+        record::{RunRecord, SlotRecord, StretchRecord, TaskRecord},
         state::{RunStatus, SlotOutcome, SlotReason, TaskState},
     },
     events::Event,
@@ -36,7 +35,7 @@ pub enum Order {
         /// Why, in words.
         reason: String,
         /// Why its slot did not run, should none of its tasks have started yet; somebody's wish has no name of its own.
-        unstarted: Option<SlotReason>,
+        unstarted: SlotReason,
     },
 }
 
@@ -132,11 +131,11 @@ impl Batch {
         &mut self,
         run: &RunRecord,
         bound: &Job,
-        (outcome, reason): (SlotOutcome, Option<SlotReason>),
+        (outcome, reason): (SlotOutcome, SlotReason),
         detail: &str,
         now: Timestamp,
     ) {
-        for mut task in new_tasks(bound, run.id) {
+        for mut task in TaskRecord::of_new_run(bound, run.id) {
             task.state = TaskState::Cancelled;
             task.reason = Some(detail.to_owned());
             self.changes.push(Change::SetTask(task));
@@ -146,7 +145,7 @@ impl Batch {
                 job: run.job.clone(),
                 at,
                 outcome: Some(outcome),
-                reason,
+                reason: Some(reason),
                 detail: Some(detail.to_owned()),
                 decided_at: Some(now),
                 run: Some(run.id),

@@ -12,7 +12,7 @@ use crate::{
     core::{
         Timestamp,
         id::{JobId, RunId},
-        state::{SlotOutcome, Trigger},
+        state::{SlotOutcome, SlotReason, Trigger},
     },
     scheduler::{
         backlog::Hold,
@@ -99,12 +99,18 @@ impl Desk {
         let going = self.runs.values().find_map(|runs| runs.get(&run));
         match going.map(|going| (&going.record, &going.phase)) {
             Some((record, Phase::Waiting(bound))) => {
-                batch.end_waiting(record, bound, (SlotOutcome::Skipped, None), &reason, now);
+                batch.end_waiting(
+                    record,
+                    bound,
+                    (SlotOutcome::Skipped, SlotReason::Cancelled),
+                    &reason,
+                    now,
+                );
             }
             Some((_, Phase::Ordered | Phase::Running)) | None => batch.orders.push(Order::Cancel {
                 run,
                 reason,
-                unstarted: None,
+                unstarted: SlotReason::Cancelled,
             }),
         }
         batch

@@ -146,12 +146,12 @@ fn let_go(desk: &Desk, batch: &mut Batch, job: &JobId, reason: SlotReason, detai
         }
         match &going.phase {
             Phase::Waiting(bound) => {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, Some(reason)), detail, now);
+                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
             }
             Phase::Ordered | Phase::Running => batch.orders.push(Order::Cancel {
                 run: going.record.id,
                 reason: detail.to_owned(),
-                unstarted: Some(reason),
+                unstarted: reason,
             }),
         }
     }

@@ -98,7 +98,7 @@ impl Desk {
         for going in runs.values().filter(|going| going.record.trigger != Trigger::Manual) {
             let Phase::Waiting(bound) = &going.phase else { continue };
             let mut end = |reason, detail| {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, Some(reason)), detail, now);
+                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
             };
             match self.jobs.get(id).map(|entry| entry.timeline.hold) {
                 None => end(SlotReason::Removed, "the job was removed"),
@@ -149,7 +149,7 @@ impl Desk {
                 }
             };
             let (outcome, reason) = fate.row();
-            batch.end_waiting(&going.record, bound, (outcome, Some(reason)), CLAIMED_ONLY, now);
+            batch.end_waiting(&going.record, bound, (outcome, reason), CLAIMED_ONLY, now);
         }
         Ok(())
     }

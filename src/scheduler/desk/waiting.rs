@@ -76,7 +76,7 @@ impl Desk {
                 None
             }
             Verdict::Skip { reason, detail, .. } => {
-                batch.end_waiting(run, job, (SlotOutcome::Skipped, Some(reason)), &detail, now);
+                batch.end_waiting(run, job, (SlotOutcome::Skipped, reason), &detail, now);
                 return Ok(batch);
             }
             Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => Some(detail),
@@ -98,7 +98,7 @@ impl Desk {
     pub(super) fn supersede(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
         let detail = format!("run {} of a newer slot took its place while it waited", by.id);
         for (going, bound) in self.waiting(&by.job, older) {
-            let merged = (SlotOutcome::Merged, Some(SlotReason::Overlap));
+            let merged = (SlotOutcome::Merged, SlotReason::Overlap);
             batch.end_waiting(&going.record, bound, merged, &detail, now);
         }
     }
@@ -107,7 +107,7 @@ impl Desk {
     pub(super) fn make_way(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
         let reason = format!("replaced by run {}", by.id);
         for (going, bound) in self.waiting(&by.job, older) {
-            let skipped = (SlotOutcome::Skipped, Some(SlotReason::Overlap));
+            let skipped = (SlotOutcome::Skipped, SlotReason::Overlap);
             batch.end_waiting(&going.record, bound, skipped, &reason, now);
         }
         let runs = self.runs.get(&by.job);
@@ -116,7 +116,7 @@ impl Desk {
             batch.orders.push(Order::Cancel {
                 run: going.record.id,
                 reason: reason.clone(),
-                unstarted: Some(SlotReason::Overlap),
+                unstarted: SlotReason::Overlap,
             });
         }
     }
