@@ -157,6 +157,9 @@ impl Drop for Followed {
     }
 }
 
+/// Saves a text in one way.
+type Save<'a> = &'a dyn Fn(&str);
+
 type Started = (Reconciler, Arc<Mutex<Vec<Arc<ActiveSet>>>>, JoinHandle<()>);
 
 fn start(options: &Options, storage: &Arc<Memory>) -> Started {
@@ -233,7 +236,7 @@ async fn every_way_of_saving_is_one_update_and_never_a_removal() {
     followed.until_priority("a", 0).await;
     let path = followed.path("a.yaml");
     let backup = followed.path("a.yaml~");
-    let ways: [(&str, &dyn Fn(&str)); 6] = [
+    let ways: [(&str, Save<'_>); 6] = [
         ("written in place", &|text| save(&path, text)),
         ("renamed over", &|text| {
             save(&followed.path(".a.yaml.new"), text);
@@ -491,15 +494,42 @@ async fn a_plan_changes_nothing_with_or_without_a_daemon() {
     followed
         .restart(|root| {
             save(&root.join("a.yaml"), &yaml(1));
-            let offline = offline(&*storage, &options, chrono::Utc::now()).expect("a readable journal");
-            let plan = offline.plan.expect("a folder");
-            planned = plan.to_string();
+            let offline = offline(&*storage, &options, chrono::Utc::now()).expect("a plan");
+            assert!(!offline.status.is_synced());
+            planned = offline.plan.expect("a folder").to_string();
         })
         .await;
     assert_eq!(planned, "update a (a.yaml): priority");
     followed.until_priority("a", 1).await;
     let audit = followed.storage.reconciles(1).expect("rows").remove(0);
     assert_eq!(audit.actions, ["update a (a.yaml): priority"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conflicts_and_blocked_jobs_are_named_with_their_place() {
+    let followed = Followed::new(with_jobs(&["a"])).await;
+    followed.until_priority("a", 0).await;
+    save(&followed.path("copy.yaml"), &format!("id: a\n{}", yaml(1)));
+    save(
+        &followed.path("b.yaml"),
+        &format!("depends_on:\n  - job: nobody\n{}", yaml(0)),
+    );
+    let outcome = followed.sync(None).await;
+    assert!(!outcome.synced);
+    let of = |file: &str| outcome.status.file(file).expect("there").standing.clone();
+    for file in ["a.yaml", "copy.yaml"] {
+        assert_eq!(of(file).sync, SyncState::Conflict, "{file}");
+    }
+    let blocked = of("b.yaml");
+    assert_eq!((blocked.sync, blocked.health), (SyncState::Blocked, Health::Failing));
+    assert_eq!((blocked.line, blocked.column), (Some(2), Some(10)));
+    assert_eq!(followed.priority("a"), Some(0));
+
+    save(&followed.path("nobody.yaml"), &yaml(0));
+    fs::remove_file(followed.path("copy.yaml")).expect("removed");
+    let outcome = followed.sync(None).await;
+    assert!(outcome.synced, "{outcome:#?}");
+    assert_eq!(followed.ids(), ["a", "b", "nobody"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,15 +4,26 @@
 //! itself; what several of them say together (one id twice, a reference to nothing) is for `plan`. Reading is behind
 //! us, and what is active is not known here.
 
-use std::{collections::BTreeMap, fmt::Write, num::NonZero, sync::Arc, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    num::NonZero,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+};
 
 use super::{
     scan::{Blob, Content, Refusal},
     settle::Settled,
 };
 use crate::{
-    config::diagnostic::Diagnostic,
+    config::{
+        diagnostic::{Diagnostic, Finding, Kind, locate},
+        set::{Capacity, Member, check_set},
+    },
     core::{
+        active::ActiveSet,
         id::{JobId, SpecHash},
         job::Job,
     },
@@ -107,6 +118,45 @@ impl Desired {
         }
         SpecHash::of(text.as_bytes())
     }
+
+    /// What files are to each other (two with one id, a reference to nothing, jobs that wait for each other), with its
+    /// place in each of them. The plan decides by itself what follows from that; this is to show people where it stands.
+    pub fn mutual(&self, active: &ActiveSet) -> BTreeMap<String, Vec<Diagnostic>> {
+        let stated = self
+            .files
+            .values()
+            .filter(|file| !file.missing)
+            .filter_map(|file| match &file.state {
+                FileState::Job(version) => Some(version),
+                FileState::Invalid(_) | FileState::Refused(_) | FileState::Unsettled => None,
+            });
+        let mut members: Vec<Member<'_>> = stated
+            .map(|version| Member {
+                file: &version.file,
+                job: &version.job,
+                yaml: std::str::from_utf8(&version.text.bytes).unwrap_or_default(),
+            })
+            .collect();
+        let ids: BTreeSet<&JobId> = members.iter().map(|member| &member.job.id).collect();
+        members.extend(
+            active
+                .iter()
+                .filter(|(id, _)| !ids.contains(id))
+                .map(|(_, active)| Member {
+                    file: &active.record.file,
+                    job: &active.job,
+                    yaml: "",
+                }),
+        );
+        let mut found: BTreeMap<String, Vec<Diagnostic>> = BTreeMap::new();
+        for diagnostic in check_set(&members, &Capacity::default()) {
+            // What one file asks of the machine was said when it was judged.
+            if diagnostic.kind != Kind::File || diagnostic.code == "job-cycle" {
+                found.entry(diagnostic.file.clone()).or_default().push(diagnostic);
+            }
+        }
+        found
+    }
 }
 
 /// Judges contents, each once.
@@ -174,14 +224,31 @@ fn judge_all(check: &Check, new: &[(&String, &Arc<Blob>)]) -> Vec<FileState> {
             .collect();
         let join = |part: thread::ScopedJoinHandle<'_, Vec<FileState>>| match part.join() {
             Ok(states) => states,
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => panic::resume_unwind(panic),
         };
         parts.into_iter().flat_map(join).collect()
     })
 }
 
 fn judge_one(check: &Check, path: &str, blob: &Arc<Blob>) -> FileState {
-    let Verdict { id, job, diagnostics } = check(path, &blob.bytes);
+    // One file on which a check fails must not end the following of all others.
+    let verdict = panic::catch_unwind(AssertUnwindSafe(|| check(path, &blob.bytes)));
+    let Verdict { id, job, diagnostics } = verdict.unwrap_or_else(|_| Verdict {
+        id: None,
+        job: None,
+        diagnostics: locate(
+            path,
+            "",
+            vec![
+                Finding::error(
+                    0..0,
+                    "internal",
+                    "Petit failed on this file, which is a mistake in Petit",
+                )
+                .hint("please report it with the file"),
+            ],
+        ),
+    });
     match job {
         Some(job) => FileState::Job(Arc::new(Version {
             file: path.to_owned(),
@@ -194,5 +261,68 @@ fn judge_one(check: &Check, path: &str, blob: &Arc<Blob>) -> FileState {
             text: blob.hash.clone(),
             diagnostics,
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::reconcile::settle::SettledFile;
+
+    fn settled(n: usize, text: &str) -> Settled {
+        let file = |i: usize| {
+            let content = Some(Content::Bytes(Arc::new(Blob::new(format!("{text}{i}").into_bytes()))));
+            (
+                format!("{i:03}.yaml"),
+                SettledFile {
+                    content,
+                    missing: false,
+                },
+            )
+        };
+        Settled {
+            files: (0..n).map(file).collect(),
+            ..Settled::default()
+        }
+    }
+
+    #[test]
+    fn each_content_is_judged_once_and_shared_work_stays_in_order() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let mut judge = Judge::new(Arc::new(move |path: &str, _: &[u8]| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Verdict {
+                id: JobId::new(path.trim_end_matches(".yaml")).ok(),
+                job: None,
+                diagnostics: Vec::new(),
+            }
+        }));
+        let mut view = settled(200, "x");
+        let desired = judge.judge(&view, false);
+        for (path, file) in &desired.files {
+            let FileState::Invalid(faults) = &file.state else {
+                panic!("{file:?}");
+            };
+            assert_eq!(faults.id.as_ref().map(JobId::as_str), path.strip_suffix(".yaml"));
+        }
+        let one = settled(1, "y").files.remove("000.yaml").expect("there");
+        view.files.insert("007.yaml".to_owned(), one);
+        judge.judge(&view, false);
+        assert_eq!(asked.load(Ordering::Relaxed), 201);
+    }
+
+    #[test]
+    fn a_check_that_fails_makes_its_file_invalid() {
+        let mut judge = Judge::new(Arc::new(|_: &str, _: &[u8]| {
+            panic!("a mistake in Petit, made for this test")
+        }));
+        let desired = judge.judge(&settled(1, "x"), false);
+        let FileState::Invalid(faults) = &desired.files["000.yaml"].state else {
+            panic!("{desired:?}");
+        };
+        assert_eq!(faults.diagnostics[0].code, "internal");
     }
 }

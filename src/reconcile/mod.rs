@@ -8,8 +8,8 @@
 //! - [`desired`] asks `config` what each content means;
 //! - [`plan`] compares that with what is active;
 //! - [`apply`] turns the plan into rows of the journal and the next active set;
-//! - [`status`] says how the files stand;
-//! - [`service`] is the loop that carries all of it, the only writer of the active set.
+//! - [`status`] and [`standing`] say how the files stand;
+//! - [`service`] is the loop that carries all of it, the only writer of the active set; [`journal`] is where it begins.
 //!
 //! Correctness never depends on which events arrived: an event means "look again", and a look that finds nothing new
 //! changes nothing. All that decides is pure and takes its time as an argument; `scan`, `watch` and `service` touch the
@@ -17,20 +17,22 @@
 
 pub mod apply;
 pub mod desired;
+pub mod journal;
+pub mod options;
 pub mod plan;
 pub mod scan;
 pub mod service;
 pub mod settle;
+pub mod standing;
 pub mod status;
 pub mod watch;
 
 #[cfg(test)]
 mod tests;
 
+pub use journal::{Loaded, LostJob, Offline, load_active, offline};
+pub use options::Options;
 pub use plan::{Action, Plan, PlanId, Policy};
-pub use service::{
-    Approval, Handle, Loaded, LostJob, Offline, Options, PlanError, Reconciler, Stopped, SyncOutcome, load_active,
-    offline,
-};
-pub use status::{FileStatus, Health, JobStatus, Source, SyncState, SyncStatus};
+pub use service::{Approval, Handle, PlanError, Reconciler, Stopped, SyncOutcome};
+pub use status::{Condition, ConditionCode, FileStatus, Health, JobStatus, Source, Standing, SyncState, SyncStatus};
 pub use watch::{WatchMode, Watching};

@@ -1,50 +1,36 @@
 //! The loop: look, settle, judge, plan, commit, swap, say.
 //!
-//! One thread does all of it, one step after another, so that there is one writer of the active set and no step sees
-//! half of another. It may block on the disk; nobody else waits for it but those who ask. What it decides with is in
-//! the other files of this room, and this one reads the clocks for them.
-//!
-//! Goes in: [`Options`], the journal, and messages (a file changed, somebody asks). Comes out, on two `watch` channels:
-//! the active set, swapped whole after its commit, and the [`SyncStatus`].
+//! It may block on the disk; nobody else waits for it but those who ask. What it decides with is in the other files of
+//! this room, and this one reads the clocks for them.
 
 use std::{
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use chrono::Utc;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
-use super::{
-    apply::{Occasion, apply},
-    desired::{Check, Desired, Judge, Verdict},
-    plan::{Action, Past, Plan, PlanId, Policy, plan, set_hash},
-    scan::{FolderId, Look, Scanner, SourceUnavailable},
-    settle::{Settle, Settled},
-    status::{Condition, ConditionCode, Facts, Source, SyncStatus, conditions, standings},
-    watch::{Watch, WatchList, WatchMode, Watching},
-};
+use super::{Approval, SyncOutcome};
 use crate::{
-    config::{
-        check::{Checked, check_file},
-        set::{Capacity, Member, check_capacity},
-        settings::{Prune, Settings},
-    },
-    core::{
-        Timestamp,
-        active::{ActiveJob, ActiveSet},
-        id::JobId,
-        job::{Job, StoredSpecError},
-        record::Actor,
-    },
+    core::{Timestamp, active::ActiveSet, record::Actor},
     events::{Bus, Event},
+    reconcile::{
+        apply::{Occasion, apply},
+        desired::{Desired, Judge},
+        journal::{LostJob, dry_plan},
+        options::Options,
+        plan::{Action, Past, Plan, PlanId, plan, set_hash},
+        scan::{FolderId, Look, Scanner, SourceUnavailable},
+        settle::{Settle, Settled, Unsettled},
+        standing::{Facts, conditions, standings},
+        status::{Condition, ConditionCode, Source, SyncStatus},
+        watch::{Watch, WatchList, Watching},
+    },
     storage::{Storage, StorageError},
 };
 
@@ -55,384 +41,33 @@ const POLL: Duration = Duration::from_secs(1);
 /// How far back the prune guard looks for the largest active set.
 const GUARD_MEMORY: Duration = Duration::from_secs(60);
 
-/// What the reconciler works on, and how.
-#[derive(Clone)]
-pub struct Options {
-    /// The folder of jobs.
-    pub jobs_dir: PathBuf,
-    /// How long a file must stay the same for its content to count.
-    pub debounce: Duration,
-    /// How often to look, whatever the watcher says.
-    pub resync: Duration,
-    /// What happens to jobs whose file is gone.
-    pub prune: Prune,
-    /// How many in a hundred of the jobs may vanish unasked.
-    pub prune_guard: u8,
-    /// How to notice changes.
-    pub watch: WatchMode,
-    /// Judges one file.
-    pub check: Arc<Check>,
-}
-
-impl Options {
-    /// As the settings say, for the folder `jobs_dir`.
-    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings, capacity: Capacity) -> Self {
-        let reconcile = &settings.reconcile;
-        Self {
-            jobs_dir,
-            debounce: reconcile.debounce.to_std(),
-            resync: reconcile.resync.to_std(),
-            prune: reconcile.prune,
-            prune_guard: reconcile.prune_guard.get(),
-            watch: WatchMode::Native,
-            check: check_with(settings.clone(), capacity),
-        }
-    }
-
-    fn policy(&self, approved: Option<PlanId>) -> Policy {
-        Policy {
-            prune: self.prune,
-            prune_guard: self.prune_guard,
-            approved,
-        }
-    }
-}
-
-/// Judges a file as `petit validate` does.
-fn check_with(settings: Settings, capacity: Capacity) -> Arc<Check> {
-    Arc::new(move |path: &str, bytes: &[u8]| {
-        let Checked {
-            id,
-            mut job,
-            yaml,
-            mut diagnostics,
-        } = check_file(Path::new(path), bytes, &settings);
-        if let Some(checked) = &job {
-            let beyond = check_capacity(
-                &Member {
-                    file: path,
-                    job: checked,
-                    yaml: &yaml,
-                },
-                &capacity,
-            );
-            if !beyond.is_empty() {
-                job = None;
-                diagnostics.extend(beyond);
-            }
-        }
-        Verdict {
-            id,
-            job: job.map(Arc::new),
-            diagnostics,
-        }
-    })
-}
-
-/// The active set as the journal has it.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded {
-    /// The jobs.
-    pub active: ActiveSet,
-    /// Jobs that are active in the journal and cannot be built again. Their files may bring them back.
-    pub lost: Vec<LostJob>,
-}
-
-/// A job of the journal that cannot be built again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LostJob {
-    /// The job.
-    pub job: JobId,
-    /// The file that it came from.
-    pub file: String,
-    /// Why.
-    pub message: String,
-}
-
-/// Builds the active set of the journal's last good versions.
-pub fn load_active(storage: &dyn Storage) -> Result<Loaded, StorageError> {
-    let mut loaded = Loaded::default();
-    for record in storage.active()? {
-        let built = match storage.spec(&record.spec_hash)? {
-            Some(spec) => Job::from_canonical(&spec.canonical).map_err(|error| describe(&error)),
-            None => Err("its stored spec is not in the journal".to_owned()),
-        };
-        match built {
-            Ok(job) => {
-                let job = Arc::new(job);
-                loaded
-                    .active
-                    .insert(record.job.clone(), Arc::new(ActiveJob { job, record }));
-            }
-            Err(message) => loaded.lost.push(LostJob {
-                job: record.job,
-                file: record.file,
-                message,
-            }),
-        }
-    }
-    Ok(loaded)
-}
-
-fn describe(error: &StoredSpecError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Why no plan could be made.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// The folder cannot be listed.
-    #[error(transparent)]
-    Source(#[from] SourceUnavailable),
-    /// The journal cannot be read.
-    #[error("cannot read what is active")]
-    Storage(#[from] StorageError),
-    /// The reconciler has stopped.
-    #[error("the reconciler has stopped")]
-    Stopped,
-}
-
-/// What can be said of files and jobs while no daemon runs.
-#[derive(Debug, Clone)]
-pub struct Offline {
-    /// The jobs that the next start begins with.
-    pub active: ActiveSet,
-    /// How the files stand against them.
-    pub status: SyncStatus,
-    /// What the files would change.
-    pub plan: Result<Plan, SourceUnavailable>,
-}
-
-/// Looks once at the files and at the journal: for when no daemon runs.
-pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Result<Offline, StorageError> {
-    let active = load_active(storage)?.active;
-    let jobs_dir = options.jobs_dir.display().to_string();
-    let mut status = SyncStatus::unknown(jobs_dir, Watching::Native, &active, now);
-    let plan = Scanner::new(&options.jobs_dir).look(SystemTime::now()).map(|look| {
-        let settled = Settled::as_seen(&look);
-        let desired = Judge::new(Arc::clone(&options.check)).judge(&settled, look.allow_empty);
-        let plan = dry_plan(&desired, &active, options, now);
-        let facts = Facts {
-            settled: &settled,
-            desired: &desired,
-            plan: &plan,
-            active: &active,
-        };
-        (status.files, status.jobs) = standings(facts, &status, now);
-        status.waiting_plan = plan.waits_for_approval().then(|| plan.id.clone());
-        status.looked_at = Some(now);
-        plan
-    });
-    if let Err(error) = &plan {
-        status.source = Source::Unavailable {
-            message: error.to_string(),
-            since: now,
-        };
-    }
-    Ok(Offline { active, status, plan })
-}
-
-/// A plan that reports everything, as if nothing had been reported before.
-fn dry_plan(desired: &Desired, active: &ActiveSet, options: &Options, now: Timestamp) -> Plan {
-    let past = Past {
-        refused: &[],
-        largest: active,
-    };
-    plan(desired, active, past, &options.policy(None), now)
-}
-
-/// What came of a sync.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SyncOutcome {
-    /// Whether every file is followed and nothing is on its way.
-    pub synced: bool,
-    /// What became of the approval, if one was given.
-    pub approval: Option<Approval>,
-    /// What was done and reported since the sync was asked for.
-    pub actions: Vec<Action>,
-    /// How the files stand now.
-    pub status: SyncStatus,
-}
-
-/// What became of an approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Approval {
-    /// The held removals took place.
-    Carried,
-    /// The plan is not the one that waits: files or jobs have changed since, or nothing waits.
-    Stale {
-        /// The plan that waits, if one does.
-        current: Option<PlanId>,
-    },
-}
-
-/// The reconciler has stopped, so that nobody looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the reconciler has stopped")]
-pub struct Stopped;
-
 /// What the loop can be asked. The queue needs no bound: events put at most one [`Message::Dirty`] into it, and every
 /// other sender waits for the answer.
-enum Message {
+pub(super) enum Message {
+    /// Something may have changed.
     Dirty,
+    /// Look now.
     Sync(Waiter),
+    /// Say what would change.
     Plan(oneshot::Sender<Result<Plan, SourceUnavailable>>),
+    /// End.
     Stop,
 }
 
 /// Somebody who waits for a sync.
-struct Waiter {
-    actor: Actor,
-    wait: bool,
-    approve: Option<PlanId>,
-    approval: Option<Approval>,
-    actions: Vec<Action>,
+pub(super) struct Waiter {
+    pub(super) actor: Actor,
+    pub(super) wait: bool,
+    pub(super) approve: Option<PlanId>,
+    pub(super) approval: Option<Approval>,
+    pub(super) actions: Vec<Action>,
     /// Whether a look has begun since the sync was asked for.
-    served: bool,
-    reply: oneshot::Sender<SyncOutcome>,
-}
-
-/// The running reconciler. Dropping it stops it.
-#[derive(Debug)]
-pub struct Reconciler {
-    handle: Handle,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-/// Asks a running reconciler.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    sender: mpsc::Sender<Message>,
-    active: watch::Receiver<Arc<ActiveSet>>,
-    status: watch::Receiver<Arc<SyncStatus>>,
-}
-
-impl Reconciler {
-    /// Starts to follow the files, from the active set that [`load_active`] gave. The first look begins at once.
-    pub fn start(options: Options, storage: Arc<dyn Storage>, bus: Bus, loaded: Loaded) -> Self {
-        let (sender, receiver) = mpsc::channel();
-        let queued = Arc::new(AtomicBool::new(false));
-        let watch = Watch::new(options.watch, {
-            let (sender, queued) = (sender.clone(), Arc::clone(&queued));
-            move || {
-                if !queued.swap(true, Ordering::AcqRel) {
-                    // Nobody to tell means that the reconciler has stopped, and the watch will with it.
-                    let _ = sender.send(Message::Dirty);
-                }
-            }
-        });
-        let active = Arc::new(loaded.active);
-        let jobs_dir = options.jobs_dir.display().to_string();
-        let status = SyncStatus::unknown(jobs_dir, watch.watching().clone(), &active, Utc::now());
-        let (active_sender, active_receiver) = watch::channel(Arc::clone(&active));
-        let (status_sender, status_receiver) = watch::channel(Arc::new(status.clone()));
-        let known = active.values().map(|active| active.record.file.clone());
-        let worker = Worker {
-            settle: Settle::new(options.debounce, known),
-            scanner: Scanner::new(&options.jobs_dir),
-            judge: Judge::new(Arc::clone(&options.check)),
-            storage,
-            bus,
-            watch,
-            queued,
-            active,
-            lost: loaded.lost,
-            refused: Vec::new(),
-            larger: Vec::new(),
-            folder: None,
-            status,
-            active_sender,
-            status_sender,
-            waiters: Vec::new(),
-            dirty: false,
-            cause: Actor::Start,
-            looked: None,
-            look_again: None,
-            resync_at: Instant::now(),
-            not_committed: None,
-            options,
-        };
-        let thread = thread::Builder::new()
-            .name("petit-reconcile".to_owned())
-            .spawn(move || worker.run(&receiver))
-            .expect("a process that has just started can have one more thread");
-        Self {
-            handle: Handle {
-                sender,
-                active: active_receiver,
-                status: status_receiver,
-            },
-            thread: Some(thread),
-        }
-    }
-
-    /// For asking, from anywhere.
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    /// Stops after the step that is going, and waits for that. Blocks for as long as the step takes.
-    pub fn stop(mut self) {
-        self.finish();
-    }
-
-    fn finish(&mut self) {
-        let _ = self.handle.sender.send(Message::Stop);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the reconciler had panicked");
-        }
-    }
-}
-
-impl Drop for Reconciler {
-    fn drop(&mut self) {
-        self.finish();
-    }
-}
-
-impl Handle {
-    /// The active set, now and after every change.
-    pub fn active(&self) -> watch::Receiver<Arc<ActiveSet>> {
-        self.active.clone()
-    }
-
-    /// How the files stand, now and after every look that found something else.
-    pub fn status(&self) -> watch::Receiver<Arc<SyncStatus>> {
-        self.status.clone()
-    }
-
-    /// Looks now. With `wait`, the answer comes when what is there now has been applied or refused; without, after one
-    /// look, which may find that a file has to settle first. `approve` lets the held removals of that plan happen, if it
-    /// is still the one that waits. Dropping the wait does not undo anything.
-    pub async fn sync(&self, actor: Actor, wait: bool, approve: Option<PlanId>) -> Result<SyncOutcome, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        let waiter = Waiter {
-            actor,
-            wait,
-            approve,
-            approval: None,
-            actions: Vec::new(),
-            served: false,
-            reply,
-        };
-        self.sender.send(Message::Sync(waiter)).map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
-    }
-
-    /// What the files as they stand at this moment would change. Changes nothing.
-    pub async fn plan(&self) -> Result<Plan, PlanError> {
-        let (reply, answer) = oneshot::channel();
-        self.sender.send(Message::Plan(reply)).map_err(|_| PlanError::Stopped)?;
-        Ok(answer.await.map_err(|_| PlanError::Stopped)??)
-    }
+    pub(super) served: bool,
+    pub(super) reply: oneshot::Sender<SyncOutcome>,
 }
 
 /// The thread's own state.
-struct Worker {
+pub(super) struct Worker {
     options: Options,
     storage: Arc<dyn Storage>,
     bus: Bus,
@@ -465,7 +100,50 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, receiver: &mpsc::Receiver<Message>) {
+    /// Begins with the active set and the status that the senders hold.
+    #[expect(clippy::too_many_arguments, reason = "each is a part that only `start` can make")]
+    pub(super) fn new(
+        options: Options,
+        storage: Arc<dyn Storage>,
+        bus: Bus,
+        lost: Vec<LostJob>,
+        watch: Watch,
+        queued: Arc<AtomicBool>,
+        active_sender: watch::Sender<Arc<ActiveSet>>,
+        status_sender: watch::Sender<Arc<SyncStatus>>,
+    ) -> Self {
+        let active = active_sender.borrow().clone();
+        let status = SyncStatus::clone(&status_sender.borrow());
+        let known = active.values().map(|active| active.record.file.clone());
+        Self {
+            settle: Settle::new(options.debounce, known),
+            scanner: Scanner::new(&options.jobs_dir),
+            judge: Judge::new(Arc::clone(&options.check)),
+            storage,
+            bus,
+            watch,
+            queued,
+            active: Arc::clone(&active),
+            lost,
+            refused: Vec::new(),
+            larger: Vec::new(),
+            folder: None,
+            status,
+            active_sender,
+            status_sender,
+            waiters: Vec::new(),
+            dirty: false,
+            cause: Actor::Start,
+            looked: None,
+            look_again: None,
+            resync_at: Instant::now(),
+            not_committed: None,
+            options,
+        }
+    }
+
+    /// Steps until it is told to stop.
+    pub(super) fn run(mut self, receiver: &mpsc::Receiver<Message>) {
         self.step();
         loop {
             let wait = self.next_look().saturating_duration_since(Instant::now());
@@ -715,14 +393,7 @@ impl Worker {
                 since: now,
             });
         }
-        found.extend(self.lost.iter().map(|lost| Condition {
-            code: ConditionCode::NotRestored,
-            message: format!(
-                "the last good version of {} ({}) cannot be used: {}",
-                lost.job, lost.file, lost.message
-            ),
-            since: now,
-        }));
+        found.extend(self.lost.iter().map(|lost| lost.condition(now)));
         for condition in &mut found {
             condition.keep_since(&self.status.conditions);
         }
@@ -750,7 +421,7 @@ impl Worker {
     fn answer(&mut self, settled: Option<&Settled>) {
         let over = match settled {
             Some(settled) => {
-                let stuck = settled.changing.iter().all(super::settle::Unsettled::is_overdue);
+                let stuck = settled.changing.iter().all(Unsettled::is_overdue);
                 settled.is_quiet() || (stuck && settled.leaving.is_empty() && !settled.git_busy)
             }
             None => true,

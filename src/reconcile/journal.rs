@@ -1,0 +1,139 @@
+//! What the journal says is active: where a daemon begins, and what the files are compared with when none runs.
+//!
+//! Reads the journal and the folder once; commits nothing and waits for nothing.
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::{
+    desired::{Desired, Judge},
+    options::Options,
+    plan::{Past, Plan, plan},
+    scan::{Scanner, SourceUnavailable},
+    settle::Settled,
+    standing::{Facts, conditions, standings},
+    status::{Condition, ConditionCode, Source, SyncStatus},
+    watch::Watching,
+};
+use crate::{
+    core::{
+        Timestamp,
+        active::{ActiveJob, ActiveSet},
+        id::JobId,
+        job::{Job, StoredSpecError},
+    },
+    storage::{Storage, StorageError},
+};
+
+/// The active set as the journal has it.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The jobs.
+    pub active: ActiveSet,
+    /// Jobs that are active in the journal and cannot be built again. Their files may bring them back.
+    pub lost: Vec<LostJob>,
+}
+
+/// A job of the journal that cannot be built again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostJob {
+    /// The job.
+    pub job: JobId,
+    /// The file that it came from.
+    pub file: String,
+    /// Why.
+    pub message: String,
+}
+
+impl LostJob {
+    pub(super) fn condition(&self, now: Timestamp) -> Condition {
+        let Self { job, file, message } = self;
+        Condition {
+            code: ConditionCode::NotRestored,
+            message: format!("the last good version of {job} ({file}) cannot be used: {message}"),
+            since: now,
+        }
+    }
+}
+
+/// Builds the active set of the journal's last good versions.
+pub fn load_active(storage: &dyn Storage) -> Result<Loaded, StorageError> {
+    let mut loaded = Loaded::default();
+    for record in storage.active()? {
+        let built = match storage.spec(&record.spec_hash)? {
+            Some(spec) => Job::from_canonical(&spec.canonical).map_err(|error| describe(&error)),
+            None => Err("its stored spec is not in the journal".to_owned()),
+        };
+        match built {
+            Ok(job) => {
+                let job = Arc::new(job);
+                loaded
+                    .active
+                    .insert(record.job.clone(), Arc::new(ActiveJob { job, record }));
+            }
+            Err(message) => loaded.lost.push(LostJob {
+                job: record.job,
+                file: record.file,
+                message,
+            }),
+        }
+    }
+    Ok(loaded)
+}
+
+fn describe(error: &StoredSpecError) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What can be said of files and jobs while no daemon runs.
+#[derive(Debug, Clone)]
+pub struct Offline {
+    /// The jobs that the next start begins with.
+    pub active: ActiveSet,
+    /// How the files stand against them.
+    pub status: SyncStatus,
+    /// What the files would change.
+    pub plan: Result<Plan, SourceUnavailable>,
+}
+
+/// Looks once at the files and at the journal, and waits for nothing to settle.
+pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Result<Offline, StorageError> {
+    let Loaded { active, lost } = load_active(storage)?;
+    let jobs_dir = options.jobs_dir.display().to_string();
+    let mut status = SyncStatus::unknown(jobs_dir, Watching::Native, &active, now);
+    let looked = Scanner::new(&options.jobs_dir).look(SystemTime::now());
+    let settled = looked.as_ref().map(Settled::as_seen).unwrap_or_default();
+    let plan = looked.map(|look| {
+        let desired = Judge::new(Arc::clone(&options.check)).judge(&settled, look.allow_empty);
+        let plan = dry_plan(&desired, &active, options, now);
+        let facts = Facts {
+            settled: &settled,
+            desired: &desired,
+            plan: &plan,
+            active: &active,
+        };
+        (status.files, status.jobs) = standings(facts, &status, now);
+        status.waiting_plan = plan.waits_for_approval().then(|| plan.id.clone());
+        status.looked_at = Some(now);
+        plan
+    });
+    if let Err(error) = &plan {
+        status.source = Source::Unavailable {
+            message: error.to_string(),
+            since: now,
+        };
+    }
+    let waiting = status.waiting_plan.as_ref();
+    status.conditions = conditions(&status.source, &status.watching, &settled, waiting, now);
+    status.conditions.extend(lost.iter().map(|lost| lost.condition(now)));
+    Ok(Offline { active, status, plan })
+}
+
+/// A plan that reports everything, as if nothing had been reported before.
+pub(super) fn dry_plan(desired: &Desired, active: &ActiveSet, options: &Options, now: Timestamp) -> Plan {
+    let past = Past {
+        refused: &[],
+        largest: active,
+    };
+    plan(desired, active, past, &options.policy(None), now)
+}

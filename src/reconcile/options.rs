@@ -1,0 +1,81 @@
+//! What the reconciler works on: the folder, the times, the policy, and who judges a file.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    desired::{Check, Verdict},
+    plan::{PlanId, Policy},
+    watch::WatchMode,
+};
+use crate::config::{
+    check::check_file,
+    set::{Capacity, Member, check_capacity},
+    settings::{Prune, Settings},
+};
+
+/// What the reconciler works on, and how.
+#[derive(Clone)]
+pub struct Options {
+    /// The folder of jobs.
+    pub jobs_dir: PathBuf,
+    /// How long a file must stay the same for its content to count.
+    pub debounce: Duration,
+    /// How often to look, whatever the watcher says.
+    pub resync: Duration,
+    /// What happens to jobs whose file is gone.
+    pub prune: Prune,
+    /// How many in a hundred of the jobs may vanish unasked.
+    pub prune_guard: u8,
+    /// How to notice changes.
+    pub watch: WatchMode,
+    /// Judges one file.
+    pub check: Arc<Check>,
+}
+
+impl Options {
+    /// As the settings say, for the folder `jobs_dir` on a machine that has `capacity`.
+    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings, capacity: Capacity) -> Self {
+        let reconcile = &settings.reconcile;
+        Self {
+            jobs_dir,
+            debounce: reconcile.debounce.to_std(),
+            resync: reconcile.resync.to_std(),
+            prune: reconcile.prune,
+            prune_guard: reconcile.prune_guard.get(),
+            watch: WatchMode::Native,
+            check: check_with(settings.clone(), capacity),
+        }
+    }
+
+    pub(super) fn policy(&self, approved: Option<PlanId>) -> Policy {
+        Policy {
+            prune: self.prune,
+            prune_guard: self.prune_guard,
+            approved,
+        }
+    }
+}
+
+/// Judges a file as `petit validate` does: by itself, and against what the machine has.
+fn check_with(settings: Settings, capacity: Capacity) -> Arc<Check> {
+    Arc::new(move |path: &str, bytes: &[u8]| {
+        let mut checked = check_file(Path::new(path), bytes, &settings);
+        if let Some(job) = &checked.job {
+            let yaml = &checked.yaml;
+            let beyond = check_capacity(&Member { file: path, job, yaml }, &capacity);
+            if !beyond.is_empty() {
+                checked.job = None;
+                checked.diagnostics.extend(beyond);
+            }
+        }
+        Verdict {
+            id: checked.id,
+            job: checked.job.map(Arc::new),
+            diagnostics: checked.diagnostics,
+        }
+    })
+}
