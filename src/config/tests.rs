@@ -78,7 +78,6 @@ fn the_example_of_the_format_is_refused_only_for_what_comes_later() {
     assert_eq!(
         found,
         [
-            (Severity::Warning, "no-effect-yet", 11),
             (Severity::Warning, "unused-window", 21),
             (Severity::Error, "comes-later", 29),
             (Severity::Warning, "no-effect-yet", 32),
