@@ -32,3 +32,8 @@ pub mod control;
 
 pub mod cli;
 pub mod daemon;
+
+/// The README's examples of the library are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
