@@ -69,10 +69,11 @@ impl Repository {
         Ok(repository)
     }
 
+    /// The project's own examples, with the settings that name their pools.
     fn copy_jobs(&self, workshop: &Workshop) -> Outcome {
         run(Command::new("cp")
             .arg("-R")
-            .arg(workshop.root.join("jobs.d"))
+            .args(["jobs.d", "petit.yaml"].map(|name| workshop.root.join(name)))
             .arg(self.folder.path()))
     }
 
