@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     control::{ClientError, Refusal, RefusalKind},
+    core::error_text::chain,
     storage::StorageError,
     view::ViewError,
 };
@@ -76,12 +77,6 @@ impl CliError {
         self.hints.push(hint.into());
         self
     }
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl From<Refusal> for CliError {

@@ -7,13 +7,13 @@ use std::{
 
 use serde::Serialize;
 
-use super::{CliError, ColorChoice, Exit, Format, exit::chain, output::Output};
+use super::{CliError, ColorChoice, Exit, Format, output::Output};
 use crate::config::{
     diagnostic::Diagnostic,
     render,
     settings::{self, Settings, SettingsError},
 };
-use crate::{execution::capacity, reconcile};
+use crate::{core::error_text::chain, execution::capacity, reconcile};
 
 /// Options that stand before or after the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -77,7 +77,7 @@ impl Place {
     /// How the folder of jobs is followed here.
     pub fn reconcile_options(&self) -> reconcile::Options {
         let capacity = capacity::of_machine(&self.settings);
-        reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, (&capacity).into())
+        reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, capacity)
     }
 }
 

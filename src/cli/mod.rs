@@ -16,7 +16,7 @@ pub use exit::{CliError, Exit};
 pub use globals::Globals;
 pub use output::{ColorChoice, Format};
 
-use crate::execution::output::harmless;
+use crate::core::harmless::harmless;
 
 /// A small task orchestrator for one machine: drop YAML files into jobs.d, see them run, ask why one did not.
 #[derive(Debug, Parser)]

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
+    core::harmless::harmless,
     core::state::{RunStatus, TaskState},
-    execution::output::harmless,
 };
 
 /// In which form a command prints its result.

@@ -8,8 +8,11 @@
 //! [`record`] say what became of it.
 
 pub mod active;
+pub mod capacity;
 pub mod dag;
 pub mod ending;
+pub(crate) mod error_text;
+pub(crate) mod harmless;
 pub mod id;
 pub mod job;
 pub mod record;

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    error::Error,
     ffi::OsString,
     fs,
     io::{self, Read},
@@ -28,7 +27,7 @@ use super::{
     outputs::{self, OutputError},
     process::{self, AttemptSpec, Command, Ended, Processes, Running, SpawnError, StartTime},
 };
-use crate::core::ending::Ending;
+use crate::core::{ending::Ending, error_text::chain};
 
 /// The first pause after which starting is tried again; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -336,17 +335,6 @@ impl From<StartProblem> for NotStarted {
             error: Some(chain(&problem)),
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use crate::{
     control::RunsQuery,
     core::{
         Timestamp,
+        harmless::harmless,
         id::{JobId, RunId, TaskId},
     },
     execution::{
         log_path,
-        output::{Entry, LogReader, Stream, harmless},
+        output::{Entry, LogReader, Stream},
     },
     view::RunView,
 };

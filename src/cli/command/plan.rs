@@ -3,7 +3,7 @@
 use crate::{
     cli::{CliError, Exit, Globals, source},
     control::{Client, ClientError},
-    execution::output::harmless,
+    core::harmless::harmless,
     reconcile::Plan,
 };
 

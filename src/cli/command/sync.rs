@@ -3,7 +3,7 @@
 use crate::{
     cli::{CliError, Exit, Globals, source},
     control::SyncRequest,
-    execution::output::harmless,
+    core::harmless::harmless,
     reconcile::SyncState,
 };
 

@@ -10,7 +10,6 @@ use std::{
 use crate::{
     cli::{
         CliError, Exit, Format, Globals,
-        exit::chain,
         globals::Place,
         output::{BAD, GOOD},
     },
@@ -18,8 +17,9 @@ use crate::{
         check::{Checked, check_file},
         diagnostic::{Diagnostic, Severity},
         render,
-        set::{Member, check_set},
+        set::{Member, check_capacity, check_set},
     },
+    core::error_text::chain,
     execution::capacity,
     reconcile::scan::{Content, Scanner},
 };
@@ -117,13 +117,15 @@ impl Files {
                 })
             })
             .collect();
-        let among = check_set(&members, &(&capacity::of_machine(&place.settings)).into());
+        let capacity = capacity::of_machine(&place.settings);
+        let beyond = members.iter().flat_map(|member| check_capacity(member, &capacity));
+        let among = check_set(&members).into_iter().chain(beyond);
         let own = self
             .asked
             .values()
             .flat_map(|checked| checked.diagnostics.iter().cloned());
         let mut all: Vec<Diagnostic> = own
-            .chain(among.into_iter().filter(|it| self.asked.contains_key(&it.file)))
+            .chain(among.filter(|it| self.asked.contains_key(&it.file)))
             .collect();
         all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         all

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::Field;
 use super::cron_expr::{MAX_BYTES, SHORTCUTS};
 use super::every::EveryError;
+use crate::core::suggest::nearest;
 
 /// Why the text is no timing, and which of its bytes say so.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -213,11 +214,5 @@ fn unsupported_hint(symbol: char) -> &'static str {
 }
 
 fn nearest_shortcut(found: &str) -> Option<&'static str> {
-    let found = found.to_ascii_lowercase();
-    let names = SHORTCUTS.iter().map(|(name, _)| *name).chain(["@every"]);
-    names
-        .map(|name| (strsim::damerau_levenshtein(&found, name), name))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, name)| name)
+    nearest(found, SHORTCUTS.iter().map(|(name, _)| *name).chain(["@every"]))
 }

@@ -11,8 +11,8 @@ use crate::{
         state::{RunStatus, SlotOutcome, SlotReason, TaskState},
     },
     execution::{
-        bench::{Bench, capacity, clock, job, states, until},
         engine::{Attempt, ProcessMark},
+        fixtures::{Bench, capacity, clock, job, states, until},
         recovery::recover,
     },
     storage::{Ack, LatestRuns, Memory, NumberedFact, RunFilter, StorageError},
@@ -408,7 +408,7 @@ async fn whoever_hurries_does_not_wait_for_a_full_disk() {
         .await
         .expect("running");
     let stopped = tokio::time::timeout(
-        crate::execution::bench::DEADLINE,
+        crate::execution::fixtures::DEADLINE,
         setup.bench.handle.shutdown(Duration::ZERO),
     );
     stopped.await.expect("it does not wait for ever");

@@ -5,13 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     core::{
+        capacity::Capacity,
         id::{JobId, SpecHash},
         id::{RunId, TaskId},
         spec::{JobSpec, RetryPolicy, RetryWhen},
         state::Trigger,
     },
     execution::{
-        admission::{Admission, Capacity, Request, TaskKey},
+        admission::{Admission, Request, TaskKey},
         engine::AttemptEnd,
     },
 };
