@@ -48,6 +48,9 @@ pub struct CliError {
     /// The exit code that it calls for.
     #[serde(skip)]
     pub exit: Exit,
+    /// How people see it, where that is more than the message and the hints: with the text that is wrong, and an arrow.
+    #[serde(skip)]
+    pub shown: Option<String>,
 }
 
 impl CliError {
@@ -58,6 +61,7 @@ impl CliError {
             message: message.into(),
             hints: Vec::new(),
             exit,
+            shown: None,
         }
     }
 
@@ -93,6 +97,7 @@ impl From<Refusal> for CliError {
             message: refusal.message,
             hints: refusal.hints,
             exit,
+            shown: None,
         }
     }
 }
