@@ -9,6 +9,10 @@
 //! exception by nature: its records are written by several rooms, but only through values that those rooms return.
 
 #![warn(
+    missing_docs,
+    reason = "a public item says what it means, in which unit, and what its errors are"
+)]
+#![warn(
     clippy::unwrap_used,
     reason = "an invariant deserves `expect` with its reason; tests may unwrap"
 )]

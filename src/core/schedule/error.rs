@@ -22,7 +22,7 @@ pub struct CronError {
 
 /// Its `Display` is the message of the error.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CronErrorKind {
+pub(super) enum CronErrorKind {
     #[error("the cron expression is empty")]
     Empty,
     #[error("the cron expression is {bytes} bytes long")]
@@ -80,7 +80,8 @@ impl CronError {
         CronError { kind, range }
     }
 
-    pub fn kind(&self) -> &CronErrorKind {
+    #[cfg(test)]
+    pub(super) fn kind(&self) -> &CronErrorKind {
         &self.kind
     }
 
@@ -89,6 +90,7 @@ impl CronError {
         self.range.clone()
     }
 
+    /// What is wrong, in a sentence.
     pub fn message(&self) -> String {
         self.kind.to_string()
     }
