@@ -1,6 +1,6 @@
 //! The engine of this machine: each attempt is a process of its own session.
 //!
-//! Makes the attempt's folder, starts the process, watches over it with [`process`](super::process), and reads what it
+//! Makes the attempt's folder, starts the process, watches over it with [`process`], and reads what it
 //! published. It knows nothing of runs, retries or the journal. A shortage of the system (no processes, descriptors,
 //! memory or disk space left) is not the task's failure: starting is tried again with growing pauses, and reported as
 //! a delay, before it counts as one.

@@ -169,13 +169,9 @@ impl Sources<'_> {
     }
 
     fn status_of(&self, id: &JobId) -> Result<&JobStatus, ViewError> {
-        self.sync
-            .jobs
-            .iter()
-            .find(|status| status.job == *id)
-            .ok_or_else(|| ViewError::NoSuchJob {
-                id: id.clone(),
-                suggestion: did_you_mean(id.as_str(), self.sync.jobs.iter().map(|status| status.job.as_str())),
-            })
+        self.sync.job(id).ok_or_else(|| ViewError::NoSuchJob {
+            id: id.clone(),
+            suggestion: did_you_mean(id.as_str(), self.sync.jobs.iter().map(|status| status.job.as_str())),
+        })
     }
 }

@@ -1,3 +1,6 @@
+//! The executor's loop with an engine that does as the test says: what it journals, whom it makes wait, how it stops, and
+//! what it does while the journal refuses.
+
 use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},

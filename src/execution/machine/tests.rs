@@ -1,3 +1,6 @@
+//! Runs played step by step against the machine alone: single stories, and scenarios at random against an independent
+//! account of how each task must end.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
