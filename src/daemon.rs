@@ -23,8 +23,8 @@ use self::backend::Backend;
 pub use self::state_dir::{StateDir, StateDirError, journal_path};
 use crate::{
     config::settings::Settings,
-    control::{self, chain},
-    core::{id::RunId, job::Job, record::Actor},
+    control,
+    core::{error_text::chain, id::RunId, job::Job, record::Actor},
     events::Bus,
     execution::{
         self, Clock, Executor, capacity,
@@ -148,7 +148,7 @@ impl Daemon {
         for lost in &loaded.lost {
             tracing::error!(job = %lost.job, file = lost.file, "cannot restore the last good version: {}", lost.message);
         }
-        let follow = reconcile::Options::from_settings(jobs_dir.clone(), &settings, (&capacity).into());
+        let follow = reconcile::Options::from_settings(jobs_dir.clone(), &settings, capacity.clone());
         let reconciler = Reconciler::start(follow, Arc::clone(&storage), bus.clone(), loaded);
         let files = reconciler.handle();
 

@@ -1,13 +1,41 @@
 //! Petit: a small task orchestrator for one machine.
 //!
-//! The rooms below stand in the order in which a job passes through them. A file in `jobs.d` becomes text in
-//! [`config`], an entry of the active set in [`reconcile`], a due slot in [`scheduler`], processes in [`execution`],
-//! facts in [`events`], rows in [`storage`] and in `history`, and at last something to read in [`view`]. Nothing flows
-//! back except as an argument that [`daemon`] supplies.
+//! The rooms below stand in the order in which a job passes through them, and each begins with a letter: what it does,
+//! what it does not know, what goes in and out. Nothing flows back except as an argument that [`daemon`] supplies.
 //!
-//! A room uses [`core`] and what its predecessor hands it; it does not reach over its neighbour. [`storage`] is the one
-//! exception by nature: its records are written by several rooms, but only through values that those rooms return.
+//! # One file, from `jobs.d` to its rows
+//!
+//! 1. `petit run` ([`cli::main`]) reads the settings and calls [`daemon::run`], which builds the loops of the rooms and the
+//!    channels between them.
+//! 2. [`reconcile::Reconciler`] notices the file. [`reconcile::scan::Scanner`] reads it, [`reconcile::settle::Settle`] waits
+//!    until it stands still.
+//! 3. [`config::check::check_file`] turns its text into a checked [`core::job::Job`], or into diagnostics with their places.
+//! 4. [`reconcile::plan::plan`] compares it with what is active, and [`reconcile::apply::apply`] makes of the plan rows and
+//!    the next [`core::active::ActiveSet`], which is published once the rows are committed.
+//! 5. [`scheduler::Scheduler`] sleeps until a slot of the active set may start. [`scheduler::due::due`] says which slots are
+//!    due; [`scheduler::desk::Desk`] decides and returns a [`scheduler::desk::Batch`]: rows that claim the slot and create
+//!    its run, and a [`scheduler::Order::Start`] that goes out after their commit.
+//! 6. `daemon` carries the order to [`execution::Handle::resume`]. [`execution::machine::RunMachine`] says what the run does
+//!    next and [`execution::admission::Admission`] which task may start; [`execution::executor`] has the engine
+//!    ([`execution::local::LocalEngine`]) start it.
+//! 7. Whatever changes is a [`storage::Change`]. [`storage::Storage::commit`] writes it together with the
+//!    [`events::Fact`] for the history; then an [`events::Event`] goes out on the [`events::Bus`].
+//! 8. [`view::Sources`] makes of rows, active set and sync status what people ask for. [`control`] carries it over the
+//!    socket, and [`cli`] prints it.
+//!
+//! # Who may know whom
+//!
+//! A room uses [`core`] and what its predecessor hands it; it does not reach over its neighbour. [`storage`] and [`events`]
+//! are the exception by nature: several rooms write, but only values of theirs. Only [`daemon`] sees every room.
 
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the letters speak to readers of the source, for whom these links resolve"
+)]
+#![warn(
+    missing_docs,
+    reason = "a public item says what it means, in which unit, and what its errors are"
+)]
 #![warn(
     clippy::unwrap_used,
     reason = "an invariant deserves `expect` with its reason; tests may unwrap"

@@ -11,9 +11,10 @@ use std::{
 };
 
 use petit::{
-    config::{set::Capacity, settings::Settings},
+    config::settings::Settings,
     core::{active::ActiveSet, id::SpecHash, record::Actor},
     events::Bus,
+    execution::capacity,
     reconcile::{
         Handle, Health, Options, PlanId, Reconciler, Source, SyncState, SyncStatus, WatchMode, Watching, load_active,
         offline,
@@ -48,7 +49,8 @@ impl Followed {
         if !root.exists() {
             fs::create_dir(&root).expect("a folder");
         }
-        let mut options = Options::from_settings(root, &Settings::default(), Capacity::default());
+        let settings = Settings::default();
+        let mut options = Options::from_settings(root, &settings, capacity::of_machine(&settings));
         adjust(&mut options);
         let storage = Arc::new(Memory::default());
         let (reconciler, published, listener) = start(&options, &storage);

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     control::{ClientError, Refusal, RefusalKind},
+    core::error_text::chain,
     storage::StorageError,
     view::ViewError,
 };
@@ -47,6 +48,9 @@ pub struct CliError {
     /// The exit code that it calls for.
     #[serde(skip)]
     pub exit: Exit,
+    /// How people see it, where that is more than the message and the hints: with the text that is wrong, and an arrow.
+    #[serde(skip)]
+    pub shown: Option<String>,
 }
 
 impl CliError {
@@ -57,6 +61,7 @@ impl CliError {
             message: message.into(),
             hints: Vec::new(),
             exit,
+            shown: None,
         }
     }
 
@@ -78,12 +83,6 @@ impl CliError {
     }
 }
 
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 impl From<Refusal> for CliError {
     fn from(refusal: Refusal) -> Self {
         let (exit, code) = match refusal.code {
@@ -98,6 +97,7 @@ impl From<Refusal> for CliError {
             message: refusal.message,
             hints: refusal.hints,
             exit,
+            shown: None,
         }
     }
 }

@@ -7,13 +7,13 @@ use std::{
 
 use serde::Serialize;
 
-use super::{CliError, ColorChoice, Exit, Format, exit::chain, output::Output};
+use super::{CliError, ColorChoice, Exit, Format, output::Output};
 use crate::config::{
     diagnostic::Diagnostic,
     render,
     settings::{self, Settings, SettingsError},
 };
-use crate::{execution::capacity, reconcile};
+use crate::{core::error_text::chain, execution::capacity, reconcile};
 
 /// Options that stand before or after the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -77,7 +77,7 @@ impl Place {
     /// How the folder of jobs is followed here.
     pub fn reconcile_options(&self) -> reconcile::Options {
         let capacity = capacity::of_machine(&self.settings);
-        reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, (&capacity).into())
+        reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, capacity)
     }
 }
 
@@ -89,18 +89,25 @@ impl Globals {
             color: self.color.applies_to(&io::stdout()),
             color_err: self.color.applies_to(&io::stderr()),
             quiet: self.quiet,
+            width: terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into()),
         }
     }
 
     /// Prints a result in the form that was asked for.
     pub fn print<T: Serialize + ?Sized>(&self, value: &T, text: impl FnOnce() -> String) -> Result<(), CliError> {
-        printed(self.output().print(value, text))
+        printed(self.output().print(value, text)).map(drop)
     }
 
-    /// Prints a text as it is.
-    pub fn print_text(&self, text: &str) -> Result<(), CliError> {
+    /// Prints a text as it is, and says whether anybody still reads.
+    pub fn print_text(&self, text: &str) -> Result<Reader, CliError> {
         use io::Write;
-        printed(io::stdout().lock().write_all(text.as_bytes()))
+        let mut stdout = io::stdout().lock();
+        printed(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+    }
+
+    /// Diagnostics of `text` as people see them on standard error.
+    pub fn diagnosed(&self, diagnostics: &[Diagnostic], text: &str) -> String {
+        render::render_human(diagnostics, |_| Some(text), self.output().color_err)
     }
 
     /// Reads the settings and finds the folders. Options and their variables come before the settings; under systemd,
@@ -127,28 +134,32 @@ impl Globals {
         })
     }
 
-    /// Shows what is wrong with the settings, and returns what is left to say.
     fn explain(&self, error: SettingsError) -> CliError {
         match &error {
             SettingsError::Read { .. } => CliError::new(Exit::Failed, "unreadable_settings", chain(&error)),
             SettingsError::Invalid { diagnostics, text, .. } => {
-                let error = CliError::new(Exit::Negative, "invalid_settings", error.to_string());
-                if self.format == Format::Json {
-                    return diagnostics.iter().fold(error, |error, found| {
-                        error.hint(format!(
-                            "{}:{}:{}: {}",
-                            found.file, found.line, found.column, found.message
-                        ))
-                    });
+                let invalid = CliError::new(Exit::Negative, "invalid_settings", error.to_string());
+                let shown = self.diagnosed(diagnostics, text);
+                let invalid = diagnostics.iter().fold(invalid, |invalid, found| {
+                    let at = format!("{}:{}:{}", found.file, found.line, found.column);
+                    invalid.hint(format!("{at}: {}", found.message))
+                });
+                CliError {
+                    shown: Some(format!("{shown}error: {error}\n")),
+                    ..invalid
                 }
-                eprint!(
-                    "{}",
-                    render::render_human(diagnostics, |_| Some(text.as_str()), self.output().color_err)
-                );
-                error
             }
         }
     }
+}
+
+/// Whether anybody still reads what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Somebody does, as far as one can know.
+    There,
+    /// The pipe is closed, as `head` closes it.
+    Gone,
 }
 
 /// Absolute without following links: a folder of jobs that is itself a link may be flipped to another place.
@@ -156,12 +167,11 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
     std::path::absolute(path).map_err(|error| CliError::failed("could not find the current folder", &error))
 }
 
-/// A reader that went away, as `head` does, is no error.
-fn printed(result: io::Result<()>) -> Result<(), CliError> {
+/// A reader that went away is no error.
+fn printed(result: io::Result<()>) -> Result<Reader, CliError> {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::failed("could not print the result", &error))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(CliError::failed("could not print the result", &error)),
     }
 }

@@ -9,14 +9,19 @@ mod globals;
 mod output;
 mod source;
 
-use std::{io, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 pub use exit::{CliError, Exit};
 pub use globals::Globals;
 pub use output::{ColorChoice, Format};
+use serde_json::json;
 
-use crate::execution::output::harmless;
+use crate::core::harmless::harmless;
 
 /// A small task orchestrator for one machine: drop YAML files into jobs.d, see them run, ask why one did not.
 #[derive(Debug, Parser)]
@@ -75,7 +80,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            report(&error, &output);
+            report(&error, output.format, output.color_err);
             error.exit.into()
         }
     }
@@ -119,30 +124,53 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
     }
 }
 
-/// Prints clap's message. It exits with 2 by itself, which means something else here.
+/// Answers a command line that is a question for help, or wrong. Clap itself exits with 2, which means something else here.
 fn usage(error: &clap::Error) -> Exit {
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
-        _ => Exit::Usage,
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return Exit::Done;
     }
+    if wants_json(std::env::args_os()) {
+        report(&in_words(&error.render().to_string()), Format::Json, false);
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
 }
 
-fn report(error: &CliError, output: &output::Output) {
-    if output.format == Format::Json {
-        let _ = serde_json::to_writer(io::stderr().lock(), error);
-        eprintln!();
-    } else {
-        let label = if output.color_err {
-            format!("{0}error:{0:#}", output::BAD)
-        } else {
-            "error:".to_owned()
-        };
-        eprintln!("{label} {}", harmless(error.message.as_bytes()));
-        for hint in &error.hints {
-            eprintln!("  hint: {}", harmless(hint.as_bytes()));
+/// Whether a command line that cannot be parsed asks for JSON.
+fn wants_json(args: impl Iterator<Item = OsString>) -> bool {
+    let args: Vec<OsString> = args.collect();
+    args.iter().any(|arg| arg == "--format=json") || args.windows(2).any(|pair| pair == ["--format", "json"])
+}
+
+/// Clap's message for programs: its first paragraph, and its tips.
+fn in_words(message: &str) -> CliError {
+    let (first, rest) = message.split_once("\n\n").unwrap_or((message, ""));
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let error = CliError::usage(words.join(" ").trim_start_matches("error: "));
+    let tips = rest.lines().filter_map(|line| line.trim_start().strip_prefix("tip: "));
+    tips.fold(error, CliError::hint)
+}
+
+/// Prints an error. Where nobody reads standard error, nobody can be told so.
+fn report(error: &CliError, format: Format, color: bool) {
+    let text = match (format, &error.shown) {
+        (Format::Json, _) => json!(error).to_string() + "\n",
+        (Format::Text | Format::Github | Format::Sarif, Some(shown)) => shown.clone(),
+        (Format::Text | Format::Github | Format::Sarif, None) => {
+            let label = match color {
+                true => format!("{0}error:{0:#}", output::BAD),
+                false => "error:".to_owned(),
+            };
+            let hints = error.hints.iter();
+            let hints: String = hints
+                .map(|hint| format!("  hint: {}\n", harmless(hint.as_bytes())))
+                .collect();
+            format!("{label} {}\n{hints}", harmless(error.message.as_bytes()))
         }
-    }
+    };
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -152,5 +180,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_to_programs_too() {
+        let error = Cli::command()
+            .try_get_matches_from(["petit", "lsit"])
+            .expect_err("no such command");
+        let told = in_words(&error.render().to_string());
+        assert_eq!(told.message, "unrecognized subcommand 'lsit'");
+        assert!(told.hints[0].contains("'list'"), "{told:?}");
+        let asks = |args: &[&str]| wants_json(args.iter().map(OsString::from));
+        assert!(asks(&["petit", "--format", "json", "x"]) && asks(&["petit", "x", "--format=json"]));
+        assert!(!asks(&["petit", "json", "--format", "text"]));
     }
 }

@@ -1,14 +1,18 @@
 //! How results are printed: aligned columns for people, JSON for programs.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
+    core::harmless::harmless,
     core::state::{RunStatus, TaskState},
-    execution::output::harmless,
 };
 
 /// In which form a command prints its result.
@@ -29,7 +33,7 @@ pub enum Format {
 /// Whether to use colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal that has colours, unless `NO_COLOR` is set.
     #[default]
     Auto,
     /// Yes.
@@ -44,7 +48,11 @@ impl ColorChoice {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Self::Auto => {
+                let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+                let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+                stream.is_terminal() && !set("NO_COLOR") && !dumb
+            }
         }
     }
 }
@@ -60,6 +68,8 @@ pub struct Output {
     pub color_err: bool,
     /// Whether remarks on standard error are left out.
     pub quiet: bool,
+    /// How many columns the terminal has, if standard output is one.
+    pub width: Option<usize>,
 }
 
 impl Output {
@@ -76,10 +86,10 @@ impl Output {
         stdout.flush()
     }
 
-    /// A remark beside the result, which people see and programs do not read.
+    /// A remark beside the result, for people: what a program finds on standard error is an error.
     pub fn remark(&self, text: &str) {
-        if !self.quiet {
-            eprintln!("{}", harmless(text.as_bytes()));
+        if !self.quiet && self.format != Format::Json {
+            let _ = writeln!(io::stderr(), "{}", harmless(text.as_bytes()));
         }
     }
 
@@ -130,11 +140,16 @@ pub const MUTED: Style = Style::new().dimmed();
 /// A heading.
 pub const HEADING: Style = Style::new().bold();
 
-/// Rows in aligned columns, with a heading. Cells may carry styles; control characters in them are made harmless.
+/// Rows in aligned columns, with a heading. Cells may carry styles; control characters in them are made harmless. On a
+/// terminal that is too narrow the last column gives way, whose texts are the longest and the least missed.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<Cell>>,
+    width: Option<usize>,
 }
+
+/// How narrow the last column may get.
+const LEAST_WIDTH: usize = 12;
 
 /// A cell: what is shown, and how.
 #[derive(Debug, Clone)]
@@ -158,6 +173,23 @@ impl Cell {
         Self {
             text: without_styles(&shown),
             shown,
+        }
+    }
+
+    /// What is shown in so many columns; a cell with styles is short and stays whole.
+    fn within(&self, room: Option<usize>) -> Cow<'_, str> {
+        match room {
+            Some(room) if self.text.width() > room && self.shown == self.text => {
+                let mut left = room - 1;
+                let fits = self.text.chars().take_while(|c| {
+                    let width = c.width().unwrap_or(0);
+                    let fits = width <= left;
+                    left = left.saturating_sub(width);
+                    fits
+                });
+                Cow::Owned(fits.chain(['…']).collect())
+            }
+            Some(_) | None => Cow::Borrowed(&self.shown),
         }
     }
 }
@@ -191,6 +223,7 @@ impl Table {
         };
         Self {
             rows: vec![headings.iter().map(heading).collect()],
+            width: output.width,
         }
     }
 
@@ -209,18 +242,22 @@ impl Table {
             self.rows
                 .iter()
                 .filter_map(|row| row.get(column))
-                .map(|cell| cell.text.chars().count())
+                .map(|cell| cell.text.width())
                 .max()
                 .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
+        let before: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+        let room = self.width.map(|width| width.saturating_sub(before).max(LEAST_WIDTH));
         let mut text = String::new();
         for row in &self.rows {
             let last = row.len().saturating_sub(1);
             for (column, cell) in row.iter().enumerate() {
-                text.push_str(&cell.shown);
                 if column < last {
-                    text.extend(std::iter::repeat_n(' ', widths[column] - cell.text.chars().count() + 2));
+                    text.push_str(&cell.shown);
+                    text.extend(std::iter::repeat_n(' ', widths[column] - cell.text.width() + 2));
+                } else {
+                    text.push_str(&cell.within(room));
                 }
             }
             text.truncate(text.trim_end_matches(' ').len());
@@ -239,6 +276,7 @@ mod tests {
         color: false,
         color_err: false,
         quiet: false,
+        width: None,
     };
 
     #[test]
@@ -257,6 +295,21 @@ mod tests {
                 "job     status       next\na       ✓ succeeded  x\nlonger  -            y\n"
             );
         }
+    }
+
+    #[test]
+    fn in_a_narrow_terminal_the_last_column_gives_way() {
+        let output = Output {
+            width: Some(24),
+            ..PLAIN
+        };
+        let mut table = Table::new(&output, &["job", "reason"]);
+        table.row(["日本".into(), "a reason that is much too long".into()]);
+        table.row(["nightly".into(), "short".into()]);
+        assert_eq!(
+            table.render("nothing"),
+            "job      reason\n日本     a reason that …\nnightly  short\n"
+        );
     }
 
     #[test]

@@ -107,8 +107,13 @@ impl Source {
 
     /// One run, whole.
     pub fn run(&self, id: RunId) -> Result<RunView, CliError> {
+        block_on(self.run_now(id))
+    }
+
+    /// The same for a command that asks again and again.
+    pub async fn run_now(&self, id: RunId) -> Result<RunView, CliError> {
         match self {
-            Self::Daemon(client) => block_on(client.run(id, false)),
+            Self::Daemon(client) => Ok(client.run(id, false).await?),
             Self::Stores(stores) => Ok(stores.sources()?.run(id)?),
         }
     }

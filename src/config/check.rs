@@ -183,9 +183,12 @@ pub(super) fn locate_violations(
     })
 }
 
+/// The name of what comes from standard input, which has no name to make an id of.
+pub const STDIN: &str = "<stdin>";
+
 /// The id that a file's name gives, or the name that gives none.
 fn id_of_file(path: &Path) -> Result<JobId, String> {
-    if path == Path::new("-") {
+    if path == Path::new(STDIN) {
         return JobId::new("stdin").map_err(|invalid| invalid.0);
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();

@@ -9,6 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::diagnostic::{Diagnostic, Severity};
+use crate::core::harmless::{acts, harmless_lines};
 
 /// As a good compiler prints them. `source` gives the text of a file as spans count it; without one only the position is
 /// printed.
@@ -35,10 +36,10 @@ pub fn render_json(diagnostics: &[Diagnostic]) -> String {
 /// Workflow commands of GitHub Actions, one a line.
 pub fn render_github(diagnostics: &[Diagnostic]) -> String {
     let value = |text: &str| {
-        let text = harmless(text).replace('%', "%25").replace('\n', "%0A");
+        let text = harmless_lines(text).replace('%', "%25").replace('\n', "%0A");
         text.replace(':', "%3A").replace(',', "%2C")
     };
-    let message = |text: &str| harmless(text).replace('%', "%25").replace('\n', "%0A");
+    let message = |text: &str| harmless_lines(text).replace('%', "%25").replace('\n', "%0A");
     let mut out = String::new();
     for diagnostic in diagnostics {
         let level = level_name(diagnostic.severity);
@@ -114,13 +115,13 @@ fn group<'a>(diagnostic: &'a Diagnostic, source: Option<&'a str>) -> Group<'a> {
         Severity::Warning => Level::WARNING,
     };
     let title = level
-        .primary_title(harmless(&diagnostic.message))
-        .id(harmless(&diagnostic.code));
-    let file = harmless(&diagnostic.file);
+        .primary_title(harmless_lines(&diagnostic.message))
+        .id(harmless_lines(&diagnostic.code));
+    let file = harmless_lines(&diagnostic.file);
     let expected = diagnostic
         .expected
         .as_ref()
-        .map(|expected| format!("expected {}", harmless(expected)));
+        .map(|expected| format!("expected {}", harmless_lines(expected)));
     let mut notes = Vec::new();
     let mut group = match source {
         Some(text) => {
@@ -134,7 +135,7 @@ fn group<'a>(diagnostic: &'a Diagnostic, source: Option<&'a str>) -> Group<'a> {
             let related = diagnostic.related.iter().map(|related| {
                 AnnotationKind::Context
                     .span(inside(text, &related.span))
-                    .label(harmless(&related.message))
+                    .label(harmless_lines(&related.message))
             });
             title.element(
                 Snippet::source(visible(text))
@@ -151,7 +152,12 @@ fn group<'a>(diagnostic: &'a Diagnostic, source: Option<&'a str>) -> Group<'a> {
             title.element(origin)
         }
     };
-    notes.extend(diagnostic.hint.as_ref().map(|hint| Level::HELP.message(harmless(hint))));
+    notes.extend(
+        diagnostic
+            .hint
+            .as_ref()
+            .map(|hint| Level::HELP.message(harmless_lines(hint))),
+    );
     for note in notes {
         group = group.element(note);
     }
@@ -171,7 +177,7 @@ fn visible(text: &str) -> String {
         .map(|c| match c {
             '\n' | '\t' => c,
             '\r' => ' ',
-            _ if !acts_on_terminal(c) => c,
+            _ if !acts(c) => c,
             _ => match c.len_utf8() {
                 1 => '?',
                 2 => '¿',
@@ -179,22 +185,4 @@ fn visible(text: &str) -> String {
             },
         })
         .collect()
-}
-
-/// A text of ours that quotes from a file, on one line.
-fn harmless(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if acts_on_terminal(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-fn acts_on_terminal(c: char) -> bool {
-    c.is_control() && c != '\n'
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
 }

@@ -12,6 +12,7 @@ use super::{
     yaml,
 };
 use crate::core::{
+    capacity::{Capacity, cpu_millis, cpu_text},
     id::JobId,
     job::{Job, Violation, pointer_to},
     suggest::did_you_mean,
@@ -29,19 +30,8 @@ pub struct Member<'a> {
     pub yaml: &'a str,
 }
 
-/// All that tasks can ask for.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Capacity {
-    /// Processors.
-    pub cpu: f64,
-    /// Memory.
-    pub memory: ByteSize,
-    /// Slots of each pool.
-    pub pools: BTreeMap<String, u32>,
-}
-
-/// Checks all files against each other and the machine. Diagnostics come in the order of the members.
-pub fn check_set(members: &[Member<'_>], capacity: &Capacity) -> Vec<Diagnostic> {
+/// Checks all files against each other. Diagnostics come in the order of the members.
+pub fn check_set(members: &[Member<'_>]) -> Vec<Diagnostic> {
     let mut by_id: BTreeMap<&JobId, Vec<&Member<'_>>> = BTreeMap::new();
     for member in members {
         by_id.entry(&member.job.id).or_default().push(member);
@@ -54,13 +44,12 @@ pub fn check_set(members: &[Member<'_>], capacity: &Capacity) -> Vec<Diagnostic>
         violations.extend(conflict(member, &by_id[&job.id]).map(|violation| (Kind::Conflict, violation)));
         violations.extend(missing(job, &by_id).map(|violation| (Kind::Blocked, violation)));
         violations.extend(cycles.get(&job.id).map(|violation| (Kind::File, violation.clone())));
-        violations.extend(too_much(job, capacity).map(|violation| (Kind::File, violation)));
         found.extend(diagnose(member, violations));
     }
     found
 }
 
-/// Checks that one job's tasks ask for no more than there is: what of this room concerns a file by itself.
+/// Checks that one job's tasks ask for no more than there is, which concerns its file alone.
 pub fn check_capacity(member: &Member<'_>, capacity: &Capacity) -> Vec<Diagnostic> {
     diagnose(
         member,
@@ -295,18 +284,18 @@ fn too_much<'a>(job: &'a Job, capacity: &'a Capacity) -> impl Iterator<Item = Vi
                 Some(_) => {}
             }
         }
-        if let Some(cpu) = asked.cpu.filter(|cpu| *cpu > capacity.cpu) {
+        if let Some(cpu) = asked.cpu.filter(|cpu| cpu_millis(*cpu) > capacity.cpu_millis) {
             found.push(beyond(
                 at(&["cpu"]),
                 &format!("{cpu} processors"),
-                &capacity.cpu.to_string(),
+                &cpu_text(capacity.cpu_millis),
             ));
         }
-        if let Some(memory) = asked.memory.filter(|memory| *memory > capacity.memory) {
+        if let Some(memory) = asked.memory.filter(|memory| memory.as_bytes() > capacity.memory_bytes) {
             found.push(beyond(
                 at(&["memory"]),
                 &format!("{memory} of memory"),
-                &capacity.memory.to_string(),
+                &ByteSize::from_bytes(capacity.memory_bytes).to_string(),
             ));
         }
         found

@@ -11,11 +11,11 @@ use super::{
     diagnostic::{Diagnostic, Kind, Severity},
     explain::{self, Subject},
     render, schema,
-    set::{Capacity, Member, check_set},
+    set::{Member, check_capacity, check_set},
     settings::{self, LoadedSettings, Settings, SettingsError},
     yaml,
 };
-use crate::core::{job::Job, spec::JobSpec};
+use crate::core::{capacity::Capacity, job::Job, spec::JobSpec};
 
 fn fixtures(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -206,11 +206,13 @@ fn the_whole_set_is_checked_for_references_and_capacity() {
         })
         .collect();
     let capacity = Capacity {
-        cpu: 4.0,
-        memory: "8GiB".parse().expect("a size"),
+        tasks: 8,
+        cpu_millis: 4_000,
+        memory_bytes: 8 << 30,
         pools: [("db".to_owned(), 2), ("gpu".to_owned(), 1)].into(),
     };
-    let found = check_set(&members, &capacity);
+    let mut found = check_set(&members);
+    found.extend(members.iter().flat_map(|member| check_capacity(member, &capacity)));
     let kinds: Vec<(&str, Kind, &str)> = found
         .iter()
         .map(|found| (found.file.as_str(), found.kind, found.code.as_str()))
@@ -259,7 +261,7 @@ fn a_chain_of_many_jobs_is_no_cycle_and_no_deep_recursion() {
             yaml: &checked.yaml,
         })
         .collect();
-    assert_eq!(check_set(&members, &Capacity::default()), []);
+    assert_eq!(check_set(&members), []);
 }
 
 #[test]

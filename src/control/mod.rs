@@ -11,7 +11,6 @@ use std::{future::Future, path::Path, path::PathBuf};
 
 pub use client::{Client, ClientError};
 pub use server::serve;
-pub(crate) use wire::chain;
 pub use wire::{
     CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RunsQuery,
     SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery,

@@ -20,7 +20,10 @@ use super::{
     Backend, CancelRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RunsQuery, SyncRequest,
     TriggerRequest, WhyQuery,
 };
-use crate::core::id::{JobId, RunId};
+use crate::core::{
+    error_text::chain,
+    id::{JobId, RunId},
+};
 
 /// Binds `path`, which must belong to no living daemon; the future answers until `stop` resolves.
 pub fn serve<B, S>(
@@ -133,7 +136,7 @@ fn answer<T: Serialize>(result: Result<T, Refusal>) -> Answer<T> {
 }
 
 fn invalid(error: impl std::error::Error) -> Refusal {
-    Refusal::new(RefusalKind::Invalid, super::wire::chain(&error))
+    Refusal::new(RefusalKind::Invalid, chain(&error))
 }
 
 impl IntoResponse for Refusal {

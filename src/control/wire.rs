@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::{
     core::{
         Timestamp,
+        error_text::chain,
         id::{JobId, RunId},
         state::{RunStatus, Trigger},
     },
@@ -205,11 +206,11 @@ impl Refusal {
 impl From<ViewError> for Refusal {
     fn from(error: ViewError) -> Self {
         match &error {
-            ViewError::NoSuchJob {
-                nearest: Some(nearest), ..
-            } => Self::new(RefusalKind::NotFound, error.to_string()).hint(format!("did you mean `{nearest}`?")),
-            ViewError::NoSuchJob { nearest: None, .. } => {
-                Self::new(RefusalKind::NotFound, error.to_string()).hint("`petit list` shows the jobs that there are")
+            ViewError::NoSuchJob { suggestion, .. } => {
+                let hint = suggestion
+                    .as_deref()
+                    .unwrap_or("`petit list` shows the jobs that there are");
+                Self::new(RefusalKind::NotFound, error.to_string()).hint(hint)
             }
             ViewError::NoSuchRun { .. } => {
                 Self::new(RefusalKind::NotFound, error.to_string()).hint("`petit runs` shows the runs that there are")
@@ -217,12 +218,6 @@ impl From<ViewError> for Refusal {
             ViewError::Storage(error) => Self::new(RefusalKind::Failed, chain(error)),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl From<crate::storage::StorageError> for Refusal {

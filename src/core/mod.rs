@@ -3,13 +3,21 @@
 //! Everything here is a value. No file is opened, no clock is read, no thread is started; time and randomness come in as
 //! arguments. Every other room may use this one, and this one uses none.
 //!
-//! Reading order: [`id`] and [`units`] name and measure; [`spec`] is a job as written, [`dag`] and [`schedule`] its two
-//! hard parts made safe, [`template`] the expressions in it, [`job`] the checked whole; [`ending`], [`state`] and
-//! [`record`] say what became of it.
+//! Reading order:
+//!
+//! - [`id`] and [`units`] name and measure;
+//! - [`spec`] is a job as written; [`dag`] and [`schedule`] are its two hard parts made safe, [`template`] the expressions
+//!   in it, [`job`] the checked whole, [`capacity`] what all jobs share, [`active`] the set of those that fire;
+//! - [`ending`], [`state`] and [`record`] say what became of it;
+//! - `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
+//!   act on a terminal, an error with its causes.
 
 pub mod active;
+pub mod capacity;
 pub mod dag;
 pub mod ending;
+pub(crate) mod error_text;
+pub(crate) mod harmless;
 pub mod id;
 pub mod job;
 pub mod record;

@@ -1,6 +1,7 @@
 //! The known name that a person most likely meant by an unknown one.
 //!
-//! Used by every check that says "did you mean"; it knows names and nothing of what they name.
+//! Used wherever Petit says "did you mean"; it knows names and nothing of what they name. Only time zones have a
+//! rule of their own, since they are compared by their cities too.
 
 /// Below this likeness a suggestion would be a guess.
 const LEAST_LIKENESS: f64 = 0.8;

@@ -141,11 +141,6 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// What the expressions ask for, in their order.
-    pub fn references(&self) -> impl Iterator<Item = &Reference> {
-        self.placed_references().map(|(reference, _)| reference)
-    }
-
     /// What the expressions ask for, each with the bytes of its name in the text.
     pub fn placed_references(&self) -> impl Iterator<Item = (&Reference, Range<usize>)> {
         self.parts.iter().filter_map(|part| match part {

@@ -8,10 +8,11 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::{
     control::{
         self, CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest,
-        RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery, chain,
+        RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery,
     },
     core::{
         active::ActiveSet,
+        error_text::chain,
         id::{JobId, RunId},
         record::Actor,
         state::RunStatus,

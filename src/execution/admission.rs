@@ -17,8 +17,8 @@ mod request;
 use std::collections::{BTreeMap, HashMap};
 
 use self::request::Amounts;
-pub use self::request::{Capacity, Request, Resource, TaskKey, TooLarge, cpu_millis};
-use crate::core::{Timestamp, id::RunId};
+pub use self::request::{Request, Resource, TaskKey, TooLarge};
+use crate::core::{Timestamp, capacity::Capacity, id::RunId};
 
 /// What a waiting request lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]

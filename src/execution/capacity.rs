@@ -6,8 +6,10 @@ use std::num::NonZero;
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use super::admission::{Capacity, cpu_millis};
-use crate::{config::settings::Settings, core::units::ByteSize};
+use crate::{
+    config::settings::Settings,
+    core::capacity::{Capacity, cpu_millis},
+};
 
 /// The capacity under these settings, here and now.
 pub fn of_machine(settings: &Settings) -> Capacity {
@@ -35,19 +37,10 @@ fn memory() -> u64 {
         .map_or(whole, |limits| limits.total_memory.min(whole))
 }
 
-impl From<&Capacity> for crate::config::set::Capacity {
-    fn from(capacity: &Capacity) -> Self {
-        Self {
-            cpu: capacity.cpu_millis as f64 / 1_000.0,
-            memory: ByteSize::from_bytes(capacity.memory_bytes),
-            pools: capacity.pools.clone(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::units::ByteSize;
 
     #[test]
     fn settings_come_before_what_the_machine_has() {

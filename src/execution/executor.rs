@@ -31,13 +31,13 @@ use tokio::{
 use self::{handle::Message, journal::Journal};
 use super::{
     Clock,
-    admission::{Admission, Capacity, Request, TaskKey},
+    admission::{Admission, Request, TaskKey},
     engine::{AttemptEnd, AttemptKey, Engine, Report, Reports, Stop},
     inputs::{self, Surroundings},
     machine::{Effect, Input, RunMachine, Timer},
 };
 use crate::{
-    core::{Timestamp, dag::TaskIndex, ending::Ending, id::RunId, job::Job},
+    core::{Timestamp, capacity::Capacity, dag::TaskIndex, ending::Ending, id::RunId, job::Job},
     events::{Bus, Event},
     storage::{Change, RunDetail, Storage},
 };

@@ -1,13 +1,12 @@
 //! The engine of this machine: each attempt is a process of its own session.
 //!
-//! Makes the attempt's folder, starts the process, watches over it with [`process`](super::process), and reads what it
+//! Makes the attempt's folder, starts the process, watches over it with [`process`], and reads what it
 //! published. It knows nothing of runs, retries or the journal. A shortage of the system (no processes, descriptors,
 //! memory or disk space left) is not the task's failure: starting is tried again with growing pauses, and reported as
 //! a delay, before it counts as one.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    error::Error,
     ffi::OsString,
     fs,
     io::{self, Read},
@@ -28,7 +27,7 @@ use super::{
     outputs::{self, OutputError},
     process::{self, AttemptSpec, Command, Ended, Processes, Running, SpawnError, StartTime},
 };
-use crate::core::ending::Ending;
+use crate::core::{ending::Ending, error_text::chain};
 
 /// The first pause after which starting is tried again; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -336,17 +335,6 @@ impl From<StartProblem> for NotStarted {
             error: Some(chain(&problem)),
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

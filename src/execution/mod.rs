@@ -12,8 +12,6 @@
 use std::sync::Arc;
 
 pub mod admission;
-#[cfg(test)]
-mod bench;
 pub mod capacity;
 pub mod engine;
 pub mod executor;
@@ -24,6 +22,9 @@ pub mod output;
 pub mod outputs;
 pub mod process;
 pub mod recovery;
+
+#[cfg(test)]
+mod fixtures;
 
 pub use engine::log_path;
 pub use executor::{Executor, Handle};

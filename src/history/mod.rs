@@ -7,8 +7,10 @@
 /// Why the history could not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
+    /// The library would not start.
     #[error("cannot open a DuckDB database in memory")]
     Open(#[source] duckdb::Error),
+    /// It started and did not answer.
     #[error("cannot ask DuckDB for its version")]
     Version(#[source] duckdb::Error),
 }

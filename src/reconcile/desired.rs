@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     config::{
-        diagnostic::{Diagnostic, Finding, Kind, locate},
-        set::{Capacity, Member, check_set},
+        diagnostic::{Diagnostic, Finding, locate},
+        set::{Member, check_set},
     },
     core::{
         active::ActiveSet,
@@ -149,11 +149,8 @@ impl Desired {
                 }),
         );
         let mut found: BTreeMap<String, Vec<Diagnostic>> = BTreeMap::new();
-        for diagnostic in check_set(&members, &Capacity::default()) {
-            // What one file asks of the machine was said when it was judged.
-            if diagnostic.kind != Kind::File || diagnostic.code == "job-cycle" {
-                found.entry(diagnostic.file.clone()).or_default().push(diagnostic);
-            }
+        for diagnostic in check_set(&members) {
+            found.entry(diagnostic.file.clone()).or_default().push(diagnostic);
         }
         found
     }

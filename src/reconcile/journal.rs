@@ -18,8 +18,9 @@ use crate::{
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
+        error_text::chain,
         id::JobId,
-        job::{Job, StoredSpecError},
+        job::Job,
     },
     storage::{Storage, StorageError},
 };
@@ -60,7 +61,7 @@ pub fn load_active(storage: &dyn Storage) -> Result<Loaded, StorageError> {
     let mut loaded = Loaded::default();
     for record in storage.active()? {
         let built = match storage.spec(&record.spec_hash)? {
-            Some(spec) => Job::from_canonical(&spec.canonical).map_err(|error| describe(&error)),
+            Some(spec) => Job::from_canonical(&spec.canonical).map_err(|error| chain(&error)),
             None => Err("its stored spec is not in the journal".to_owned()),
         };
         match built {
@@ -78,11 +79,6 @@ pub fn load_active(storage: &dyn Storage) -> Result<Loaded, StorageError> {
         }
     }
     Ok(loaded)
-}
-
-fn describe(error: &StoredSpecError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What can be said of files and jobs while no daemon runs.

@@ -11,10 +11,13 @@ use super::{
     plan::{PlanId, Policy},
     watch::WatchMode,
 };
-use crate::config::{
-    check::check_file,
-    set::{Capacity, Member, check_capacity},
-    settings::{Prune, Settings},
+use crate::{
+    config::{
+        check::check_file,
+        set::{Member, check_capacity},
+        settings::{Prune, Settings},
+    },
+    core::capacity::Capacity,
 };
 
 /// What the reconciler works on, and how.

@@ -186,11 +186,6 @@ impl Scanner {
         }
     }
 
-    /// The folder's path.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Lists the folder to any depth and reads what is new. `now` is the clock that the file system stamps files with.
     pub fn look(&mut self, now: SystemTime) -> Result<Look, SourceUnavailable> {
         let began = Instant::now();

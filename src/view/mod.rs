@@ -23,6 +23,7 @@ use crate::{
         id::{JobId, RunId},
         record::PauseRecord,
         state::RunStatus,
+        suggest::did_you_mean,
     },
     reconcile::{JobStatus, SyncStatus},
     storage::{RunFilter, Storage, StorageError},
@@ -50,8 +51,8 @@ pub enum ViewError {
     NoSuchJob {
         /// What was asked for.
         id: JobId,
-        /// The job that was probably meant.
-        nearest: Option<JobId>,
+        /// A sentence that names the job that was probably meant.
+        suggestion: Option<String>,
     },
     /// There is no such run.
     #[error("there is no run `{id}`")]
@@ -168,25 +169,9 @@ impl Sources<'_> {
     }
 
     fn status_of(&self, id: &JobId) -> Result<&JobStatus, ViewError> {
-        self.sync
-            .jobs
-            .iter()
-            .find(|status| status.job == *id)
-            .ok_or_else(|| ViewError::NoSuchJob {
-                id: id.clone(),
-                nearest: self
-                    .sync
-                    .jobs
-                    .iter()
-                    .map(|status| {
-                        (
-                            strsim::damerau_levenshtein(status.job.as_str(), id.as_str()),
-                            &status.job,
-                        )
-                    })
-                    .filter(|(distance, _)| *distance <= 3)
-                    .min()
-                    .map(|(_, job)| job.clone()),
-            })
+        self.sync.job(id).ok_or_else(|| ViewError::NoSuchJob {
+            id: id.clone(),
+            suggestion: did_you_mean(id.as_str(), self.sync.jobs.iter().map(|status| status.job.as_str())),
+        })
     }
 }

@@ -6,15 +6,20 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Exit, Format, Globals, globals::Place, source::Source},
+    cli::{
+        CliError, Exit, Format, Globals,
+        globals::{Place, Reader},
+        source::{Source, block_on},
+    },
     control::RunsQuery,
     core::{
         Timestamp,
+        harmless::harmless,
         id::{JobId, RunId, TaskId},
     },
     execution::{
         log_path,
-        output::{Entry, LogReader, Stream, harmless},
+        output::{Entry, LogReader, Stream},
     },
     view::RunView,
 };
@@ -78,20 +83,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub fn follow(globals: &Globals, run: RunId, task: Option<&TaskId>) -> Result<Exit, CliError> {
     let mut logs = Logs::new(globals, task)?;
     let source = Source::open(globals)?;
-    loop {
-        // The run is looked at before its logs: once it has ended, everything it said is in them.
-        let view = source.run(run)?;
-        let lines = logs.new_lines(&view)?;
-        let shown = match globals.format {
-            Format::Json => lines.iter().map(|line| format!("{}\n", json!(line))).collect(),
-            Format::Text | Format::Github | Format::Sarif => text(&view, task, &lines),
-        };
-        globals.print_text(&shown)?;
-        if view.status.is_finished() {
-            return Ok(Exit::Done);
+    block_on(async {
+        loop {
+            // The run is looked at before its logs: once it has ended, everything it said is in them.
+            let view = source.run_now(run).await?;
+            let lines = logs.new_lines(&view)?;
+            let shown = match globals.format {
+                Format::Json => lines.iter().map(|line| format!("{}\n", json!(line))).collect(),
+                Format::Text | Format::Github | Format::Sarif => text(&view, task, &lines),
+            };
+            let reader = globals.print_text(&shown)?;
+            if view.status.is_finished() || reader == Reader::Gone {
+                return Ok::<_, CliError>(Exit::Done);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        std::thread::sleep(LOOK_EVERY);
-    }
+    })
 }
 
 /// A line that a task said.

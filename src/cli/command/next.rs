@@ -5,8 +5,13 @@ use serde_json::json;
 
 use crate::{
     cli::{CliError, Exit, Globals, output::Table, source::Source},
+    config::diagnostic::{Finding, locate},
     control::NextQuery,
-    core::{Timestamp, id::JobId, schedule},
+    core::{
+        Timestamp,
+        id::JobId,
+        schedule::{self, PreviewError},
+    },
 };
 
 /// List fires to come: of one job, of all, or of a cron expression
@@ -20,7 +25,7 @@ pub struct Args {
     /// The expression's IANA zone
     #[arg(long, value_name = "TZ", requires = "cron", default_value = "UTC")]
     timezone: String,
-    /// After this instant (RFC 3339) instead of now
+    /// After this instant instead of now: RFC 3339, or `2026-01-31 02:00` or `02:00` in this machine's zone
     #[arg(long, value_name = "TIME", value_parser = super::why::parse_instant)]
     after: Option<Timestamp>,
     /// How many
@@ -39,12 +44,31 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
 fn of_expression(globals: &Globals, args: &Args, expression: &str) -> Result<Exit, CliError> {
     let after = args.after.unwrap_or_else(Utc::now);
     let fires = schedule::preview(expression, &args.timezone, after, args.number as usize)
-        .map_err(|error| CliError::new(Exit::Negative, "invalid_schedule", error.to_string()))?;
+        .map_err(|error| explain(globals, args, expression, &error))?;
     let texts: Vec<String> = fires.iter().map(chrono::DateTime::to_rfc3339).collect();
     globals.print(&json!({ "next": texts }), || {
         texts.iter().map(|text| format!("{text}\n")).collect()
     })?;
     Ok(Exit::Done)
+}
+
+/// The error with an arrow at the part of the command line that it is about.
+fn explain(globals: &Globals, args: &Args, expression: &str, error: &PreviewError) -> CliError {
+    let (option, text, span) = match error {
+        PreviewError::Timing(error) => ("--cron", expression, error.range()),
+        PreviewError::Schedule(_) => ("--cron", expression, 0..expression.len()),
+        PreviewError::Zone(_) => ("--timezone", args.timezone.as_str(), 0..args.timezone.len()),
+    };
+    let finding = Finding {
+        hint: error.hint(),
+        ..Finding::error(span, "invalid_schedule", error.to_string()).expected(error.expected())
+    };
+    let invalid = CliError::new(Exit::Negative, finding.code, finding.message.clone());
+    let invalid = invalid.hint(format!("expected {}", error.expected()));
+    CliError {
+        shown: Some(globals.diagnosed(&locate(option, text, vec![finding]), text)),
+        ..error.hint().into_iter().fold(invalid, CliError::hint)
+    }
 }
 
 fn of_jobs(globals: &Globals, args: &Args) -> Result<Exit, CliError> {

@@ -3,11 +3,11 @@
 use crate::{
     cli::{CliError, Exit, Globals, source},
     control::{Client, ClientError},
-    execution::output::harmless,
+    core::harmless::harmless,
     reconcile::Plan,
 };
 
-/// Show what the files would change; exits with 2 if they would change anything
+/// Show what the files would change; exits with 2 if they would change a job, else with 1 if a file cannot be followed
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -26,25 +26,21 @@ pub fn run(globals: &Globals, _: &Args) -> Result<Exit, CliError> {
         Err(error) => return Err(error),
     };
     globals.print(&plan, || text(&plan))?;
-    let refused = plan.refused.iter().any(|action| !plan.actions.contains(action));
-    Ok(match (plan.is_empty(), refused) {
-        (true, false) => Exit::Done,
-        (true, true) => Exit::Negative,
-        (false, _) => Exit::Changes,
+    Ok(match (plan.changes_jobs(), plan.refused.is_empty()) {
+        (true, _) => Exit::Changes,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::Negative,
     })
 }
 
 fn text(plan: &Plan) -> String {
-    let known = plan.refused.iter().filter(|action| !plan.actions.contains(action));
-    let lines: String = plan
+    if plan.is_empty() {
+        return "nothing to do: what is active is what the files ask for\n".to_owned();
+    }
+    let lines = plan
         .actions
         .iter()
-        .chain(known)
-        .map(|action| format!("{}\n", harmless(action.to_string().as_bytes())))
-        .collect();
-    if lines.is_empty() {
-        "nothing to do: what is active is what the files ask for\n".to_owned()
-    } else {
-        format!("plan {}\n{lines}", plan.id)
-    }
+        .map(|action| harmless(action.to_string().as_bytes()));
+    let lines: String = lines.map(|line| line + "\n").collect();
+    format!("plan {}\n{lines}", plan.id)
 }

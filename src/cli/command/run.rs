@@ -6,7 +6,8 @@ use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use crate::{
-    cli::{CliError, Exit, Globals, exit::chain},
+    cli::{CliError, Exit, Globals},
+    core::error_text::chain,
     daemon::{self, DaemonError, Options},
 };
 

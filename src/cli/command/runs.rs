@@ -21,7 +21,7 @@ use crate::{
 pub struct Args {
     /// Only of this job
     job: Option<JobId>,
-    /// Only with this status
+    /// Only with this status: queued, running, succeeded, failed, cancelled, interrupted or timed_out
     #[arg(long)]
     status: Option<RunStatus>,
     /// Only with this trigger: schedule, manual, dependency or retry

@@ -9,8 +9,8 @@ use crate::{
         output::{HEADING, MUTED, Output, Table},
         source::Source,
     },
+    core::harmless::harmless,
     core::id::{JobId, RunId},
-    execution::output::harmless,
     view::{JobDetail, RunView},
 };
 

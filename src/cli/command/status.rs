@@ -8,7 +8,7 @@ use crate::{
         output::{BAD, HEADING, MUTED, Output},
         source::Source,
     },
-    execution::output::harmless,
+    core::harmless::harmless,
     reconcile::{FileStatus, SyncState},
     view::StatusView,
 };

@@ -59,10 +59,14 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         globals.print(&made, || format!("{}\n", made.run))?;
         return Ok(Exit::Done);
     }
+    let goes_on = |error: CliError| match error.exit {
+        Exit::Interrupted => error.hint(format!("the run goes on: `petit cancel {}` would end it", made.run)),
+        _ => error,
+    };
     if args.follow {
-        logs::follow(globals, made.run, None)?;
+        logs::follow(globals, made.run, None).map_err(goes_on)?;
     }
-    let ended = source::block_on(client.run(made.run, true))?;
+    let ended = source::block_on(client.run(made.run, true)).map_err(goes_on)?;
     globals.print(&ended, || {
         let took = ended
             .duration_ms

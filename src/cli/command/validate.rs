@@ -10,16 +10,16 @@ use std::{
 use crate::{
     cli::{
         CliError, Exit, Format, Globals,
-        exit::chain,
         globals::Place,
         output::{BAD, GOOD},
     },
     config::{
-        check::{Checked, check_file},
+        check::{Checked, STDIN, check_file},
         diagnostic::{Diagnostic, Severity},
         render,
-        set::{Member, check_set},
+        set::{Member, check_capacity, check_set},
     },
+    core::error_text::chain,
     execution::capacity,
     reconcile::scan::{Content, Scanner},
 };
@@ -33,30 +33,39 @@ pub struct Args {
     paths: Vec<PathBuf>,
 }
 
-/// Prints every mistake in the files that were asked for; exits with 1 if there is an error.
+/// Prints every mistake in the files that were asked for; exits with 1 if there is an error, and with 4 if something could
+/// not be read, since then nobody knows.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let place = globals.place()?;
     let files = Files::read(&place, &args.paths)?;
     let diagnostics = files.check(&place);
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let output = globals.output();
-    match output.format {
-        Format::Json => globals.print_text(&render::render_json(&diagnostics))?,
-        Format::Github => globals.print_text(&render::render_github(&diagnostics))?,
-        Format::Sarif => globals.print_text(&render::render_sarif(&diagnostics))?,
+    if files.asked.is_empty() && files.unread.is_empty() {
+        output.remark("there are no job files: `petit init` writes a first one");
+    }
+    let text = match output.format {
+        Format::Json => render::render_json(&diagnostics),
+        Format::Github => render::render_github(&diagnostics),
+        Format::Sarif => render::render_sarif(&diagnostics),
         Format::Text => {
             let source = |file: &str| files.asked.get(file).map(|checked| checked.yaml.as_str());
             let text = render::render_human(&diagnostics, source, output.color);
             let warnings = diagnostics.iter().filter(|it| it.severity == Severity::Warning).count();
-            let (style, sign) = if errors == 0 { (GOOD, "✓") } else { (BAD, "✗") };
+            let well = errors == 0 && files.unread.is_empty();
+            let (style, sign) = if well { (GOOD, "✓") } else { (BAD, "✗") };
             let summary = format!(
                 "{sign} {}, {}, {}",
                 count(files.asked.len(), "file"),
                 count(errors, "error"),
                 count(warnings, "warning")
             );
-            globals.print_text(&format!("{text}{}\n", output.paint(style, &summary)))?;
+            format!("{text}{}\n", output.paint(style, &summary))
         }
+    };
+    globals.print_text(&text)?;
+    if !files.unread.is_empty() {
+        return Err(CliError::new(Exit::Failed, "unreadable", files.unread.join("; ")));
     }
     Ok(if errors == 0 { Exit::Done } else { Exit::Negative })
 }
@@ -65,20 +74,20 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// The name under which standard input is checked and shown.
-const STDIN: &str = "<stdin>";
-
 /// What is checked, by the name under which it is shown.
 struct Files {
     /// Those that were asked for.
     asked: BTreeMap<String, Checked>,
     /// The others of the folder of jobs, which references may lead to.
     around: BTreeMap<String, Checked>,
+    /// What could not be read, in a sentence each.
+    unread: Vec<String>,
 }
 
 impl Files {
     fn read(place: &Place, paths: &[PathBuf]) -> Result<Self, CliError> {
         let mut asked = BTreeMap::new();
+        let mut unread = Vec::new();
         let by_default = [place.jobs_dir.clone()];
         let of_folder = paths.is_empty();
         for path in if of_folder { &by_default } else { paths } {
@@ -88,19 +97,21 @@ impl Files {
                 read.map_err(|error| CliError::failed("could not read standard input", &error))?;
                 asked.insert(STDIN.to_owned(), check_file(Path::new(STDIN), &bytes, &place.settings));
             } else if path.is_dir() {
-                read_folder(path, place, &mut asked)?;
+                unread.extend(read_folder(path, place, &mut asked));
             } else {
-                let bytes = std::fs::read(path)
-                    .map_err(|error| CliError::failed(format_args!("could not read {}", path.display()), &error))?;
-                asked.insert(shown(path), check_file(path, &bytes, &place.settings));
+                match std::fs::read(path) {
+                    Ok(bytes) => insert(path, &bytes, place, &mut asked),
+                    Err(error) => unread.push(format!("could not read {}: {error}", path.display())),
+                }
             }
         }
         let mut around = BTreeMap::new();
         if !of_folder && place.jobs_dir.is_dir() {
-            read_folder(&place.jobs_dir, place, &mut around)?;
+            // What cannot be read there is not what was asked about; a reference that leads to it will say so.
+            read_folder(&place.jobs_dir, place, &mut around);
             around.retain(|file, _| !asked.contains_key(file));
         }
-        Ok(Self { asked, around })
+        Ok(Self { asked, around, unread })
     }
 
     /// What is wrong with the files that were asked for, each by itself and among all others.
@@ -117,36 +128,42 @@ impl Files {
                 })
             })
             .collect();
-        let among = check_set(&members, &(&capacity::of_machine(&place.settings)).into());
+        let capacity = capacity::of_machine(&place.settings);
+        let beyond = members.iter().flat_map(|member| check_capacity(member, &capacity));
+        let among = check_set(&members).into_iter().chain(beyond);
         let own = self
             .asked
             .values()
             .flat_map(|checked| checked.diagnostics.iter().cloned());
         let mut all: Vec<Diagnostic> = own
-            .chain(among.into_iter().filter(|it| self.asked.contains_key(&it.file)))
+            .chain(among.filter(|it| self.asked.contains_key(&it.file)))
             .collect();
         all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         all
     }
 }
 
-fn read_folder(folder: &Path, place: &Place, files: &mut BTreeMap<String, Checked>) -> Result<(), CliError> {
-    let look = Scanner::new(folder)
-        .look(SystemTime::now())
-        .map_err(|error| CliError::new(Exit::Failed, "unreadable", chain(&error)))?;
+/// Reads the job files below a folder; returns what could not be read.
+fn read_folder(folder: &Path, place: &Place, files: &mut BTreeMap<String, Checked>) -> Vec<String> {
+    let look = match Scanner::new(folder).look(SystemTime::now()) {
+        Ok(look) => look,
+        Err(error) => return vec![chain(&error)],
+    };
+    let mut unread = Vec::new();
     for (name, seen) in &look.files {
         let path = folder.join(name);
-        let unreadable = |problem: String| CliError::new(Exit::Failed, "unreadable", problem);
         match &seen.content {
-            Content::Bytes(blob) => {
-                files.insert(shown(&path), check_file(&path, &blob.bytes, &place.settings));
-            }
-            Content::Refused(refusal) => {
-                return Err(unreadable(format!("could not read {}: {refusal}", path.display())));
-            }
+            Content::Bytes(blob) => insert(&path, &blob.bytes, place, files),
+            Content::Refused(refusal) => unread.push(format!("could not read {}: {refusal}", path.display())),
         }
     }
-    Ok(())
+    unread
+}
+
+fn insert(path: &Path, bytes: &[u8], place: &Place, files: &mut BTreeMap<String, Checked>) {
+    let name = shown(path);
+    let checked = check_file(Path::new(&name), bytes, &place.settings);
+    files.insert(name, checked);
 }
 
 /// A path as people name it: from the current folder, if it is below it.

@@ -2,12 +2,15 @@
 
 use serde_json::json;
 
-use crate::cli::{CliError, Exit, Globals};
+use crate::{
+    cli::{CliError, Exit, Globals},
+    core::schedule::ZONE_DATABASE_VERSION,
+};
 
 /// Prints the version; with `--verbose`, also those of what decides when jobs fire and where history goes.
 pub fn run(globals: &Globals) -> Result<Exit, CliError> {
     let version = env!("CARGO_PKG_VERSION");
-    let zones = chrono_tz::IANA_TZDB_VERSION;
+    let zones = ZONE_DATABASE_VERSION;
     let sqlite = rusqlite::version();
     let duckdb = duckdb_version()?;
     globals.print(

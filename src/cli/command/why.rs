@@ -5,8 +5,8 @@ use chrono::{DateTime, Local, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use crate::{
     cli::{CliError, Exit, Globals, source::Source},
     control::WhyQuery,
+    core::harmless::harmless,
     core::{Timestamp, id::JobId},
-    execution::output::harmless,
 };
 
 /// Say what became of a slot: why it ran, or why it did not
@@ -31,6 +31,10 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
 }
 
 /// Reads an instant as people write it. A time without a date is today's; without an offset it is this machine's.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a person types is in the zone of the machine that they sit at, now"
+)]
 pub fn parse_instant(text: &str) -> Result<Timestamp, String> {
     parse_at(text, Local::now())
 }

@@ -63,6 +63,8 @@ pub fn read(spec: &mut ScheduleSpec, default_zone: Tz, found: &mut Vec<Violation
         .map_err(|error| {
             let pointer = match error {
                 ScheduleError::Empty => "/schedule".to_owned(),
+                // The key comes after all entries of `cron`.
+                ScheduleError::EveryNotAlone { index, .. } if index == spec.cron.len() => "/schedule/every".to_owned(),
                 ScheduleError::EveryNotAlone { index, .. } | ScheduleError::Never { index, .. } => {
                     format!("/schedule/cron/{index}")
                 }
@@ -88,4 +90,51 @@ pub fn slips(schedule: &Schedule) -> Vec<Violation> {
         }));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::units::HumanDuration;
+
+    fn read_spec(cron: &[&str], every: Option<HumanDuration>) -> (Option<Schedule>, ScheduleSpec, Vec<Violation>) {
+        let mut spec = ScheduleSpec {
+            cron: cron.iter().map(|text| (*text).to_owned()).collect(),
+            every,
+            ..ScheduleSpec::default()
+        };
+        let mut found = Vec::new();
+        let schedule = read(&mut spec, Tz::UTC, &mut found);
+        (schedule, spec, found)
+    }
+
+    #[test]
+    fn both_ways_of_writing_a_period_are_one() {
+        let (schedule, spec, _) = read_spec(&[], Some(HumanDuration::from_secs(90)));
+        assert!(schedule.is_some());
+        let (same, same_spec, _) = read_spec(&["@every 1m30s"], None);
+        assert_eq!((same, same_spec), (schedule, spec));
+    }
+
+    #[test]
+    fn every_fault_is_told_at_the_entry_that_it_concerns() {
+        let minute = HumanDuration::from_secs(60);
+        for (cron, every, places) in [
+            (
+                &["* * * *", "@daily", "0 25 * * *"][..],
+                Some(HumanDuration::from_millis(10)),
+                &["/schedule/cron/0", "/schedule/cron/2", "/schedule/every"][..],
+            ),
+            (&[], None, &["/schedule"]),
+            (&["@daily", "0 0 30 2 *"], None, &["/schedule/cron/1"]),
+            (&["@daily", "@every 1m"], None, &["/schedule/cron/1"]),
+            (&["@daily"], Some(minute), &["/schedule/every"]),
+        ] {
+            let (schedule, _, found) = read_spec(cron, every);
+            assert_eq!(schedule, None, "{cron:?}");
+            let pointers: Vec<&str> = found.iter().map(|violation| violation.pointer.as_str()).collect();
+            assert_eq!(pointers, places, "{cron:?}");
+            assert!(found.iter().all(|violation| violation.expected.is_some()), "{found:?}");
+        }
+    }
 }

@@ -30,6 +30,7 @@ pub(super) const SHORTCUTS: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
+/// A cron expression of five or six fields, or a shortcut, that can be read; whether any date matches is another question.
 #[derive(Clone, Debug)]
 pub struct CronExpr {
     source: String,
@@ -40,7 +41,7 @@ pub struct CronExpr {
 
 /// How a schedule behaves when the clock on the wall jumps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Names times of the day: each is kept once, however the clock jumps.
     Fixed,
     /// Its second, minute or hour begins with `*`: it follows the clock wherever that goes.
@@ -79,6 +80,7 @@ impl PartialEq for CronExpr {
 impl Eq for CronExpr {}
 
 impl CronExpr {
+    /// Parses one expression; the error says which of its bytes are wrong and what may stand there.
     pub fn parse(text: &str) -> Result<Self, CronError> {
         check_bytes(text)?;
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
@@ -106,7 +108,7 @@ impl CronExpr {
         &self.source
     }
 
-    pub fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::CronErrorKind as E;
-use super::{CronExpr, Field, Kind};
+use super::{CronExpr, Field, cron_expr::Kind};
 
 fn parse(text: &str) -> CronExpr {
     CronExpr::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::Field;
 use super::cron_expr::{MAX_BYTES, SHORTCUTS};
 use super::every::EveryError;
+use crate::core::suggest::nearest;
 
 /// Why the text is no timing, and which of its bytes say so.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -21,7 +22,7 @@ pub struct CronError {
 
 /// Its `Display` is the message of the error.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CronErrorKind {
+pub(super) enum CronErrorKind {
     #[error("the cron expression is empty")]
     Empty,
     #[error("the cron expression is {bytes} bytes long")]
@@ -79,7 +80,8 @@ impl CronError {
         CronError { kind, range }
     }
 
-    pub fn kind(&self) -> &CronErrorKind {
+    #[cfg(test)]
+    pub(super) fn kind(&self) -> &CronErrorKind {
         &self.kind
     }
 
@@ -88,6 +90,7 @@ impl CronError {
         self.range.clone()
     }
 
+    /// What is wrong, in a sentence.
     pub fn message(&self) -> String {
         self.kind.to_string()
     }
@@ -213,11 +216,5 @@ fn unsupported_hint(symbol: char) -> &'static str {
 }
 
 fn nearest_shortcut(found: &str) -> Option<&'static str> {
-    let found = found.to_ascii_lowercase();
-    let names = SHORTCUTS.iter().map(|(name, _)| *name).chain(["@every"]);
-    names
-        .map(|name| (strsim::damerau_levenshtein(&found, name), name))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, name)| name)
+    nearest(found, SHORTCUTS.iter().map(|(name, _)| *name).chain(["@every"]))
 }

@@ -16,16 +16,25 @@ pub struct Every {
     seconds: i64,
 }
 
+/// Why a text or a length of time is no period.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EveryError {
+    /// Nothing follows `@every`.
     #[error("the period is missing")]
     Missing,
+    /// What follows it is no duration.
     #[error("`{found}` is not a duration")]
-    NotADuration { found: String },
+    NotADuration {
+        /// What stands there.
+        found: String,
+    },
+    /// Less than one second, zero included.
     #[error("the period is shorter than a second")]
     TooShort,
+    /// Slots are whole seconds, so their distance has to be.
     #[error("the period is not a whole number of seconds")]
     Fractional,
+    /// More than a hundred years.
     #[error("the period is longer than a hundred years")]
     TooLong,
 }
@@ -34,6 +43,7 @@ pub enum EveryError {
 const LONGEST: HumanDuration = HumanDuration::from_secs(100 * 366 * 86_400);
 
 impl Every {
+    /// Checks that the period is a whole number of seconds within the bounds.
     pub fn new(period: HumanDuration) -> Result<Self, EveryError> {
         if period < HumanDuration::from_secs(1) {
             return Err(EveryError::TooShort);
@@ -59,6 +69,7 @@ impl Every {
         }
     }
 
+    /// Its length.
     pub fn period(self) -> HumanDuration {
         HumanDuration::from_secs(self.seconds.unsigned_abs())
     }
@@ -79,6 +90,7 @@ impl Every {
 }
 
 impl EveryError {
+    /// What may stand there.
     pub fn expected(&self) -> &'static str {
         match self {
             EveryError::Missing | EveryError::NotADuration { .. } => {
@@ -90,6 +102,7 @@ impl EveryError {
         }
     }
 
+    /// What to write instead, where that can be told.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             EveryError::Missing | EveryError::NotADuration { .. } => Some("for example `15m` or `1h30m`"),

@@ -12,11 +12,17 @@ use super::error::{CronError, CronErrorKind};
 /// The fields in the order in which a six-field expression writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// 0 to 59; left out of an expression of five fields, where it is 0.
     Second,
+    /// 0 to 59.
     Minute,
+    /// 0 to 23.
     Hour,
+    /// 1 to 31.
     DayOfMonth,
+    /// 1 to 12, or by name.
     Month,
+    /// 0 to 7, or by name; 0 and 7 are Sunday.
     DayOfWeek,
 }
 
@@ -27,15 +33,6 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 8] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"];
 
 impl Field {
-    pub const ALL: [Field; 6] = [
-        Field::Second,
-        Field::Minute,
-        Field::Hour,
-        Field::DayOfMonth,
-        Field::Month,
-        Field::DayOfWeek,
-    ];
-
     /// The smallest value that may be written.
     pub fn min(self) -> u8 {
         match self {

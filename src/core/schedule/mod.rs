@@ -11,7 +11,6 @@ mod cron_expr;
 mod error;
 mod every;
 mod field;
-mod from_spec;
 mod preview;
 mod slip;
 mod zone;
@@ -27,11 +26,11 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use thiserror::Error;
 
-pub use cron_expr::{CronExpr, Kind};
-pub use error::{CronError, CronErrorKind};
+pub use cron_expr::CronExpr;
+pub use error::CronError;
+use error::CronErrorKind;
 pub use every::{Every, EveryError};
 pub use field::Field;
-pub use from_spec::SpecFault;
 pub use preview::{PreviewError, preview};
 pub use slip::{Slip, SlipKind, likely_slips};
 pub use zone::{UnknownZone, ZONE_DATABASE_VERSION, local_time, parse_timezone};
@@ -39,7 +38,9 @@ pub use zone::{UnknownZone, ZONE_DATABASE_VERSION, local_time, parse_timezone};
 /// One statement of when: times on the calendar, or a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Timing {
+    /// Times on the calendar.
     Cron(CronExpr),
+    /// A period.
     Every(Every),
 }
 
@@ -57,20 +58,26 @@ enum Rule {
     Every(Every),
 }
 
+/// Why timings, each good by itself, make no schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
+    /// There is no timing.
     #[error("the schedule names no time")]
     Empty,
+    /// A period tolerates nothing beside it, since its instants count from an anchor.
     #[error("the period `@every {every}` stands beside other timings")]
     EveryNotAlone {
         /// Which of the timings it is.
         index: usize,
+        /// The period.
         every: Every,
     },
+    /// An expression can be read and means no date, such as 30 February.
     #[error("`{expr}` matches no date through the year 2100")]
     Never {
         /// Which of the timings it is.
         index: usize,
+        /// The expression as written.
         expr: String,
     },
 }
@@ -104,6 +111,7 @@ impl fmt::Display for Timing {
 }
 
 impl Schedule {
+    /// Either one period, or any number of cron expressions of which each matches some date.
     pub fn new(timings: Vec<Timing>, zone: Tz) -> Result<Self, ScheduleError> {
         if let [Timing::Every(every)] = timings[..] {
             return Ok(Schedule {
@@ -136,6 +144,7 @@ impl Schedule {
         self.zone
     }
 
+    /// What it was made of.
     pub fn timings(&self) -> Vec<Timing> {
         match &self.rule {
             Rule::Cron(expressions) => expressions.iter().cloned().map(Timing::Cron).collect(),
@@ -185,6 +194,7 @@ impl Schedule {
 }
 
 impl ScheduleError {
+    /// What may stand there.
     pub fn expected(&self) -> &'static str {
         match self {
             ScheduleError::Empty => "at least one cron expression, or a period",
@@ -193,6 +203,7 @@ impl ScheduleError {
         }
     }
 
+    /// What to write instead, where that can be told.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             ScheduleError::Empty => Some("leave `schedule` away for a job that only runs by hand or after others"),

@@ -5,14 +5,38 @@ use thiserror::Error;
 
 use super::{CronError, Schedule, ScheduleError, Timing, UnknownZone, local_time, parse_timezone};
 
+/// Why there are no fires to show.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PreviewError {
+    /// The expression is none.
     #[error(transparent)]
     Timing(#[from] CronError),
+    /// There is no such zone.
     #[error(transparent)]
     Zone(#[from] UnknownZone),
+    /// The expression never fires.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+}
+
+impl PreviewError {
+    /// What may stand there.
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Timing(error) => error.expected(),
+            Self::Zone(error) => error.expected().to_owned(),
+            Self::Schedule(error) => error.expected().to_owned(),
+        }
+    }
+
+    /// What to write instead, where that can be told.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Timing(error) => error.hint(),
+            Self::Zone(error) => error.hint(),
+            Self::Schedule(error) => error.hint().map(str::to_owned),
+        }
+    }
 }
 
 /// The first `count` fires after `after`, with the offset that the zone has then. An `@every` counts from `after`,

@@ -8,23 +8,37 @@ use std::ops::Range;
 use super::cron_expr::{CronExpr, Fields};
 use super::field::{Field, FieldSet};
 
+/// What looks wrong in an expression, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slip {
+    /// Which slip it is.
     pub kind: SlipKind,
     /// The bytes of the expression that look wrong.
     pub range: Range<usize>,
+    /// What the expression does, as opposed to what was probably meant.
     pub message: String,
+    /// What to write instead.
     pub hint: String,
 }
 
+/// The slips that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlipKind {
     /// A `*` in a field finer than the one that was meant to choose the time: it fires throughout.
-    FiresThroughout { finer: Field, coarser: Field },
+    FiresThroughout {
+        /// The field that holds the `*`.
+        finer: Field,
+        /// The field that names single times.
+        coarser: Field,
+    },
     /// A day that some months lack: they are passed over.
-    SkipsMonths { day: u8 },
+    SkipsMonths {
+        /// The day of the month.
+        day: u8,
+    },
 }
 
+/// The slips in an expression; a shortcut has none.
 pub fn likely_slips(expr: &CronExpr) -> Vec<Slip> {
     if expr.is_shortcut() {
         return Vec::new();

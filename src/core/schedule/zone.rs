@@ -11,14 +11,17 @@ use thiserror::Error;
 
 pub use chrono_tz::IANA_TZDB_VERSION as ZONE_DATABASE_VERSION;
 
+/// A name that is not in the database.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{name}` is not a time zone")]
 pub struct UnknownZone {
+    /// What was asked for.
     pub name: String,
     /// The known name that comes nearest, if one comes near.
     pub suggestion: Option<&'static str>,
 }
 
+/// The zone of exactly this name.
 pub fn parse_timezone(name: &str) -> Result<Tz, UnknownZone> {
     Tz::from_str(name).map_err(|_| UnknownZone {
         name: name.to_owned(),
@@ -32,10 +35,12 @@ pub fn local_time(instant: DateTime<Utc>, zone: Tz) -> DateTime<Tz> {
 }
 
 impl UnknownZone {
+    /// What may stand there.
     pub fn expected(&self) -> &'static str {
         "a name from the IANA time zone database, such as Europe/Berlin or UTC"
     }
 
+    /// The name that was probably meant, as a question.
     pub fn hint(&self) -> Option<String> {
         self.suggestion.map(|name| format!("did you mean `{name}`?"))
     }

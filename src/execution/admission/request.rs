@@ -1,8 +1,15 @@
 //! What tasks ask for, and of what there is how much.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use crate::core::{Timestamp, dag::TaskIndex, id::RunId, spec::ResourceRequirements, units::ByteSize};
+use crate::core::{
+    Timestamp,
+    capacity::{cpu_millis, cpu_text},
+    dag::TaskIndex,
+    id::RunId,
+    spec::ResourceRequirements,
+    units::ByteSize,
+};
 
 /// A task of a run, as it asks for resources and holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,27 +51,11 @@ impl Resource {
     /// An amount of it, as people write it.
     pub fn amount(&self, amount: u64) -> String {
         match self {
-            Self::Cpu => {
-                let text = format!("{}.{:03}", amount / 1_000, amount % 1_000);
-                text.trim_end_matches('0').trim_end_matches('.').to_owned()
-            }
+            Self::Cpu => cpu_text(amount),
             Self::Memory => ByteSize::from_bytes(amount).to_string(),
             Self::Tasks | Self::Run(_) | Self::Pool(_) => amount.to_string(),
         }
     }
-}
-
-/// How much there is in all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capacity {
-    /// Tasks at a time, over all jobs.
-    pub tasks: u32,
-    /// Processors, in thousandths.
-    pub cpu_millis: u64,
-    /// Memory, in bytes.
-    pub memory_bytes: u64,
-    /// The named pools.
-    pub pools: BTreeMap<String, u32>,
 }
 
 /// Amounts of resources; each at most once.
@@ -105,17 +96,6 @@ impl Request {
             run_limit,
         }
     }
-}
-
-/// Fractions of processors in thousandths, rounded up so that nothing that is asked for counts as nothing.
-pub fn cpu_millis(cpu: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the schema bounds it to 0.001..=10000; outside of that the cast saturates"
-    )]
-    let millis = (cpu * 1_000.0).ceil() as u64;
-    millis
 }
 
 /// A request that is larger than the whole: it could wait for ever.

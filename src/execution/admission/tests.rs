@@ -1,3 +1,5 @@
+//! Who starts when: single rules, and moves at random under which nothing is ever overbooked and nobody starves.
+
 use proptest::prelude::*;
 
 use super::*;

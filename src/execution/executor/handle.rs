@@ -7,12 +7,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{ActiveRun, Conditions, WaitingTask};
 use crate::{
     core::{
+        capacity::Capacity,
         id::RunId,
         job::Job,
         record::{RunRecord, TaskRecord},
         state::SlotReason,
     },
-    execution::admission::Capacity,
     storage::RunDetail,
 };
 

@@ -1,3 +1,6 @@
+//! The executor's loop with an engine that does as the test says: what it journals, whom it makes wait, how it stops, and
+//! what it does while the journal refuses.
+
 use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
@@ -11,8 +14,8 @@ use crate::{
         state::{RunStatus, SlotOutcome, SlotReason, TaskState},
     },
     execution::{
-        bench::{Bench, capacity, clock, job, states, until},
         engine::{Attempt, ProcessMark},
+        fixtures::{Bench, capacity, clock, job, states, until},
         recovery::recover,
     },
     storage::{Ack, LatestRuns, Memory, NumberedFact, RunFilter, StorageError},
@@ -408,7 +411,7 @@ async fn whoever_hurries_does_not_wait_for_a_full_disk() {
         .await
         .expect("running");
     let stopped = tokio::time::timeout(
-        crate::execution::bench::DEADLINE,
+        crate::execution::fixtures::DEADLINE,
         setup.bench.handle.shutdown(Duration::ZERO),
     );
     stopped.await.expect("it does not wait for ever");

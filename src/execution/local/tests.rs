@@ -10,9 +10,9 @@ use crate::{
         state::{RunStatus, SlotReason, TaskState},
     },
     execution::{
-        bench::{Bench, capacity, clock, job, states, until},
         engine::log_path,
         executor::Handle,
+        fixtures::{Bench, capacity, clock, job, states, until},
         output::LogReader,
         process::ProcessId,
         recovery,

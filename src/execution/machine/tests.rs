@@ -1,3 +1,6 @@
+//! Runs played step by step against the machine alone: single stories, and scenarios at random against an independent
+//! account of how each task must end.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -5,13 +8,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     core::{
+        capacity::Capacity,
         id::{JobId, SpecHash},
         id::{RunId, TaskId},
         spec::{JobSpec, RetryPolicy, RetryWhen},
         state::Trigger,
     },
     execution::{
-        admission::{Admission, Capacity, Request, TaskKey},
+        admission::{Admission, Request, TaskKey},
         engine::AttemptEnd,
     },
 };

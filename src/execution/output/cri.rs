@@ -16,17 +16,22 @@ pub const MAX_TEXT: usize = 16 * 1024;
 /// How many bytes stand before the text of an entry.
 pub const HEAD: usize = "2026-01-02T03:04:05.000000000Z stdout F ".len();
 
+/// Which of a task's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
+/// A line of a task's output, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Grows strictly from entry to entry of a file, so that it also serves as a place in it.
     pub at: DateTime<Utc>,
+    /// Where it was said.
     pub stream: Stream,
     /// The line goes on in the next entry of its stream.
     pub partial: bool,
@@ -35,6 +40,7 @@ pub struct Entry {
 }
 
 impl Stream {
+    /// The word in the file and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",

@@ -1,16 +1,14 @@
 //! What a task says: one file per attempt in the CRI log format, which log shippers already read.
 //!
 //! [`cri`] is the form of one line. [`writer`] turns bytes as they arrive into such lines and keeps the file within its
-//! cap. [`reader`] reads a file back, also while it grows. [`harmless`] makes text safe for a terminal. This room knows
+//! cap. [`reader`] reads a file back, also while it grows. This room knows
 //! no processes: bytes, a stream and an instant go in. Text is stored as it came, whatever its encoding.
 
 pub mod cri;
-pub mod harmless;
 pub mod reader;
 pub mod writer;
 
 pub use cri::{Entry, Stream};
-pub use harmless::harmless;
 pub use reader::LogReader;
 pub use writer::LogWriter;
 

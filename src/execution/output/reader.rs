@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 
 use super::cri::{self, Entry};
 
+/// Gives the entries of one log, each once.
 #[derive(Debug)]
 pub struct LogReader {
     path: PathBuf,
@@ -28,6 +29,7 @@ pub struct LogReader {
 const READ: usize = 256 * 1024;
 
 impl LogReader {
+    /// A reader that begins at the file's beginning; the file need not exist yet.
     pub fn new(path: PathBuf) -> Self {
         LogReader {
             path,

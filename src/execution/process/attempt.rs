@@ -39,7 +39,9 @@ pub struct AttemptSpec {
     pub kill_grace: Duration,
     /// Counts from the process's start.
     pub timeout: Option<Duration>,
+    /// Where its output goes.
     pub log: PathBuf,
+    /// How large that file may become, in bytes.
     pub log_size: u64,
 }
 
@@ -71,6 +73,7 @@ pub struct Canceller(watch::Sender<Option<Order>>);
 /// Why an attempt is ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
+    /// Somebody asked for it.
     Cancelled,
     /// The run's timeout passed.
     TimedOut,
@@ -81,11 +84,15 @@ pub enum Stop {
 /// How an attempt ended, and what it cost.
 #[derive(Debug)]
 pub struct Ended {
+    /// Its ending, by which retries are judged.
     pub ending: Ending,
     /// `None` when somebody else took the exit from the kernel.
     pub usage: Option<Usage>,
+    /// How much it printed, in bytes, whether the log kept it or not.
     pub bytes_out: u64,
+    /// When its process started.
     pub started_at: DateTime<Utc>,
+    /// When its process and its tree were gone.
     pub ended_at: DateTime<Utc>,
     /// Why the log lacks its end, if it does.
     pub log_error: Option<String>,
@@ -132,6 +139,7 @@ const STRAYS_PAUSE: Duration = Duration::from_millis(250);
 const READ: usize = 64 * 1024;
 
 impl Processes {
+    /// Where nothing was started yet.
     pub fn new() -> Self {
         Processes::default()
     }
@@ -232,10 +240,12 @@ impl Running {
         self.child.id()
     }
 
+    /// When its process started.
     pub fn started_at(&self) -> DateTime<Utc> {
         self.started_at
     }
 
+    /// What ends it from elsewhere.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
     }

@@ -31,35 +31,75 @@ use crate::core::ending::Ending;
 /// What to execute. There is no shell, and the environment is exactly the given one.
 #[derive(Debug, Clone)]
 pub struct Command {
+    /// The program, which is looked for in the `PATH` of `env` unless it has a `/`, and its arguments.
     pub argv: Vec<OsString>,
+    /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
+    /// The folder in which it begins.
     pub working_dir: PathBuf,
 }
 
 /// The reading ends of a child's standard output and standard error.
 #[derive(Debug)]
 pub struct Output {
+    /// What it says.
     pub stdout: pipe::Receiver,
+    /// What it complains about.
     pub stderr: pipe::Receiver,
 }
 
 /// Why a command did not become a process.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
+    /// There are no words.
     #[error("the command is empty: expected a program and its arguments")]
     Empty,
+    /// The kernel ends its texts with this byte.
     #[error("{what} contains a NUL byte, which no process can be given")]
-    NulByte { what: &'static str },
+    NulByte {
+        /// The part that has it.
+        what: &'static str,
+    },
+    /// A name without `/` is in no folder of the `PATH`.
     #[error("program `{program}` was not found in the task's PATH ({path})")]
-    NotInPath { program: String, path: String },
+    NotInPath {
+        /// The name that was looked for.
+        program: String,
+        /// Where it was looked for.
+        path: String,
+    },
+    /// The file is missing, or what its first line names is.
     #[error("program {} does not exist, or its interpreter does not", program.display())]
-    NotFound { program: PathBuf, source: io::Error },
+    NotFound {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not executable, or not for this user.
     #[error("program {} may not be executed", program.display())]
-    NotPermitted { program: PathBuf, source: io::Error },
+    NotPermitted {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It does not exist, is no folder, or may not be entered.
     #[error("working directory {} cannot be entered", path.display())]
-    WorkingDir { path: PathBuf, source: io::Error },
+    WorkingDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something ran short (processes, descriptors, memory), or the system has another reason.
     #[error("the system could not start {}", program.display())]
-    System { program: PathBuf, source: io::Error },
+    System {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 /// A child that has been started. Dropped before it was collected, it is killed with its group.
@@ -72,23 +112,33 @@ pub struct Child {
     own_max_rss: u64,
 }
 
+/// What the kernel says of an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
+    /// By itself, with this code.
     Exited(i32),
+    /// By this signal.
     Signalled(i32),
 }
 
+/// A child's exit.
 #[derive(Debug, Clone, Copy)]
 pub struct Exit {
+    /// How it came about.
     pub status: ExitStatus,
+    /// What the child had cost by then.
     pub usage: Usage,
 }
 
 /// The kernel's accounting of a process and of the descendants that it waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
+    /// Processor time in user mode.
     pub cpu_user: Duration,
+    /// Processor time in the kernel.
     pub cpu_system: Duration,
+    /// The largest resident size of any one of them, in bytes.
+    ///
     /// `None` when the process stayed below Petit's own peak: until its `exec` a child shares Petit's memory, and the
     /// kernel counts that into the child's peak.
     pub max_rss_bytes: Option<u64>,
@@ -186,6 +236,7 @@ pub fn collect_strangers() -> io::Result<JoinHandle<()>> {
 }
 
 impl Child {
+    /// The process.
     pub fn id(&self) -> ProcessId {
         self.id
     }

@@ -23,16 +23,22 @@ pub struct StartTime(u64);
 /// One process and no other: numbers are reused, numbers with a start time are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessId {
+    /// The number.
     pub pid: u32,
+    /// When the process with it started.
     pub start_time: StartTime,
 }
 
 /// What an attempt's environment says it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mark {
+    /// Whose attempt it is, among several Petits on one machine.
     pub instance: Option<Vec<u8>>,
+    /// The run's id.
     pub run: Vec<u8>,
+    /// The task's id.
     pub task: Option<Vec<u8>>,
+    /// The attempt's number.
     pub attempt: Option<Vec<u8>>,
 }
 
@@ -66,10 +72,12 @@ impl StartTime {
     /// Of no process: what stands where the kernel would not tell.
     pub const UNKNOWN: StartTime = StartTime(0);
 
+    /// A time that was stored before.
     pub fn from_u64(value: u64) -> Self {
         StartTime(value)
     }
 
+    /// The number to store.
     pub fn as_u64(self) -> u64 {
         self.0
     }
@@ -96,9 +104,13 @@ impl Marks {
 }
 
 impl Mark {
+    /// The variable that names the instance.
     pub const INSTANCE: &str = "PETIT_INSTANCE";
+    /// The variable that names the run.
     pub const RUN: &str = "PETIT_RUN_ID";
+    /// The variable that names the task.
     pub const TASK: &str = "PETIT_TASK";
+    /// The variable that counts the attempt.
     pub const ATTEMPT: &str = "PETIT_ATTEMPT";
 
     /// The mark in an environment, or `None` when it names no run.

@@ -92,7 +92,7 @@ pub struct Handle {
 }
 
 impl Reconciler {
-    /// Starts to follow the files, from the active set that [`load_active`] gave. The first look begins at once.
+    /// Starts to follow the files, from the active set that [`load_active`](super::load_active) gave. The first look begins at once.
     pub fn start(options: Options, storage: Arc<dyn Storage>, bus: Bus, loaded: Loaded) -> Self {
         let (sender, receiver) = mpsc::channel();
         let queued = Arc::new(AtomicBool::new(false));

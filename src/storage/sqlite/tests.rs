@@ -1,3 +1,6 @@
+//! What only a journal in a file has to do: outlive its process, be read beside its writer, refuse what is damaged or of
+//! another version. What both backends do is in [`crate::storage::suite`].
+
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use tempfile::TempDir;

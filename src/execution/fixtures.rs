@@ -15,13 +15,13 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     Clock, Executor, Handle,
-    admission::Capacity,
     engine::Engine,
     executor::RunStart,
     inputs::{Surroundings, base_environment},
 };
 use crate::{
     core::{
+        capacity::Capacity,
         id::{JobId, RunId},
         job::Job,
         record::{RunRecord, SlotRecord, SpecRecord, TaskRecord},
