@@ -96,14 +96,12 @@ impl Scheduler {
                         not_before = None;
                         backoff = BACKOFF.0;
                         self.desked.ready.send_replace(true);
+                        self.set_condition(None);
                         wake = self.desk.next_wake();
                     }
                     Err(StorageError::Closed) => return Ok(()),
                     Err(error) if error.is_passing() => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "could not record what is due; trying again"
-                        );
+                        self.set_condition(Some(error.with_cause()));
                         not_before = Some(now + TimeDelta::from_std(backoff).unwrap_or(LONGEST_SLEEP));
                         backoff = (backoff * 2).min(BACKOFF.1);
                     }
@@ -116,6 +114,23 @@ impl Scheduler {
                 return Ok(());
             }
         }
+    }
+
+    /// Says what keeps slots from being recorded; logged when it begins and ends, not at every try.
+    fn set_condition(&self, problem: Option<String>) {
+        let condition = problem.map(|problem| {
+            format!("{problem}; slots that are due wait until it can be written again, and are late slots then")
+        });
+        self.desked.condition.send_if_modified(|shown| {
+            match (&shown, &condition) {
+                (None, Some(condition)) => tracing::error!("{condition}"),
+                (Some(_), None) => tracing::info!("slots can be recorded again"),
+                (None, None) | (Some(_), Some(_)) => {}
+            }
+            let changed = *shown != condition;
+            *shown = condition;
+            changed
+        });
     }
 
     /// Waits until `wake`, or until something happens; `false` when it is time to end. Every arm only receives, so that the

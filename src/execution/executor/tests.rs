@@ -399,6 +399,28 @@ async fn a_full_disk_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn who_asks_what_waits_is_answered_while_the_disk_is_full() {
+    let setup = setup_with(full(usize::MAX), true, 8);
+    setup.bench.start(&job("j", "tasks: {a: {command: [x]}}")).await;
+    let waiting = tokio::time::timeout(crate::execution::bench::DEADLINE, setup.bench.handle.waiting());
+    assert_eq!(waiting.await.expect("it answers").expect("running"), []);
+    assert!(setup.bench.handle.conditions().borrow().journal.is_some());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_no_longer_than_the_grace() {
+    let setup = setup_with(full(usize::MAX), true, 8);
+    setup.bench.start(&job("j", "tasks: {a: {command: [x]}}")).await;
+    let stopped = tokio::time::timeout(
+        crate::execution::bench::DEADLINE,
+        setup.bench.handle.shutdown(Duration::from_millis(20)),
+    );
+    stopped.await.expect("it does not wait for ever");
+    let left = recover(setup.bench.storage.unfinished().expect("readable"));
+    assert_eq!(left.going[0].attempts[0].ending, None, "as after a crash");
+}
+
+#[tokio::test]
 async fn whoever_hurries_does_not_wait_for_a_full_disk() {
     let setup = setup_with(full(usize::MAX), true, 8);
     let mut conditions = setup.bench.handle.conditions();
