@@ -82,7 +82,12 @@ impl StateDir {
             .mode(0o600)
             .open(&lock_path)
             .map_err(failed("open the lock", &lock_path))?;
-        match try_for_a_while(&lock) {
+        let give_up_at = Instant::now() + PATIENCE;
+        let pause = || {
+            thread::sleep(PAUSE);
+            Instant::now() < give_up_at
+        };
+        match lock_while(&lock, pause) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -133,12 +138,11 @@ impl StateDir {
 }
 
 /// The lock of a Petit that was killed can outlive it for a moment, in a child that has not yet become its program: until
-/// then it shares the descriptor. A start right after the kill waits for that instead of refusing.
-fn try_for_a_while(lock: &File) -> Result<(), TryLockError> {
-    let give_up_at = Instant::now() + PATIENCE;
+/// then it shares the descriptor. So a start right after the kill does not refuse at once, but tries while `pause` says so.
+fn lock_while(lock: &File, mut pause: impl FnMut() -> bool) -> Result<(), TryLockError> {
     loop {
         match lock.try_lock() {
-            Err(TryLockError::WouldBlock) if Instant::now() < give_up_at => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) if pause() => {}
             locked => return locked,
         }
     }
@@ -174,12 +178,11 @@ mod tests {
     #[test]
     fn a_lock_that_outlives_its_petit_for_a_moment_is_waited_for() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let held = StateDir::hold(folder.path()).expect("a free folder");
-        thread::scope(|scope| {
-            let next = scope.spawn(|| StateDir::hold(folder.path()).map(drop));
-            drop(held);
-            next.join().expect("no panic").expect("free in time");
-        });
+        let mut held = Some(StateDir::hold(folder.path()).expect("a free folder"));
+        let next = File::open(folder.path().join(LOCK)).expect("the lock's file");
+        let error = lock_while(&next, || false).expect_err("it is held");
+        assert!(matches!(error, TryLockError::WouldBlock), "{error}");
+        lock_while(&next, || held.take().is_some()).expect("free after a pause");
     }
 
     #[test]
