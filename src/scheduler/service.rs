@@ -61,6 +61,8 @@ pub struct Scheduler {
     desk: Desk,
     /// The set that the desk has.
     known: Arc<ActiveSet>,
+    /// Whether events were missed, and the journal has not been read since.
+    behind: bool,
 }
 
 impl Scheduler {
@@ -75,6 +77,7 @@ impl Scheduler {
             parts,
             desked,
             desk: Desk::default(),
+            behind: false,
         };
         (scheduler, handle)
     }
@@ -160,9 +163,21 @@ impl Scheduler {
             let heard = match self.listener.try_recv() {
                 Ok(event) => Ok(event),
                 Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             };
             self.hear(heard);
+        }
+        if self.behind {
+            match self.parts.storage.unfinished() {
+                Ok(unfinished) => {
+                    self.desk.runs_are(&unfinished);
+                    self.behind = false;
+                }
+                Err(error) => tracing::warn!(
+                    error = error.with_cause(),
+                    "could not read which runs have ended; asking again when the loop wakes next",
+                ),
+            }
         }
     }
 
@@ -172,14 +187,8 @@ impl Scheduler {
             Ok(Event::Run { run, job, status, .. }) => self.desk.run_moved(&job, run, status),
             Ok(Event::Task { .. } | Event::Slot(_) | Event::Reconcile(_)) => {}
             Err(RecvError::Lagged(missed)) => {
-                tracing::debug!(missed, "fell behind the events; reading the journal instead");
-                match self.parts.storage.unfinished() {
-                    Ok(unfinished) => self.desk.runs_are(&unfinished),
-                    Err(error) => tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "could not read which runs have ended; runs that wait for them wait on",
-                    ),
-                }
+                tracing::debug!(missed, "fell behind the events; the journal is read instead");
+                self.behind = true;
             }
             Err(RecvError::Closed) => return false,
         }
