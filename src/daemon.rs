@@ -15,8 +15,8 @@ use chrono::Utc;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::timeout,
+    task::{JoinError, JoinHandle},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use self::backend::Backend;
@@ -24,10 +24,15 @@ pub use self::state_dir::{StateDir, StateDirError, journal_path};
 use crate::{
     config::settings::Settings,
     control,
-    core::{error_text::chain, id::RunId, job::Job, record::Actor},
+    core::{
+        error_text::chain,
+        job::Job,
+        record::{Actor, TaskRecord},
+    },
     events::Bus,
     execution::{
         self, Clock, Executor, capacity,
+        executor::RunStart,
         inputs::{Surroundings, base_environment},
         local::LocalEngine,
         process, recovery,
@@ -75,6 +80,8 @@ pub enum DaemonError {
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How long the socket may go on answering while everything else has stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How often the daemon looks whether its state folder is still its own.
+const LOOK_AT_STATE: Duration = Duration::from_secs(5);
 /// How many orders may wait: the executor takes them as fast as they are committed.
 const ORDERS: usize = 256;
 
@@ -84,6 +91,10 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let grace = options.settings.shutdown_grace;
     let mut daemon = Daemon::start(options).await?;
     let ended = daemon.watch(&mut signals).await;
+    if let Err(error) = &ended {
+        // Said now and not only at the end: running tasks may take their time.
+        tracing::error!("{}", chain(error));
+    }
     tracing::info!(%grace, "stopping: running tasks may end");
     daemon.stop(grace.to_std(), &mut signals).await;
     tracing::info!("stopped");
@@ -104,7 +115,7 @@ struct Daemon {
     stop_serving: oneshot::Sender<()>,
     socket: PathBuf,
     /// Held to the end, so that no other daemon starts before this one has ended all its processes.
-    _state: StateDir,
+    state: StateDir,
 }
 
 impl Daemon {
@@ -162,12 +173,6 @@ impl Daemon {
             bus: bus.clone(),
             random: Box::new(|| ulid::Ulid::generate().random()),
         });
-        for detail in recovered.going {
-            resume(&executor, storage.as_ref(), detail).await;
-        }
-        let carrying = tokio::spawn(carry_orders(ordered, executor.clone(), Arc::clone(&storage)));
-        let scheduling = tokio::spawn(scheduler.run());
-
         let info = DaemonInfo {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -176,7 +181,7 @@ impl Daemon {
         };
         let backend = Backend {
             info,
-            storage,
+            storage: Arc::clone(&storage),
             files,
             scheduler: scheduler_handle.clone(),
             executor: executor.clone(),
@@ -189,6 +194,12 @@ impl Daemon {
             let _: Result<(), _> = stopped.await;
         })
         .map_err(failed("listen on the control socket"))?;
+        // From here on processes may exist, and nothing may fail any more: whoever fails to start stops nothing.
+        for detail in recovered.going {
+            resume(&executor, storage.as_ref(), detail).await;
+        }
+        let carrying = tokio::spawn(carry_orders(ordered, executor.clone()));
+        let scheduling = tokio::spawn(scheduler.run());
         tracing::info!(
             jobs_dir = %jobs_dir.display(), state_dir = %state_dir.display(), pid = std::process::id(),
             "petit {} is up", env!("CARGO_PKG_VERSION")
@@ -204,15 +215,19 @@ impl Daemon {
             serving: tokio::spawn(serving),
             stop_serving,
             socket,
-            _state: state,
+            state,
         })
     }
 
-    /// Obeys signals until one asks to stop, or until the scheduler fails.
+    /// Obeys signals until one asks to stop, or until a part fails without which nothing is recorded or run: a daemon that
+    /// only looks alive is worse than one that its supervisor starts again.
     async fn watch(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+        let mut look = interval(LOOK_AT_STATE);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = signals.stop.recv() => return Ok(()),
+                _ = look.tick() => self.state.still_held()?,
                 _ = signals.hang_up.recv() => {
                     let files = self.reconciler.handle();
                     tokio::spawn(async move { files.sync(Actor::Command, false, None).await });
@@ -221,6 +236,9 @@ impl Daemon {
                     Ok(ended) => ended.map_err(DaemonError::from),
                     Err(panic) => Err(failed("keep the scheduler alive")(panic.into())),
                 },
+                ended = &mut self.executing => return Err(ended_early("keep the executor alive", ended.map(Ok))),
+                ended = &mut self.carrying => return Err(ended_early("carry orders to the executor", ended.map(Ok))),
+                ended = &mut self.serving => return Err(ended_early("answer on the control socket", ended)),
             }
         }
     }
@@ -230,52 +248,57 @@ impl Daemon {
         self.scheduler.stop().await;
         let shutdown = self.executor.shutdown(grace);
         tokio::pin!(shutdown);
-        tokio::select! {
-            () = &mut shutdown => {}
-            () = signals.stop.recv() => {
-                tracing::info!("stopping at once");
-                tokio::join!(self.executor.shutdown(Duration::ZERO), shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = signals.stop.recv() => {
+                    tracing::info!("stopping at once");
+                    let executor = self.executor.clone();
+                    tokio::spawn(async move { executor.shutdown(Duration::ZERO).await });
+                }
             }
         }
         self.engine.settle().await;
         drop(self.stop_serving);
         let mut serving = self.serving;
         // Clients that wait for a run hold their connection open, and must not hold up the end.
-        if timeout(LAST_ANSWERS, &mut serving).await.is_err() {
+        if !serving.is_finished() && timeout(LAST_ANSWERS, &mut serving).await.is_err() {
             serving.abort();
         }
         self.carrying.abort();
         let reconciler = self.reconciler;
         let stopped = tokio::task::spawn_blocking(move || reconciler.stop()).await;
-        let executed = self.executing.await;
+        // One that failed has been heard of already.
+        let executed = match self.executing.is_finished() {
+            true => Ok(()),
+            false => self.executing.await,
+        };
         if let Err(panic) = stopped.and(executed) {
             tracing::error!("a part of the daemon had panicked: {panic}");
         }
-        // Whoever comes next finds no socket, or one that refuses: both say that no daemon runs.
-        let _ = std::fs::remove_file(&self.socket);
+        // Whoever comes next finds no socket, or one that refuses: both say that no daemon runs. In a folder that was
+        // replaced it is another daemon's.
+        if self.state.still_held().is_ok() {
+            let _ = std::fs::remove_file(&self.socket);
+        }
     }
 }
 
 /// Carries the scheduler's orders to the executor.
-async fn carry_orders(mut orders: mpsc::Receiver<Order>, executor: execution::Handle, storage: Arc<dyn Storage>) {
+async fn carry_orders(mut orders: mpsc::Receiver<Order>, executor: execution::Handle) {
     while let Some(order) = orders.recv().await {
+        // The executor is gone only when Petit is stopping: then every run stops, and a queued one waits for the next start.
         match order {
-            Order::Start { run, job } => start(&executor, storage.as_ref(), run.id, job).await,
+            Order::Start { run, job } => {
+                // None of a queued run's tasks was ever granted, so they stand as they were created.
+                let tasks = TaskRecord::of_new_run(&job, run.id);
+                let record = *run;
+                let _ = executor.start(RunStart { record, job, tasks }).await;
+            }
             Order::Cancel { run, reason, unstarted } => {
-                // The executor is gone only when Petit is stopping, and then every run stops.
                 let _ = executor.cancel(run, reason, unstarted).await;
             }
         }
-    }
-}
-
-/// Hands a queued run to the executor, with its tasks as the journal has them.
-async fn start(executor: &execution::Handle, storage: &dyn Storage, run: RunId, job: Arc<Job>) {
-    match storage.run(run) {
-        // The executor is gone only when Petit is stopping; the run stays queued for the next start.
-        Ok(Some(detail)) => drop(executor.resume(detail, job).await),
-        Ok(None) => tracing::error!(%run, "an ordered run is not in the journal"),
-        Err(error) => tracing::error!(%run, "could not read an ordered run: {}", chain(&error)),
     }
 }
 
@@ -328,6 +351,16 @@ impl Stop {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// A part ended that was to go on until it is stopped.
+fn ended_early(operation: &'static str, ended: Result<io::Result<()>, JoinError>) -> DaemonError {
+    let cause = match ended {
+        Ok(Ok(())) => io::Error::other("it ended by itself"),
+        Ok(Err(error)) => error,
+        Err(panic) => panic.into(),
+    };
+    failed(operation)(cause)
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> DaemonError {

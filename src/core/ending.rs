@@ -22,7 +22,7 @@ pub enum Ending {
     NotPermitted,
     /// The system could not start another process.
     CouldNotSpawn,
-    /// Petit died while it ran.
+    /// Petit died, or was stopped, while it ran.
     Interrupted,
     /// The process exited, but a descendant kept its output open and had to be ended.
     OutputHeldOpen,
@@ -120,7 +120,7 @@ impl fmt::Display for Ending {
             Self::NotFound => f.write_str("program not found"),
             Self::NotPermitted => f.write_str("not permitted"),
             Self::CouldNotSpawn => f.write_str("could not be started"),
-            Self::Interrupted => f.write_str("interrupted: Petit died while it ran"),
+            Self::Interrupted => f.write_str("interrupted: Petit ended while it ran"),
             Self::OutputHeldOpen => f.write_str("a descendant kept its output open"),
             Self::BadOutput => f.write_str("its outputs could not be taken"),
             Self::BadInput => f.write_str("an expression could not be rendered"),

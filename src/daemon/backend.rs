@@ -86,6 +86,7 @@ impl control::Backend for Backend {
         let mut status = self.view(move |sources| sources.status(Some(info))).await?;
         status.waiting = self.executor.waiting().await.map_err(|_| shutting_down())?;
         status.conditions = self.executor.conditions().borrow().messages();
+        status.conditions.extend(self.scheduler.condition());
         Ok(status)
     }
 

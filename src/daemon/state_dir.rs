@@ -6,16 +6,23 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
+
+const LOCK: &str = "petit.lock";
+/// How long a lock that another process holds is tried.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A state folder that is held.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Held, not read: closing it gives the folder free.
-    _lock: File,
+    /// Closing it gives the folder free.
+    lock: File,
 }
 
 /// Why a state folder cannot be held.
@@ -28,6 +35,12 @@ pub enum StateDirError {
         path: PathBuf,
         /// The other daemon's process, if it has written it down.
         pid: Option<u32>,
+    },
+    /// It is not the folder any more that was held.
+    #[error("the state folder {} was removed or replaced while Petit ran, and its journal with it", path.display())]
+    Lost {
+        /// The folder.
+        path: PathBuf,
     },
     /// The system refused.
     #[error("could not {operation} {}", path.display())]
@@ -60,7 +73,7 @@ impl StateDir {
             .map_err(failed("make the state folder", path))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
             .map_err(failed("protect the state folder", path))?;
-        let lock_path = path.join("petit.lock");
+        let lock_path = path.join(LOCK);
         let mut lock = File::options()
             .read(true)
             .write(true)
@@ -69,7 +82,12 @@ impl StateDir {
             .mode(0o600)
             .open(&lock_path)
             .map_err(failed("open the lock", &lock_path))?;
-        match lock.try_lock() {
+        let give_up_at = Instant::now() + PATIENCE;
+        let pause = || {
+            thread::sleep(PAUSE);
+            Instant::now() < give_up_at
+        };
+        match lock_while(&lock, pause) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -90,13 +108,43 @@ impl StateDir {
             .map_err(failed("write the lock", &lock_path))?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Whether the folder's lock is still the one that is held. If the folder was removed, nobody finds this daemon any
+    /// more, and a second one could hold the new folder and fire the same jobs.
+    pub fn still_held(&self) -> Result<(), StateDirError> {
+        let identity = |file: fs::Metadata| (file.dev(), file.ino());
+        let found = fs::metadata(self.path.join(LOCK)).map(identity);
+        match (found, self.lock.metadata().map(identity)) {
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Err(self.lost()),
+            (Ok(found), Ok(held)) if found != held => Err(self.lost()),
+            // What cannot be looked at now may be looked at later; it says nothing about the lock.
+            (Ok(_), Ok(_)) | (Err(_), _) | (_, Err(_)) => Ok(()),
+        }
+    }
+
+    fn lost(&self) -> StateDirError {
+        StateDirError::Lost {
+            path: self.path.clone(),
+        }
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// The lock of a Petit that was killed can outlive it for a moment, in a child that has not yet become its program: until
+/// then it shares the descriptor. So a start right after the kill does not refuse at once, but tries while `pause` says so.
+fn lock_while(lock: &File, mut pause: impl FnMut() -> bool) -> Result<(), TryLockError> {
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if pause() => {}
+            locked => return locked,
+        }
     }
 }
 
@@ -125,5 +173,29 @@ mod tests {
         );
         drop(held);
         StateDir::hold(&path).expect("free again");
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_petit_for_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut held = Some(StateDir::hold(folder.path()).expect("a free folder"));
+        let next = File::open(folder.path().join(LOCK)).expect("the lock's file");
+        let error = lock_while(&next, || false).expect_err("it is held");
+        assert!(matches!(error, TryLockError::WouldBlock), "{error}");
+        lock_while(&next, || held.take().is_some()).expect("free after a pause");
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_or_replaced_is_not_held_any_more() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("state");
+        let held = StateDir::hold(&path).expect("a free folder");
+        held.still_held().expect("nothing happened");
+        fs::remove_dir_all(&path).expect("removable");
+        let error = held.still_held().expect_err("it is gone");
+        assert!(matches!(error, StateDirError::Lost { .. }), "{error}");
+        let other = StateDir::hold(&path).expect("a new folder is free");
+        assert!(held.still_held().is_err(), "it is another's");
+        other.still_held().expect("its own");
     }
 }

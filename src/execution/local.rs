@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep},
 };
 
@@ -44,6 +44,8 @@ pub struct LocalEngine {
     log_size: u64,
     clock: Clock,
     stops: Arc<Mutex<HashMap<AttemptKey, watch::Sender<Option<Stop>>>>>,
+    /// Notified whenever one of them is gone.
+    ended: Arc<Notify>,
 }
 
 impl LocalEngine {
@@ -54,11 +56,28 @@ impl LocalEngine {
             log_size,
             clock,
             stops: Arc::default(),
+            ended: Arc::default(),
         }
     }
 
-    /// Ends now whatever short attempts left behind, instead of a moment later: the last thing to do before Petit exits.
+    /// Ends at once every attempt that still runs, and whatever short ones left behind: the last thing to do before Petit
+    /// exits. After an orderly shutdown no attempt runs; after an executor that failed, or could not wait for the journal,
+    /// nobody else ends them.
     pub async fn settle(&self) {
+        loop {
+            // Registered before the look, so that an end in between is not missed.
+            let ended = self.ended.notified();
+            {
+                let stops = self.stops();
+                if stops.is_empty() {
+                    break;
+                }
+                for stop in stops.values() {
+                    stop.send_replace(Some(Stop::InterruptedAtOnce));
+                }
+            }
+            ended.await;
+        }
         self.processes.settle().await;
     }
 
@@ -186,6 +205,7 @@ impl Engine for LocalEngine {
         tokio::spawn(async move {
             let end = engine.carry_out(&attempt, stop, &reports).await;
             engine.stops().remove(&attempt.key);
+            engine.ended.notify_waiters();
             let _ = reports.send(Report::Ended { key: attempt.key, end });
         });
     }

@@ -23,6 +23,7 @@ const QUEUE: usize = 64;
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     ready: watch::Receiver<bool>,
+    condition: watch::Receiver<Option<String>>,
 }
 
 /// Why a command was not carried out.
@@ -102,17 +103,26 @@ pub(super) enum Command {
 pub(super) struct Desked {
     pub commands: mpsc::Receiver<Command>,
     pub ready: watch::Sender<bool>,
+    /// What keeps the loop from recording what is due.
+    pub condition: watch::Sender<Option<String>>,
 }
 
 impl Handle {
     pub(super) fn new() -> (Self, Desked) {
         let (commands, received) = mpsc::channel(QUEUE);
         let (set_ready, ready) = watch::channel(false);
+        let (set_condition, condition) = watch::channel(None);
         let desked = Desked {
             commands: received,
             ready: set_ready,
+            condition: set_condition,
         };
-        (Self { commands, ready }, desked)
+        let handle = Self {
+            commands,
+            ready,
+            condition,
+        };
+        (handle, desked)
     }
 
     /// Makes a run by hand. It works on a paused or disabled job, and says so in the answer's note.
@@ -157,6 +167,11 @@ impl Handle {
     /// When each active job fires next.
     pub async fn next_fires(&self) -> Result<Vec<NextFire>, CommandError> {
         self.ask(Command::NextFires).await
+    }
+
+    /// What keeps slots from being recorded and started, in words; it passes by itself when its cause does.
+    pub fn condition(&self) -> Option<String> {
+        self.condition.borrow().clone()
     }
 
     /// Waits until the backlog is decided and slots are started on time.

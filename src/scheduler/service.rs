@@ -61,6 +61,8 @@ pub struct Scheduler {
     desk: Desk,
     /// The set that the desk has.
     known: Arc<ActiveSet>,
+    /// Whether events were missed, and the journal has not been read since.
+    behind: bool,
 }
 
 impl Scheduler {
@@ -75,6 +77,7 @@ impl Scheduler {
             parts,
             desked,
             desk: Desk::default(),
+            behind: false,
         };
         (scheduler, handle)
     }
@@ -96,14 +99,12 @@ impl Scheduler {
                         not_before = None;
                         backoff = BACKOFF.0;
                         self.desked.ready.send_replace(true);
+                        self.set_condition(None);
                         wake = self.desk.next_wake();
                     }
                     Err(StorageError::Closed) => return Ok(()),
                     Err(error) if error.is_passing() => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "could not record what is due; trying again"
-                        );
+                        self.set_condition(Some(error.with_cause()));
                         not_before = Some(now + TimeDelta::from_std(backoff).unwrap_or(LONGEST_SLEEP));
                         backoff = (backoff * 2).min(BACKOFF.1);
                     }
@@ -116,6 +117,23 @@ impl Scheduler {
                 return Ok(());
             }
         }
+    }
+
+    /// Says what keeps slots from being recorded; logged when it begins and ends, not at every try.
+    fn set_condition(&self, problem: Option<String>) {
+        let condition = problem.map(|problem| {
+            format!("{problem}; slots that are due wait until it can be written again, and are late slots then")
+        });
+        self.desked.condition.send_if_modified(|shown| {
+            match (&shown, &condition) {
+                (None, Some(condition)) => tracing::error!("{condition}"),
+                (Some(_), None) => tracing::info!("slots can be recorded again"),
+                (None, None) | (Some(_), Some(_)) => {}
+            }
+            let changed = *shown != condition;
+            *shown = condition;
+            changed
+        });
     }
 
     /// Waits until `wake`, or until something happens; `false` when it is time to end. Every arm only receives, so that the
@@ -145,9 +163,21 @@ impl Scheduler {
             let heard = match self.listener.try_recv() {
                 Ok(event) => Ok(event),
                 Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             };
             self.hear(heard);
+        }
+        if self.behind {
+            match self.parts.storage.unfinished() {
+                Ok(unfinished) => {
+                    self.desk.runs_are(&unfinished);
+                    self.behind = false;
+                }
+                Err(error) => tracing::warn!(
+                    error = error.with_cause(),
+                    "could not read which runs have ended; asking again when the loop wakes next",
+                ),
+            }
         }
     }
 
@@ -157,14 +187,8 @@ impl Scheduler {
             Ok(Event::Run { run, job, status, .. }) => self.desk.run_moved(&job, run, status),
             Ok(Event::Task { .. } | Event::Slot(_) | Event::Reconcile(_)) => {}
             Err(RecvError::Lagged(missed)) => {
-                tracing::debug!(missed, "fell behind the events; reading the journal instead");
-                match self.parts.storage.unfinished() {
-                    Ok(unfinished) => self.desk.runs_are(&unfinished),
-                    Err(error) => tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "could not read which runs have ended; runs that wait for them wait on",
-                    ),
-                }
+                tracing::debug!(missed, "fell behind the events; the journal is read instead");
+                self.behind = true;
             }
             Err(RecvError::Closed) => return false,
         }

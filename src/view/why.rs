@@ -313,15 +313,9 @@ fn of_no_row(
                 entry.record.file
             )
         } else if let Some(pause) = paused {
-            let reason = pause
-                .reason
-                .as_ref()
-                .map(|reason| format!(" ({reason})"))
-                .unwrap_or_default();
             format!(
-                "{job} will not fire at {when} unless it is resumed: {} paused it at {}{reason}.",
-                pause.by,
-                local(pause.since, zone)
+                "{job} will not fire at {when} unless it is resumed: {}.",
+                who_paused(pause, zone)
             )
         } else {
             format!(
@@ -336,9 +330,31 @@ fn of_no_row(
             local(entry.record.scheduled_since, zone)
         );
     }
+    // A pause is one row, which is written when it ends.
+    if !entry.job.spec.enabled {
+        return format!(
+            "{job} was skipped at {when}, because the job is disabled in {}.",
+            entry.record.file
+        );
+    }
+    if let Some(pause) = paused.filter(|pause| pause.since <= at) {
+        return format!(
+            "{job} was skipped at {when}, because it is paused: {}.",
+            who_paused(pause, zone)
+        );
+    }
     format!(
         "The slot of {job} at {when} has no row in the journal yet: it is due and not decided, or Petit is not running."
     )
+}
+
+fn who_paused(pause: &PauseRecord, zone: Tz) -> String {
+    let reason = pause
+        .reason
+        .as_ref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    format!("{} paused it at {}{reason}", pause.by, local(pause.since, zone))
 }
 
 /// A time as people of the job's zone read it.
@@ -587,10 +603,22 @@ mod tests {
             by: "ada".to_owned(),
             reason: Some("moving disks".to_owned()),
         };
-        let paused = ledger.ask("2026-03-01T14:00:00Z", &[pause]);
+        let paused = ledger.ask("2026-03-01T14:00:00Z", std::slice::from_ref(&pause));
         assert!(
             paused.contains("ada paused it") && paused.contains("(moving disks)"),
             "{paused}"
+        );
+        assert_eq!(
+            ledger.ask("2026-03-01T12:00:00Z", std::slice::from_ref(&pause)),
+            "etl was skipped at 2026-03-01T12:00:00Z, because it is paused: ada paused it at 2026-03-01T11:30:00Z \
+             (moving disks)."
+        );
+        let undecided = ledger.ask("2026-03-01T11:00:00Z", &[pause]);
+        assert!(undecided.contains("has no row"), "{undecided}");
+        let disabled = Ledger::of(&format!("enabled: false\n{HOURLY}")).ask("2026-03-01T11:00:00Z", &[]);
+        assert!(
+            disabled.contains("because the job is disabled in etl.yaml"),
+            "{disabled}"
         );
         let before = ledger.ask("2026-02-28T23:00:00Z", &[]);
         assert!(before.contains("counts from 2026-03-01T00:00:00Z"), "{before}");

@@ -195,8 +195,13 @@ impl Daemon<'_> {
     }
 
     /// SIGTERM; the daemon's exit code.
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until the daemon ends; its exit code.
+    pub fn ended(mut self) -> i32 {
         let status = wait_for("the daemon to stop", || self.child.try_wait().expect("a child of ours"));
         status.code().unwrap_or(-1)
     }

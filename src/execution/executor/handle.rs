@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use super::{ActiveRun, Conditions, WaitingTask};
 use crate::{
@@ -120,9 +123,19 @@ impl Handle {
         self.send(Message::SetCapacity(capacity)).await
     }
 
-    /// Every task that waits for resources, in the order of the queue, with what it lacks and who holds it.
+    /// Every task that waits for resources, in the order of the queue, with what it lacks and who holds it. Empty while the
+    /// journal cannot be written: then the loop answers nobody, and everything waits for the journal, as
+    /// [`Self::conditions`] say.
     pub async fn waiting(&self) -> Result<Vec<WaitingTask>, ExecutorGone> {
-        self.ask(Message::Waiting).await
+        let mut conditions = self.conditions.clone();
+        tokio::select! {
+            biased;
+            waiting = self.ask(Message::Waiting) => waiting,
+            stuck = conditions.wait_for(|conditions| conditions.journal.is_some()) => match stuck {
+                Ok(_) => Ok(Vec::new()),
+                Err(_) => Err(ExecutorGone),
+            },
+        }
     }
 
     /// Every run that the executor has, by id, with its tasks.
@@ -138,15 +151,19 @@ impl Handle {
     /// Starts nothing more, lets running attempts end for `grace`, then ends them as interrupted; resolves when nothing
     /// runs any more and all of it is in the journal. Runs that are not through stay there for the next start. Asked a
     /// second time with a shorter grace it hurries; with none while attempts are ending, it kills them. A journal that
-    /// cannot write is waited for no longer than that.
+    /// cannot write is waited for no longer than `grace`.
     pub async fn shutdown(&self, grace: Duration) {
         let (done, ended) = oneshot::channel();
-        if grace.is_zero() {
+        let end = async {
+            if self.send(Message::Shutdown { grace, done }).await.is_ok() {
+                // An error means that the loop has ended, which is what is waited for.
+                let _ = ended.await;
+            }
+        };
+        tokio::pin!(end);
+        if grace.is_zero() || timeout(grace, &mut end).await.is_err() {
             self.hurry.send_replace(true);
-        }
-        if self.send(Message::Shutdown { grace, done }).await.is_ok() {
-            // An error means that the loop has ended, which is what is waited for.
-            let _ = ended.await;
+            end.await;
         }
     }
 

@@ -104,14 +104,19 @@ impl Journal {
         match self.persist(all).await {
             Ok(()) => return Ok(refused),
             Err(StorageError::Closed) => return Err(Closed),
-            Err(error) => tracing::warn!(%error, "the journal refused a commit; trying each run alone"),
+            Err(error) => {
+                tracing::warn!(
+                    error = error.with_cause(),
+                    "the journal refused a commit; trying each run alone"
+                );
+            }
         }
         for (run, changes) in by_run(changes) {
             match self.persist(changes).await {
                 Ok(()) => {}
                 Err(StorageError::Closed) => return Err(Closed),
                 Err(error) => {
-                    tracing::error!(%run, %error, "the journal refused the changes of a run");
+                    tracing::error!(%run, error = error.with_cause(), "the journal refused the changes of a run");
                     refused.insert(run);
                 }
             }
@@ -132,7 +137,7 @@ impl Journal {
                     if *self.hurried.borrow() {
                         return Err(StorageError::Closed);
                     }
-                    self.set_journal_condition(Some(error.to_string()));
+                    self.set_journal_condition(Some(error.with_cause()));
                 }
                 Err(error) => return Err(error),
             }

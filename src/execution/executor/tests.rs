@@ -382,6 +382,13 @@ fn full(refusals: usize) -> Arc<dyn Storage> {
     })
 }
 
+/// Waits until the journal refuses what the executor wants to keep.
+async fn stuck(setup: &Setup) {
+    let mut conditions = setup.bench.handle.conditions();
+    let refused = conditions.wait_for(|conditions| conditions.journal.is_some());
+    refused.await.expect("running");
+}
+
 #[tokio::test]
 async fn a_full_disk_delays_and_loses_nothing() {
     let mut setup = setup_with(full(2), true, 8);
@@ -394,7 +401,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
         .clone();
     assert_eq!(
         shown.journal.as_deref(),
-        Some("could not write to the journal journal.db")
+        Some("could not write to the journal journal.db: Error code 13: database or disk is full")
     );
     let detail = setup.bench.ended(run).await;
     assert_eq!(detail.run.status, RunStatus::Succeeded);
@@ -402,14 +409,33 @@ async fn a_full_disk_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn who_asks_what_waits_is_answered_while_the_disk_is_full() {
+    let setup = setup_with(full(usize::MAX), true, 8);
+    setup.bench.start(&job("j", "tasks: {a: {command: [x]}}")).await;
+    stuck(&setup).await;
+    let waiting = tokio::time::timeout(crate::execution::fixtures::DEADLINE, setup.bench.handle.waiting());
+    assert_eq!(waiting.await.expect("it answers").expect("running"), []);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_no_longer_than_the_grace() {
+    let setup = setup_with(full(usize::MAX), true, 8);
+    setup.bench.start(&job("j", "tasks: {a: {command: [x]}}")).await;
+    stuck(&setup).await;
+    let stopped = tokio::time::timeout(
+        crate::execution::fixtures::DEADLINE,
+        setup.bench.handle.shutdown(Duration::from_millis(20)),
+    );
+    stopped.await.expect("it does not wait for ever");
+    let left = recover(setup.bench.storage.unfinished().expect("readable"));
+    assert_eq!(left.going[0].attempts[0].ending, None, "as after a crash");
+}
+
+#[tokio::test]
 async fn whoever_hurries_does_not_wait_for_a_full_disk() {
     let setup = setup_with(full(usize::MAX), true, 8);
-    let mut conditions = setup.bench.handle.conditions();
     setup.bench.start(&job("j", "tasks: {a: {command: [x]}}")).await;
-    conditions
-        .wait_for(|conditions| conditions.journal.is_some())
-        .await
-        .expect("running");
+    stuck(&setup).await;
     let stopped = tokio::time::timeout(
         crate::execution::fixtures::DEADLINE,
         setup.bench.handle.shutdown(Duration::ZERO),

@@ -263,3 +263,23 @@ fn only_a_regular_file_of_a_bounded_size_is_read_as_outputs() {
     let error = read_outputs(&file("endless")).expect_err("not a file of its own");
     assert!(error.ends_with("is not a regular file any more"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settling_ends_what_no_executor_ends_any_more() {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let engine = Arc::new(LocalEngine::new(1 << 20, clock()));
+    let storage = Sqlite::open(&home.path().join("journal.db")).expect("a new journal");
+    let bench = Bench::new(home.path(), Arc::new(storage), engine.clone(), capacity(8));
+    let run = bench
+        .start(&job(
+            "j",
+            "tasks: {a: {command: \"trap '' TERM; echo $$ > pid.tmp; mv pid.tmp pid; sleep 600\", kill_grace: 10m}}",
+        ))
+        .await;
+    let file = home.path().join("pid");
+    until("the process to say its number", || file.exists()).await;
+    let pid = fs::read_to_string(&file).expect("a number");
+    bench.task.abort();
+    engine.settle().await;
+    assert!(!is_alive(&pid), "nothing of {run} is left");
+}

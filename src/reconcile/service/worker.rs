@@ -316,7 +316,11 @@ impl Worker {
         if !applied.changes.is_empty()
             && let Err(error) = self.storage.commit(applied.changes).wait_blocking()
         {
-            tracing::error!(%error, plan = %plan.id, "a reconcile could not be committed; nothing was changed");
+            // Said once: it is tried again every second, and the condition stands meanwhile.
+            if self.not_committed.is_none() {
+                let error = error.with_cause();
+                tracing::error!(error, plan = %plan.id, "a reconcile could not be committed; nothing was changed");
+            }
             self.look_again = Some(Instant::now() + POLL);
             self.not_committed = Some(error);
             return false;
@@ -389,7 +393,7 @@ impl Worker {
         if let Some(error) = &self.not_committed {
             found.push(Condition {
                 code: ConditionCode::NotCommitted,
-                message: format!("a change of the jobs could not be committed: {error}"),
+                message: format!("a change of the jobs could not be committed: {}", error.with_cause()),
                 since: now,
             });
         }
