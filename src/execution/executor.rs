@@ -417,7 +417,7 @@ impl Loop {
                 Deed::Finish => {
                     if let Some(machine) = self.runs.remove(&run) {
                         let record = machine.run();
-                        let reason = record.reason.as_deref().unwrap_or_default();
+                        let reason = record.reason.as_deref();
                         tracing::info!(%run, job = %record.job, status = %record.status, reason, "run ended");
                     }
                     self.admission.forget_run(run);

@@ -20,7 +20,7 @@ pub struct Args {
     /// Only of this job
     job: Option<JobId>,
     /// Of this expression instead of a job; needs no files
-    #[arg(long, value_name = "EXPR", conflicts_with = "job")]
+    #[arg(long, value_name = "EXPR", conflicts_with = "job", allow_hyphen_values = true)]
     cron: Option<String>,
     /// The expression's IANA zone
     #[arg(long, value_name = "TZ", requires = "cron", default_value = "UTC")]
