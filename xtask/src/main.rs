@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask schema` and `cargo xtask ci`.
+//! The project's own chores: `cargo xtask schema`, `cargo xtask ci` and `cargo xtask bench`.
 //!
 //! A chore that needs more than plain Cargo lives here, in Rust, so that it runs the same on every machine and is
 //! compiled and linted with the rest. `ci` runs what a submission must pass, step by step; the files beside this one
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
 mod hook;
 mod programs;
@@ -26,12 +27,14 @@ struct Arguments {
 enum Chore {
     Schema(schema::Arguments),
     Ci(ci::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = workshop::Workshop::open().and_then(|workshop| match Arguments::parse().chore {
         Chore::Schema(arguments) => schema::run(&workshop, &arguments),
         Chore::Ci(arguments) => ci::run(&workshop, &arguments),
+        Chore::Bench(arguments) => bench::run(&workshop, &arguments),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

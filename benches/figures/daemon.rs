@@ -1,0 +1,128 @@
+//! The daemon as a process of its own: how late it starts what is due, and what it costs while nothing is.
+
+use std::{
+    env, fs,
+    io::Write,
+    path::Path,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    paired::{Row, Unit, percentile},
+    place::{self, Daemon},
+};
+
+/// Asks this program to write down when it was started, and to do nothing else.
+const STAMP: &str = "--stamp";
+
+/// The reference starts in the middle of the second, so that neither is in the other's way.
+const BESIDE: Duration = Duration::from_millis(500);
+
+/// What starting a daemon leaves to be done, before it rests.
+const TO_REST: Duration = Duration::from_secs(5);
+
+pub fn is_stamp() -> bool {
+    env::args().nth(1).is_some_and(|argument| argument == STAMP)
+}
+
+/// Appends the time to the file that is named. It is what both sides start, so that its own start counts for both.
+pub fn stamp() -> ExitCode {
+    let now = since_epoch();
+    let file = env::args_os().nth(2).expect("a file");
+    let file = fs::File::options().create(true).append(true).open(file);
+    writeln!(file.expect("a writable folder"), "{}", now.as_nanos()).expect("a writable file");
+    ExitCode::SUCCESS
+}
+
+pub fn lateness(span: Duration) -> Vec<Row> {
+    let folder = place::folder();
+    let program = env::current_exe().expect("this program has a path");
+    let program = program.to_str().expect("Cargo's paths are UTF-8");
+    let (ours, bare) = (folder.path().join("ours"), folder.path().join("bare"));
+    fs::create_dir(folder.path().join("jobs.d")).expect("a new folder");
+    let yaml = format!(
+        "schedule: '* * * * * *'\ntasks: {{main: {{command: ['{program}', {STAMP}, '{}']}}}}\n",
+        ours.display()
+    );
+    fs::write(folder.path().join("jobs.d/second.yaml"), yaml).expect("a writable folder");
+    let daemon = Daemon::start(folder.path(), 1);
+    let end = Instant::now() + span;
+    while Instant::now() < end {
+        let now = since_epoch();
+        let next = Duration::from_secs((now - BESIDE).as_secs() + 1) + BESIDE;
+        thread::sleep(next - now);
+        let mut command = place::command(program, folder.path());
+        let started = command.arg(STAMP).arg(&bare).status();
+        assert!(started.expect("this program starts").success());
+    }
+    drop(daemon);
+    let (ours, bare) = (lateness_in(&ours, Duration::ZERO), lateness_in(&bare, BESIDE));
+    [50, 99]
+        .map(|hundredths| {
+            let [subject, reference] = [&ours, &bare].map(|sorted| percentile(sorted, hundredths));
+            let written = |value| Unit::Seconds.written(value);
+            Row {
+                name: "lateness",
+                what: format!("p{hundredths} of {} starts; of {} bare ones", ours.len(), bare.len()),
+                subject: written(subject),
+                reference: written(reference),
+                ratio: format!("{:+.2} ms", (subject - reference) * 1e3),
+                goal: "within 2 ms",
+            }
+        })
+        .into()
+}
+
+/// How long after its instant, a whole second and `beside`, each stamp was made; sorted.
+fn lateness_in(file: &Path, beside: Duration) -> Vec<f64> {
+    let text = fs::read_to_string(file).expect("stamps");
+    let stamps = text.lines().map(|line| line.parse::<u64>().expect("a number"));
+    let late = stamps.map(|nanos| f64::from((Duration::from_nanos(nanos) - beside).subsec_nanos()) / 1e9);
+    let mut late: Vec<f64> = late.collect();
+    late.sort_by(f64::total_cmp);
+    late
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock that is not in the sixties")
+}
+
+/// A daemon of each size, both watched over the same time.
+pub fn rest(span: Duration) -> Vec<Row> {
+    let goals = [
+        (1_000, "under 12 MB", "under 0.05 %"),
+        (10_000, "under 40 MB", "under 0.05 %"),
+    ];
+    let resting: Vec<_> = goals
+        .into_iter()
+        .map(|(count, memory, processor)| {
+            let (folder, _) = place::jobs(count);
+            let daemon = Daemon::start(folder.path(), count);
+            (count, memory, processor, daemon, folder)
+        })
+        .collect();
+    thread::sleep(TO_REST);
+    let before: Vec<f64> = resting
+        .iter()
+        .map(|(.., daemon, _)| place::processor_time(daemon.pid()))
+        .collect();
+    thread::sleep(span);
+    let mut rows = Vec::new();
+    for ((count, memory, processor, daemon, _), before) in resting.iter().zip(before) {
+        let resident = Unit::Bytes.written(place::memory(daemon.pid(), "VmRSS"));
+        let busy = (place::processor_time(daemon.pid()) - before) / span.as_secs_f64();
+        rows.push(Row::alone(
+            "rest",
+            format!("memory with {count} jobs"),
+            resident,
+            memory,
+        ));
+        let what = format!("processor time over {} s with {count} jobs", span.as_secs());
+        rows.push(Row::alone("rest", what, Unit::Share.written(busy), processor));
+    }
+    rows
+}

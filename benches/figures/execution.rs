@@ -1,0 +1,220 @@
+//! The executor with all that belongs to it (a journal that waits for the disk, captured output, the facts of each task),
+//! against spawning and waiting and nothing else.
+
+use std::{
+    collections::VecDeque,
+    fmt::Write,
+    fs,
+    process::{self, Child, Command, Stdio},
+    sync::Arc,
+    time::Instant,
+};
+
+use chrono::Utc;
+use petit::{
+    core::{
+        capacity::Capacity,
+        id::{JobId, RunId},
+        job::Job,
+        record::{RunRecord, SpecRecord, TaskRecord},
+        spec::JobSpec,
+        state::{RunStatus, Trigger},
+    },
+    daemon::journal_path,
+    events::{Bus, Event},
+    execution::{
+        Clock, Executor,
+        executor::RunStart,
+        inputs::{Surroundings, base_environment},
+        local::LocalEngine,
+    },
+    storage::{Change, Sqlite, Storage},
+};
+use tokio::{runtime::Runtime, sync::broadcast::error::RecvError};
+
+use crate::{
+    paired::{Row, Spread, Unit, in_turn},
+    place,
+};
+
+const TASKS: usize = 2_000;
+const AT_A_TIME: u32 = 8;
+const CHAIN: usize = 200;
+const ROUNDS: usize = 5;
+
+pub fn spawn() -> Vec<Row> {
+    let runtime = Runtime::new().expect("a runtime");
+    let job = job(TASKS, false);
+    let mut peaks = Vec::new();
+    let pair = in_turn(
+        ROUNDS,
+        || {
+            // The peak counts anew from here on.
+            fs::write("/proc/self/clear_refs", "5").expect("Linux lets a process do that to itself");
+            let rate = TASKS as f64 / runtime.block_on(seconds_of_run(&job));
+            peaks.push(place::memory(process::id(), "VmHWM"));
+            rate
+        },
+        || TASKS as f64 / seconds_of_bare_loop(),
+    );
+    let peak = Spread::of(peaks).written(|value| Unit::Bytes.written(value));
+    vec![
+        pair.row(
+            "spawn",
+            format!("{TASKS} tasks, {AT_A_TIME} at a time; bare spawns"),
+            Unit::PerSecond,
+            "0.85",
+        ),
+        Row::alone("spawn", "peak memory meanwhile", peak, "under 60 MB"),
+    ]
+}
+
+pub fn chain() -> Vec<Row> {
+    let runtime = Runtime::new().expect("a runtime");
+    let job = job(CHAIN, true);
+    let pair = in_turn(
+        ROUNDS,
+        || runtime.block_on(seconds_of_run(&job)) / CHAIN as f64,
+        || {
+            let begun = Instant::now();
+            for _ in 0..CHAIN {
+                drain(spawn_true());
+            }
+            begun.elapsed().as_secs_f64() / CHAIN as f64
+        },
+    );
+    let what = format!("a hop in a chain of {CHAIN}; a spawn and wait");
+    vec![pair.row("chain", what, Unit::Seconds, "under 1.2 ms")]
+}
+
+fn job(tasks: usize, in_a_chain: bool) -> Arc<Job> {
+    let mut yaml = String::from("tasks:\n");
+    for number in 0..tasks {
+        let needs = match number.checked_sub(1) {
+            Some(before) if in_a_chain => format!(", depends_on: [t{before}]"),
+            Some(_) | None => String::new(),
+        };
+        writeln!(yaml, "  t{number}: {{command: [/bin/true]{needs}}}").expect("writing to a String does not fail");
+    }
+    let spec: JobSpec = serde_yaml::from_str(&yaml).expect("it is valid");
+    let id = JobId::new("bench").expect("a slug");
+    Arc::new(Job::new(spec, &id, chrono_tz::UTC).expect("it is valid"))
+}
+
+/// One run of the job over a new journal, from handing it in to its end on disk.
+async fn seconds_of_run(job: &Arc<Job>) -> f64 {
+    let home = place::folder();
+    let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(home.path())).expect("a new journal"));
+    let clock: Clock = Arc::new(Utc::now);
+    let bus = Bus::default();
+    let mut listener = bus.listen();
+    let (executor, executing) = Executor {
+        surroundings: Surroundings {
+            env: base_environment([], &[]),
+            home: home.path().to_owned(),
+            state_dir: home.path().join(".petit"),
+            instance: storage.journal_id().expect("a new journal has one"),
+        },
+        capacity: Capacity {
+            tasks: AT_A_TIME,
+            cpu_millis: 1_000_000,
+            memory_bytes: u64::MAX,
+            pools: Default::default(),
+        },
+        clock: Arc::clone(&clock),
+        storage: Arc::clone(&storage),
+        engine: Arc::new(LocalEngine::new(10 << 20, clock)),
+        bus,
+    }
+    .spawn();
+
+    let begun = Instant::now();
+    let run = new_run(job);
+    let tasks = TaskRecord::of_new_run(job, run.id);
+    let spec = SpecRecord {
+        hash: job.hash.clone(),
+        job: job.id.clone(),
+        canonical: job.spec.canonical(),
+        yaml: String::new(),
+        first_seen: run.created_at,
+    };
+    let created = Change::CreateRun {
+        run: run.clone(),
+        tasks: tasks.clone(),
+    };
+    let committed = storage.commit(vec![Change::PutSpec(spec), created]).wait().await;
+    committed.expect("a journal that takes it");
+    let job = Arc::clone(job);
+    let start = RunStart {
+        record: run,
+        job,
+        tasks,
+    };
+    executor.start(start).await.expect("an executor that runs");
+    let status = loop {
+        match listener.recv().await {
+            Ok(Event::Run { status, .. }) if status.is_finished() => break status,
+            Ok(Event::Run { .. } | Event::Task { .. } | Event::Slot(_) | Event::Reconcile(_)) => {}
+            // The oldest are lost, and the end of the run is the last.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => panic!("the executor has gone"),
+        }
+    };
+    let took = begun.elapsed();
+    assert_eq!(status, RunStatus::Succeeded);
+    executor.shutdown(std::time::Duration::ZERO).await;
+    drop(executor);
+    executing.await.expect("an executor that ends");
+    took.as_secs_f64()
+}
+
+fn new_run(job: &Job) -> RunRecord {
+    let now = Utc::now();
+    RunRecord {
+        id: RunId::from_parts(now, 0),
+        job: job.id.clone(),
+        status: RunStatus::Queued,
+        trigger: Trigger::Manual,
+        slot: None,
+        scheduled_at: now,
+        spec_hash: job.hash.clone(),
+        revision: None,
+        created_at: now,
+        started_at: None,
+        ended_at: None,
+        params: serde_json::Map::new(),
+        consumed: Vec::new(),
+        retry_of: None,
+        wait_until: None,
+        reason: None,
+    }
+}
+
+fn seconds_of_bare_loop() -> f64 {
+    let begun = Instant::now();
+    let mut going = VecDeque::new();
+    for _ in 0..TASKS {
+        if going.len() == AT_A_TIME as usize {
+            going.drain(..1).for_each(drain);
+        }
+        going.push_back(spawn_true());
+    }
+    going.into_iter().for_each(drain);
+    begun.elapsed().as_secs_f64()
+}
+
+/// `std` takes `posix_spawn` for this, as nothing is asked for that it cannot do.
+fn spawn_true() -> Child {
+    let mut command = Command::new("/bin/true");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().expect("every system has it")
+}
+
+/// Reads what it printed, and waits.
+fn drain(child: Child) {
+    let output = child.wait_with_output().expect("a child of ours");
+    assert!(output.status.success());
+}
