@@ -146,12 +146,19 @@ pub struct SpecHash(String);
 impl SpecHash {
     /// Hashes a canonical text.
     pub fn of(canonical: &[u8]) -> Self {
-        use fmt::Write;
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(canonical) {
-            write!(hex, "{byte:02x}").expect("writing to a String does not fail");
+        Self::of_parts([canonical])
+    }
+
+    /// Hashes the text that the parts make up one after another, without putting it together.
+    pub fn of_parts(parts: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(part);
         }
-        Self(hex)
+        let digits = b"0123456789abcdef";
+        let hex = digest.finalize();
+        let hex = hex.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        Self(hex.map(|digit| char::from(digits[usize::from(digit)])).collect())
     }
 
     /// A hash that was stored before.

@@ -5,8 +5,8 @@
 //! us, and what is active is not known here.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fmt::Write,
     num::NonZero,
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -103,20 +103,30 @@ pub struct Faults {
 impl Desired {
     /// An identity of everything from which a plan is made.
     pub fn hash(&self) -> SpecHash {
-        let mut text = format!("allow_empty {}\n", self.allow_empty);
-        for (path, file) in &self.files {
+        // No path holds a zero byte, so that it parts what belongs to one file from the next.
+        let of_file = |(path, file): (&String, &DesiredFile)| {
             let (kind, content) = match &file.state {
-                FileState::Job(version) => ("job", version.job.hash.to_string()),
-                FileState::Invalid(faults) => ("invalid", faults.text.to_string()),
-                FileState::Refused(refusal) => ("refused", refusal.to_string()),
-                FileState::Unsettled => ("unsettled", String::new()),
+                FileState::Job(version) => ("job", Cow::Borrowed(version.job.hash.as_str())),
+                FileState::Invalid(faults) => ("invalid", Cow::Borrowed(faults.text.as_str())),
+                FileState::Refused(refusal) => ("refused", Cow::Owned(refusal.to_string())),
+                FileState::Unsettled => ("unsettled", Cow::Borrowed("")),
             };
-            writeln!(text, "{path:?} {kind} {} {content:?}", file.missing).expect("writing to a String does not fail");
-        }
-        for folder in self.blind.keys() {
-            writeln!(text, "{folder:?} blind").expect("writing to a String does not fail");
-        }
-        SpecHash::of(text.as_bytes())
+            let missing = if file.missing { " missing " } else { " present " };
+            [
+                path.as_bytes(),
+                b"\0",
+                kind.as_bytes(),
+                missing.as_bytes(),
+                content.as_bytes(),
+                b"\0",
+            ]
+            .concat()
+        };
+        let of_folder = |folder: &String| format!("{folder}\0blind\0").into_bytes();
+        let allow_empty: &[u8] = if self.allow_empty { b"may be empty\0" } else { b"\0" };
+        let files = self.files.iter().map(of_file);
+        let folders = self.blind.keys().map(of_folder);
+        SpecHash::of_parts([allow_empty.to_vec()].into_iter().chain(files).chain(folders))
     }
 
     /// What files are to each other (two with one id, a reference to nothing, jobs that wait for each other), with its

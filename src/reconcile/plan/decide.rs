@@ -12,7 +12,7 @@ use crate::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
         id::JobId,
-        spec::JobSpec,
+        spec::JobDependency,
     },
     reconcile::{
         desired::{Desired, FileState, Version},
@@ -50,7 +50,7 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
                 draft.keep_if(job, old);
                 on_last_good.extend(old.map(|old| (old.record.file.as_str(), job)));
             }
-            Claim::None => vanishing.extend(old.map(|_| job.clone())),
+            Claim::None => vanishing.extend(old.map(|_| job)),
         }
     }
     for (file, desired) in &desired.files {
@@ -128,23 +128,16 @@ fn uncertain_jobs<'a>(desired: &'a Desired, active: &'a ActiveSet) -> BTreeSet<&
 
 /// A plan in the making.
 #[derive(Default)]
-struct Draft {
-    /// The dependencies of every job that will be active.
-    after: BTreeMap<JobId, Vec<JobId>>,
+struct Draft<'a> {
+    /// What every job that will be active waits for.
+    after: BTreeMap<&'a JobId, &'a [JobDependency]>,
     versions: BTreeMap<JobId, Arc<Version>>,
     moved: BTreeMap<JobId, String>,
     removed: Vec<Action>,
     refused: Vec<Action>,
 }
 
-fn dependencies(spec: &JobSpec) -> Vec<JobId> {
-    spec.depends_on
-        .iter()
-        .map(|dependency| dependency.job.clone())
-        .collect()
-}
-
-impl Draft {
+impl<'a> Draft<'a> {
     /// Reports a file that cannot be followed. `on_last_good` are the jobs that only such files state, by their file.
     fn report_file(&mut self, file: &str, state: &FileState, on_last_good: &BTreeMap<&str, &JobId>) {
         let job = |id: Option<&JobId>| {
@@ -176,29 +169,29 @@ impl Draft {
         }
     }
 
-    fn keep(&mut self, job: &JobId, old: &ActiveJob, file: Option<&String>) {
-        self.after.insert(job.clone(), dependencies(&old.job.spec));
+    fn keep(&mut self, job: &'a JobId, old: &'a ActiveJob, file: Option<&String>) {
+        self.after.insert(job, &old.job.spec.depends_on);
         if let Some(file) = file.filter(|file| **file != old.record.file) {
             self.moved.insert(job.clone(), file.clone());
         }
     }
 
-    fn keep_if(&mut self, job: &JobId, old: Option<&Arc<ActiveJob>>) {
+    fn keep_if(&mut self, job: &'a JobId, old: Option<&'a Arc<ActiveJob>>) {
         if let Some(old) = old {
             self.keep(job, old, None);
         }
     }
 
-    fn put(&mut self, job: &JobId, version: &Arc<Version>) {
-        self.after.insert(job.clone(), dependencies(&version.job.spec));
+    fn put(&mut self, job: &'a JobId, version: &'a Arc<Version>) {
+        self.after.insert(job, &version.job.spec.depends_on);
         self.versions.insert(job.clone(), Arc::clone(version));
     }
 
     fn remove_or_hold(
         &mut self,
-        vanishing: &[JobId],
+        vanishing: &[&'a JobId],
         desired: &Desired,
-        active: &ActiveSet,
+        active: &'a ActiveSet,
         past: Past<'_>,
         policy: &Policy,
         id: &PlanId,
@@ -212,14 +205,14 @@ impl Draft {
         let many = gone >= GUARDED_FROM && gone * 100 > usize::from(policy.prune_guard) * largest.len();
         let guarded = many && !(desired.allow_empty && desired.files.is_empty());
         let approved = policy.approved.as_ref() == Some(id);
-        for job in vanishing {
+        for &job in vanishing {
             let Some(old) = active.get(job) else {
                 continue;
             };
-            let (job, file) = (job.clone(), old.record.file.clone());
+            let (name, file) = (job.clone(), old.record.file.clone());
             let held_before = || {
                 let guard = Action::Hold {
-                    job: job.clone(),
+                    job: name.clone(),
                     file: file.clone(),
                     reason: HoldReason::Guard,
                 };
@@ -233,22 +226,25 @@ impl Draft {
             };
             match reason {
                 Some(reason) => {
-                    self.keep(&job, old, None);
-                    self.refused.push(Action::Hold { job, file, reason });
+                    self.keep(job, old, None);
+                    self.refused.push(Action::Hold {
+                        job: name,
+                        file,
+                        reason,
+                    });
                 }
-                None => self.removed.push(Action::Remove { job, file }),
+                None => self.removed.push(Action::Remove { job: name, file }),
             }
         }
     }
 
     /// Takes back versions whose references lead nowhere, until all references of what is left hold. A job that was
     /// active stays at its active version; one that was not does not become active.
-    fn block(&mut self, desired: &Desired, active: &ActiveSet) {
+    fn block(&mut self, desired: &Desired, active: &'a ActiveSet) {
         loop {
             let mut blocked: Vec<(JobId, BlockReason)> = Vec::new();
             for job in self.versions.keys() {
-                let missing = self.after[job].iter().find(|needs| !self.after.contains_key(*needs));
-                if let Some(needs) = missing {
+                if let Some(needs) = self.missing(self.after[job]) {
                     blocked.push((job.clone(), missing_reason(needs, desired)));
                 } else if let Some(path) = self.cycle_through(job) {
                     blocked.push((job.clone(), BlockReason::Cycle { path }));
@@ -265,8 +261,8 @@ impl Draft {
                         reason,
                     });
                 }
-                match active.get(&job) {
-                    Some(old) => self.after.insert(job, dependencies(&old.job.spec)),
+                match active.get_key_value(&job) {
+                    Some((job, old)) => self.after.insert(job, &old.job.spec.depends_on),
                     None => self.after.remove(&job),
                 };
             }
@@ -279,7 +275,7 @@ impl Draft {
             let Some(needs) = self.after.get(job) else {
                 continue;
             };
-            if let Some(needs) = needs.iter().find(|needs| !self.after.contains_key(*needs)) {
+            if let Some(needs) = self.missing(needs) {
                 let reason = missing_reason(needs, desired);
                 let (job, file) = (job.clone(), old.record.file.clone());
                 self.refused.push(Action::Block { job, file, reason });
@@ -287,12 +283,19 @@ impl Draft {
         }
     }
 
+    /// The first of the jobs that are waited for which will not be active.
+    fn missing(&self, needs: &'a [JobDependency]) -> Option<&'a JobId> {
+        let mut needs = needs.iter().map(|needs| &needs.job);
+        needs.find(|needs| !self.after.contains_key(*needs))
+    }
+
     /// A way from a job along its dependencies back to itself.
     fn cycle_through(&self, job: &JobId) -> Option<Vec<JobId>> {
         let mut came_from: BTreeMap<&JobId, &JobId> = BTreeMap::new();
         let mut todo = vec![job];
         while let Some(from) = todo.pop() {
-            for needs in self.after.get(from).into_iter().flatten() {
+            for needs in self.after.get(from).copied().into_iter().flatten() {
+                let needs = &needs.job;
                 if needs == job {
                     let back = std::iter::successors(Some(from), |at| came_from.get(*at).copied());
                     let mut path: Vec<JobId> = back.cloned().collect();

@@ -203,11 +203,10 @@ pub enum HoldReason {
 
 /// A hash of the whole active set: the same exactly when the same jobs are active at the same versions.
 pub fn set_hash(active: &ActiveSet) -> SpecHash {
-    let lines: Vec<String> = active
+    let lines = active
         .iter()
-        .map(|(id, active)| format!("{id} {}\n", active.job.hash))
-        .collect();
-    SpecHash::of(lines.concat().as_bytes())
+        .flat_map(|(id, active)| [id.as_str(), " ", active.job.hash.as_str(), "\n"]);
+    SpecHash::of_parts(lines)
 }
 
 impl Plan {
