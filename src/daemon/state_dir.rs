@@ -6,11 +6,16 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+        net::SocketAddr,
+    },
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
+
+use crate::control::socket_path;
 
 const LOCK: &str = "petit.lock";
 /// How long a lock that another process holds is tried.
@@ -35,6 +40,16 @@ pub enum StateDirError {
         path: PathBuf,
         /// The other daemon's process, if it has written it down.
         pid: Option<u32>,
+    },
+    /// No socket can be made in it.
+    #[error(
+        "the state folder {} has too long a path for the socket in it: a socket's path has about 100 characters at most; \
+         name a shorter one with `--state-dir`",
+        path.display()
+    )]
+    TooLong {
+        /// The folder.
+        path: PathBuf,
     },
     /// It is not the folder any more that was held.
     #[error("the state folder {} was removed or replaced while Petit ran, and its journal with it", path.display())]
@@ -66,6 +81,9 @@ impl StateDir {
                 source,
             }
         };
+        if SocketAddr::from_pathname(socket_path(path)).is_err() {
+            return Err(StateDirError::TooLong { path: path.to_owned() });
+        }
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -183,6 +201,15 @@ mod tests {
         let error = lock_while(&next, || false).expect_err("it is held");
         assert!(matches!(error, TryLockError::WouldBlock), "{error}");
         lock_while(&next, || held.take().is_some()).expect("free after a pause");
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused_before_anything_is_made() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("x".repeat(120));
+        let error = StateDir::hold(&path).expect_err("no socket fits");
+        assert!(error.to_string().contains("--state-dir"), "{error}");
+        assert!(!path.exists());
     }
 
     #[test]

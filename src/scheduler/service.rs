@@ -21,6 +21,7 @@ use crate::{
     core::{
         Timestamp,
         active::ActiveSet,
+        error_text::chain,
         job::Job,
         record::{PauseRecord, RunRecord},
         state::RunStatus,
@@ -104,7 +105,7 @@ impl Scheduler {
                     }
                     Err(StorageError::Closed) => return Ok(()),
                     Err(error) if error.is_passing() => {
-                        self.set_condition(Some(error.with_cause()));
+                        self.set_condition(Some(chain(&error)));
                         not_before = Some(now + TimeDelta::from_std(backoff).unwrap_or(LONGEST_SLEEP));
                         backoff = (backoff * 2).min(BACKOFF.1);
                     }
@@ -174,7 +175,7 @@ impl Scheduler {
                     self.behind = false;
                 }
                 Err(error) => tracing::warn!(
-                    error = error.with_cause(),
+                    error = chain(&error),
                     "could not read which runs have ended; asking again when the loop wakes next",
                 ),
             }

@@ -291,14 +291,6 @@ impl StorageError {
         }
     }
 
-    /// The error with its cause, in one line: for conditions, which people see without the chain of sources.
-    pub fn with_cause(&self) -> String {
-        match std::error::Error::source(self) {
-            Some(cause) => format!("{self}: {cause}"),
-            None => self.to_string(),
-        }
-    }
-
     /// Whether the same commit may succeed later, when a disk has space again or a lock is gone.
     pub fn is_passing(&self) -> bool {
         match self {

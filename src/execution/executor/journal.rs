@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     core::{
         Timestamp,
+        error_text::chain,
         id::{RunId, TaskId},
         record::{RunRecord, SlotRecord},
         state::RunStatus,
@@ -106,7 +107,7 @@ impl Journal {
             Err(StorageError::Closed) => return Err(Closed),
             Err(error) => {
                 tracing::warn!(
-                    error = error.with_cause(),
+                    error = chain(&error),
                     "the journal refused a commit; trying each run alone"
                 );
             }
@@ -116,7 +117,7 @@ impl Journal {
                 Ok(()) => {}
                 Err(StorageError::Closed) => return Err(Closed),
                 Err(error) => {
-                    tracing::error!(%run, error = error.with_cause(), "the journal refused the changes of a run");
+                    tracing::error!(%run, error = chain(&error), "the journal refused the changes of a run");
                     refused.insert(run);
                 }
             }
@@ -137,7 +138,7 @@ impl Journal {
                     if *self.hurried.borrow() {
                         return Err(StorageError::Closed);
                     }
-                    self.set_journal_condition(Some(error.with_cause()));
+                    self.set_journal_condition(Some(chain(&error)));
                 }
                 Err(error) => return Err(error),
             }

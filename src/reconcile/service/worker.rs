@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Approval, SyncOutcome};
 use crate::{
-    core::{Timestamp, active::ActiveSet, record::Actor},
+    core::{Timestamp, active::ActiveSet, error_text::chain, record::Actor},
     events::{Bus, Event},
     reconcile::{
         apply::{Occasion, apply},
@@ -318,8 +318,7 @@ impl Worker {
         {
             // Said once: it is tried again every second, and the condition stands meanwhile.
             if self.not_committed.is_none() {
-                let error = error.with_cause();
-                tracing::error!(error, plan = %plan.id, "a reconcile could not be committed; nothing was changed");
+                tracing::error!(error = chain(&error), plan = %plan.id, "a reconcile could not be committed; nothing was changed");
             }
             self.look_again = Some(Instant::now() + POLL);
             self.not_committed = Some(error);
@@ -393,7 +392,7 @@ impl Worker {
         if let Some(error) = &self.not_committed {
             found.push(Condition {
                 code: ConditionCode::NotCommitted,
-                message: format!("a change of the jobs could not be committed: {}", error.with_cause()),
+                message: format!("a change of the jobs could not be committed: {}", chain(error)),
                 since: now,
             });
         }
