@@ -14,6 +14,7 @@ use crate::{
         record::{PauseRecord, RunRecord, SlotRecord, StretchRecord},
         schedule::Schedule,
         state::{RunStatus, SlotOutcome, SlotReason},
+        units::HumanDuration,
     },
     scheduler::neighbours,
     storage::{Storage, StorageError},
@@ -95,10 +96,11 @@ pub(super) fn why(
     at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Why, StorageError> {
-    let at = match at {
-        Some(at) => at,
-        None => latest_slot(storage, job, now)?.unwrap_or(now),
+    let asked = match at {
+        Some(at) => Some(at),
+        None => latest_slot(storage, job, now)?,
     };
+    let at = asked.unwrap_or(now);
     let slot = storage.slots(job, at, at)?.into_iter().next();
     let stretch = storage.stretches(job, at, at)?.into_iter().next();
     let run = match slot.as_ref().and_then(|slot| slot.run) {
@@ -106,15 +108,14 @@ pub(super) fn why(
         None => None,
     };
     let around = Around::of(entry, at);
-    let paused = pauses
-        .iter()
-        .find(|pause| pause.job.as_ref().is_none_or(|paused| paused == job));
+    let paused = pauses.iter().find(|pause| pause.covers(job));
     let zone = entry
         .and_then(|entry| entry.job.schedule.as_ref())
         .map_or(Tz::UTC, Schedule::zone);
     let answer = match (&slot, &stretch, entry) {
         (Some(slot), _, _) => of_slot(slot, run.as_ref(), zone),
         (None, Some(stretch), _) if around.is_slot => of_stretch(stretch, at, zone),
+        (None, _, Some(entry)) if asked.is_none() => of_no_slot_yet(entry, paused, &around, now, zone),
         (None, _, Some(entry)) => of_no_row(entry, paused, &around, at, now, zone),
         (None, _, None) => format!("{job} is not active: no good version of its file was ever applied."),
     };
@@ -357,6 +358,23 @@ fn who_paused(pause: &PauseRecord, zone: Tz) -> String {
     format!("{} paused it at {}{reason}", pause.by, local(pause.since, zone))
 }
 
+/// Nothing was asked about but the job itself, and none of its slots came yet: the first one is what there is to tell.
+fn of_no_slot_yet(
+    entry: &ActiveJob,
+    paused: Option<&PauseRecord>,
+    around: &Around,
+    now: Timestamp,
+    zone: Tz,
+) -> String {
+    match around.next {
+        None => of_no_row(entry, paused, around, now, now, zone),
+        Some(first) => {
+            let first = of_no_row(entry, paused, &Around::of(Some(entry), first), first, now, zone);
+            format!("The journal has no slot of {} yet. {first}", entry.job.id)
+        }
+    }
+}
+
 /// A time as people of the job's zone read it.
 fn local(at: Timestamp, zone: Tz) -> String {
     let local = at.with_timezone(&zone);
@@ -368,12 +386,7 @@ fn local(at: Timestamp, zone: Tz) -> String {
 }
 
 fn seconds(millis: i64) -> String {
-    let rounded = if millis >= 10_000 {
-        millis / 1_000 * 1_000
-    } else {
-        millis
-    };
-    crate::core::units::HumanDuration::from_millis(u64::try_from(rounded).unwrap_or(0)).to_string()
+    HumanDuration::elapsed(millis).to_string()
 }
 
 #[cfg(test)]
@@ -456,9 +469,13 @@ mod tests {
         }
 
         fn ask(&self, time: &str, pauses: &[PauseRecord]) -> String {
+            self.answer(Some(at(time)), pauses)
+        }
+
+        fn answer(&self, time: Option<Timestamp>, pauses: &[PauseRecord]) -> String {
             let now = at("2026-03-01T12:00:00Z");
             let job = &self.entry.job.id;
-            why(&self.storage, job, Some(&self.entry), pauses, Some(at(time)), now)
+            why(&self.storage, job, Some(&self.entry), pauses, time, now)
                 .expect("a readable journal")
                 .answer
         }
@@ -622,6 +639,28 @@ mod tests {
         );
         let before = ledger.ask("2026-02-28T23:00:00Z", &[]);
         assert!(before.contains("counts from 2026-03-01T00:00:00Z"), "{before}");
+    }
+
+    #[test]
+    fn without_a_time_the_latest_slot_is_meant_or_the_first_to_come() {
+        let ledger = Ledger::of(HOURLY);
+        assert_eq!(
+            ledger.answer(None, &[]),
+            "The journal has no slot of etl yet. etl will fire at 2026-03-01T13:00:00Z, in 1h."
+        );
+        ledger.slot(
+            "2026-03-01T01:00:00Z",
+            SlotOutcome::Missed,
+            Some(SlotReason::Down),
+            None,
+        );
+        assert!(
+            ledger
+                .answer(None, &[])
+                .starts_with("etl missed its slot at 2026-03-01T01:00:00Z")
+        );
+        let by_hand = Ledger::of("tasks: {a: {command: [a]}}");
+        assert!(by_hand.answer(None, &[]).starts_with("etl has no schedule"));
     }
 
     #[test]
