@@ -7,7 +7,10 @@ use chrono::Utc;
 use super::{CliError, Exit, Globals, globals::Place};
 use crate::{
     control::{Client, ClientError, NextQuery, RunsQuery, WhyQuery},
-    core::id::{JobId, RunId},
+    core::{
+        error_text::chain,
+        id::{JobId, RunId},
+    },
     daemon::journal_path,
     reconcile::{self, Plan},
     storage::{Sqlite, Storage},
@@ -157,7 +160,7 @@ impl Stores {
     pub fn plan(self) -> Result<Plan, CliError> {
         self.offline
             .plan
-            .map_err(|error| CliError::new(Exit::Failed, "unavailable", error.to_string()))
+            .map_err(|error| CliError::new(Exit::Failed, "unavailable", chain(&error)))
     }
 
     fn sources(&self) -> Result<Sources<'_>, CliError> {

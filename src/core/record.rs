@@ -3,7 +3,7 @@
 //! A record is plain data with public fields, because it crosses every wall: written by one room, stored by another, shown
 //! by a third. Field names are those of the JSON and SQL interfaces.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -245,4 +245,20 @@ pub struct PauseRecord {
     pub by: String,
     /// Why.
     pub reason: Option<String>,
+}
+
+impl PauseRecord {
+    /// Whether a job is held by this pause.
+    pub fn covers(&self, job: &JobId) -> bool {
+        self.job.as_ref().is_none_or(|paused| paused == job)
+    }
+}
+
+/// Who paused what, and why.
+impl fmt::Display for PauseRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.job.as_ref().map_or("everything", JobId::as_str);
+        write!(f, "{} paused {what}", self.by)?;
+        self.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+    }
 }

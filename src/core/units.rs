@@ -55,6 +55,17 @@ impl HumanDuration {
         Self(seconds * 1_000)
     }
 
+    /// A time that passed, as people want to read it: to the millisecond below ten seconds, else to the second. A clock
+    /// that was set back in between makes it nothing.
+    pub fn elapsed(millis: i64) -> Self {
+        let millis = u64::try_from(millis).unwrap_or(0);
+        Self(if millis < 10_000 {
+            millis
+        } else {
+            millis / 1_000 * 1_000
+        })
+    }
+
     /// The whole length in milliseconds.
     pub const fn as_millis(self) -> u64 {
         self.0
@@ -247,6 +258,9 @@ mod tests {
             let duration: HumanDuration = text.parse().expect(text);
             assert_eq!(duration.as_millis(), millis, "{text}");
             assert_eq!(duration.to_string(), canonical, "{text}");
+        }
+        for (millis, text) in [(-5, "0s"), (1_234, "1s234ms"), (61_234, "1m1s")] {
+            assert_eq!(HumanDuration::elapsed(millis).to_string(), text);
         }
         for bad in ["", "5", "m", "5 m", "-5m", "1.5h", "5M", "5m ", "5w", "9999999999s"] {
             assert!(bad.parse::<HumanDuration>().is_err(), "{bad}");

@@ -99,10 +99,7 @@ impl Around<'_> {
     pub(super) fn job(&self, status: &JobStatus) -> Result<JobView, StorageError> {
         let entry = self.active.get(&status.job);
         let spec = entry.map(|entry| &entry.job.spec);
-        let pause = self
-            .pauses
-            .iter()
-            .find(|pause| pause.job.as_ref().is_none_or(|job| *job == status.job));
+        let pause = self.pauses.iter().find(|pause| pause.covers(&status.job));
         let latest = RunFilter {
             job: Some(status.job.clone()),
             limit: Some(1),
@@ -181,22 +178,11 @@ fn conditions(status: &JobStatus, pause: Option<&PauseRecord>) -> Vec<JobConditi
     });
     let paused = pause.map(|pause| JobCondition {
         reason: SyncState::Paused.as_str().to_owned(),
-        message: pause_text(pause),
+        message: pause.to_string(),
         at: None,
         since: pause.since,
     });
     own.into_iter().chain(paused).collect()
-}
-
-/// Who paused what, and why.
-pub(super) fn pause_text(pause: &PauseRecord) -> String {
-    let what = pause.job.as_ref().map_or("everything", JobId::as_str);
-    let reason = pause
-        .reason
-        .as_ref()
-        .map(|reason| format!(": {reason}"))
-        .unwrap_or_default();
-    format!("{} paused {what}{reason}", pause.by)
 }
 
 fn written(schedule: &ScheduleSpec) -> Vec<String> {

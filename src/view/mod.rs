@@ -163,9 +163,7 @@ impl Sources<'_> {
     }
 
     fn is_paused(&self, id: &JobId) -> bool {
-        self.pauses
-            .iter()
-            .any(|pause| pause.job.as_ref().is_none_or(|job| job == id))
+        self.pauses.iter().any(|pause| pause.covers(id))
     }
 
     fn status_of(&self, id: &JobId) -> Result<&JobStatus, ViewError> {

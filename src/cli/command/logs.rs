@@ -32,7 +32,7 @@ pub struct Args {
     run: String,
     /// Only of this task
     task: Option<TaskId>,
-    /// Go on until the run has ended
+    /// Go on until the run has ended; as JSON an object a line
     #[arg(short, long)]
     follow: bool,
 }
@@ -51,6 +51,12 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let view = source.run(run)?;
     let lines = Logs::new(globals, args.task.as_ref())?.new_lines(&view)?;
     globals.print(&lines, || text(&view, args.task.as_ref(), &lines))?;
+    if lines.is_empty() {
+        let who = args.task.as_ref().map_or("the run's tasks", TaskId::as_str);
+        globals
+            .output()
+            .remark(&format!("{who} said nothing: the run is {}", view.status));
+    }
     Ok(Exit::Done)
 }
 

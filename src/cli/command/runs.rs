@@ -78,13 +78,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// A length of time for people: to the millisecond below ten seconds, else to the second.
+/// A length of time for people.
 pub fn duration(millis: i64) -> String {
-    let millis = u64::try_from(millis).unwrap_or(0);
-    HumanDuration::from_millis(if millis < 10_000 {
-        millis
-    } else {
-        millis / 1_000 * 1_000
-    })
-    .to_string()
+    HumanDuration::elapsed(millis).to_string()
 }

@@ -40,15 +40,8 @@ fn text(status: &StatusView, output: &Output) -> String {
         None => output.paint(BAD, "no daemon runs"),
     }];
     lines.extend(sync(status, output));
-    lines.extend(status.pauses.iter().map(|pause| {
-        let what = pause.job.as_ref().map_or("everything", |job| job.as_str());
-        let reason = pause
-            .reason
-            .as_ref()
-            .map(|reason| format!(": {reason}"))
-            .unwrap_or_default();
-        harmless(format!("⏸ {what} is paused by {}{reason}", pause.by).as_bytes())
-    }));
+    let pauses = status.pauses.iter();
+    lines.extend(pauses.map(|pause| harmless(format!("⏸ {pause}").as_bytes())));
     section(
         &mut lines,
         output,

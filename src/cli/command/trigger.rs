@@ -1,10 +1,10 @@
 //! `petit trigger`
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{logs, runs::duration};
 use crate::{
-    cli::{CliError, Exit, Globals, source},
+    cli::{CliError, Exit, Format, Globals, source},
     control::TriggerRequest,
     core::{id::JobId, state::RunStatus},
 };
@@ -20,7 +20,7 @@ pub struct Args {
     /// Wait for the run to end, and exit with 1 if it did not succeed
     #[arg(long)]
     wait: bool,
-    /// Print the run's output as it comes; implies --wait
+    /// Print the run's output as it comes; implies --wait. As JSON it is an object a line, the run being the last
     #[arg(long)]
     follow: bool,
     /// Start even while another run of the job is going
@@ -67,7 +67,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         logs::follow(globals, made.run, None).map_err(goes_on)?;
     }
     let ended = source::block_on(client.run(made.run, true)).map_err(goes_on)?;
-    globals.print(&ended, || {
+    let text = || {
         let took = ended
             .duration_ms
             .map(|millis| format!(" after {}", duration(millis)))
@@ -78,7 +78,13 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
             .map(|reason| format!(": {reason}"))
             .unwrap_or_default();
         format!("{} {}{took}{reason}\n", ended.id, output.run_status(ended.status))
-    })?;
+    };
+    if args.follow && globals.format == Format::Json {
+        // The last of the objects of which there was one a line.
+        globals.print_text(&format!("{}\n", json!(ended)))?;
+    } else {
+        globals.print(&ended, text)?;
+    }
     Ok(if ended.status == RunStatus::Succeeded {
         Exit::Done
     } else {
