@@ -51,7 +51,7 @@ pub enum CommandError {
         run: RunId,
     },
     /// Nothing is paused that could be resumed.
-    #[error("{} is not paused", .0.as_ref().map_or("everything".to_owned(), |job| format!("job `{job}`")))]
+    #[error("{}", .0.as_ref().map_or("there is no pause of everything".to_owned(), |job| format!("job `{job}` is not paused by itself")))]
     NotPaused(Option<JobId>),
     /// The journal did not take it.
     #[error("could not record the command")]

@@ -14,7 +14,7 @@ pub use job::{GraphNode, JobCondition, JobDetail, JobView};
 pub use next::{NextFire, next_fires};
 pub use run::{AttemptView, RunView, TaskView};
 pub use status::{DaemonInfo, StatusView};
-pub use why::{SlotView, Why};
+pub use why::Why;
 
 use crate::{
     core::{

@@ -20,52 +20,6 @@ use crate::{
     storage::{Storage, StorageError},
 };
 
-/// A slot of the ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SlotView {
-    /// The job.
-    pub job: JobId,
-    /// The scheduled instant.
-    pub at: Timestamp,
-    /// What became of it; `null` while its run has not started.
-    pub outcome: Option<SlotOutcome>,
-    /// Why it did not run as scheduled.
-    pub reason: Option<SlotReason>,
-    /// The reason in words.
-    pub detail: Option<String>,
-    /// When that was decided.
-    pub decided_at: Option<Timestamp>,
-    /// The run of it, or the one it was merged into.
-    pub run: Option<RunId>,
-    /// The version of the job by which it was judged.
-    pub spec_hash: SpecHash,
-}
-
-impl From<SlotRecord> for SlotView {
-    fn from(slot: SlotRecord) -> Self {
-        let SlotRecord {
-            job,
-            at,
-            outcome,
-            reason,
-            detail,
-            decided_at,
-            run,
-            spec_hash,
-        } = slot;
-        Self {
-            job,
-            at,
-            outcome,
-            reason,
-            detail,
-            decided_at,
-            run,
-            spec_hash,
-        }
-    }
-}
-
 /// The answer to "what became of it?".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Why {
@@ -76,7 +30,7 @@ pub struct Why {
     /// The answer, in a sentence.
     pub answer: String,
     /// The slot, if the time is one and it has its own row.
-    pub slot: Option<SlotView>,
+    pub slot: Option<SlotRecord>,
     /// The slot before the time.
     pub previous: Option<Timestamp>,
     /// The slot after the time.
@@ -123,7 +77,7 @@ pub(super) fn why(
         job: job.clone(),
         at,
         answer,
-        slot: slot.map(SlotView::from),
+        slot,
         previous: around.previous,
         next: around.next,
     })
