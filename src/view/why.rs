@@ -10,7 +10,7 @@ use crate::{
     core::{
         Timestamp,
         active::ActiveJob,
-        id::{JobId, RunId, SpecHash},
+        id::JobId,
         record::{PauseRecord, RunRecord, SlotRecord, StretchRecord},
         schedule::Schedule,
         state::{RunStatus, SlotOutcome, SlotReason},

@@ -7,6 +7,7 @@ use serde_json::Map;
 use super::*;
 use crate::{
     core::{
+        id::RunId,
         job::Job,
         record::{ActiveRecord, SpecRecord, TaskRecord},
         spec::JobSpec,
