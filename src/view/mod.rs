@@ -5,15 +5,19 @@
 //! are the interface that `--format json` prints, and they only ever gain fields. Nothing here commands anything.
 
 mod answer;
+pub mod filter;
 mod job;
 mod next;
+mod question;
 mod run;
 mod status;
 mod why;
 
 pub use answer::{Answer, Column, ColumnKind, Series};
+pub use filter::{Filter, FilterError};
 pub use job::{GraphNode, JobCondition, JobDetail, JobView};
 pub use next::{NextFire, next_fires};
+pub use question::{Question, UnknownQuestion};
 pub use run::{AttemptView, RunView, TaskView};
 pub use status::{DaemonInfo, StatusView};
 pub use why::Why;
