@@ -1,35 +1,98 @@
 //! The DuckDB projection of the journal, and the questions it answers.
 //!
 //! The room takes facts from the journal and gives rows to whoever asks; it does not know how a run is made, only what
-//! was recorded of it. DuckDB lets one process write or many read, never both, so nobody keeps it open: a caller opens,
-//! asks and closes.
+//! was recorded of it, and it never writes to the journal. DuckDB lets one process write or many read, never both, so
+//! nobody keeps the file open: a caller opens ([`History::open`]), brings it up to date ([`History::catch_up`]), asks
+//! ([`History::ask`], [`Reader`]) and closes by dropping. [`up_to_date`] is the first two in one.
+//!
+//! Each fact lands exactly once: its rows and the cursor that says so are one transaction of DuckDB, so a crash leaves
+//! both or neither. Whoever comes next begins where the cursor stands, whichever process that is.
+//!
+//! Reading order: [`schema`] says what is kept, [`file`] how the file is opened beside others, [`projection`] how facts
+//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask.
 
-/// Why the history could not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
-    /// The library would not start.
-    #[error("cannot open a DuckDB database in memory")]
-    Open(#[source] duckdb::Error),
-    /// It started and did not answer.
-    #[error("cannot ask DuckDB for its version")]
-    Version(#[source] duckdb::Error),
+mod alone;
+mod error;
+mod file;
+mod projection;
+mod rows;
+mod schema;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+pub use error::HistoryError;
+pub use file::{Damage, Holder};
+pub use projection::{CatchUp, up_to_date};
+pub use schema::{Column, TABLES, Table};
+
+use self::{alone::Alone, file::Opened};
+use crate::core::Timestamp;
+
+/// Where the history of a state folder is.
+pub fn history_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("history.duckdb")
+}
+
+/// An open history. Others wait while it is open, so it is dropped as soon as the answer is there.
+pub struct History {
+    connection: duckdb::Connection,
+    path: PathBuf,
+    /// Who keeps this one from writing, if somebody does.
+    held_by: Option<Holder>,
+    /// Up to when it knows everything; `None` while it has never been fed.
+    as_of: Option<Timestamp>,
+    /// What keeps answers from being complete, in sentences.
+    notes: Vec<String>,
+    /// Dropped after the connection.
+    _alone: Option<Alone>,
+}
+
+impl History {
+    /// Who keeps this process from adding to the history, if somebody does.
+    pub fn held_by(&self) -> Option<&Holder> {
+        self.held_by.as_ref()
+    }
+
+    /// Up to when everything is known; `None` if nothing ever was.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.as_of
+    }
+
+    /// What keeps answers from being complete, in sentences.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn begin(opened: Opened, path: &Path, alone: Option<Alone>) -> Result<Self, HistoryError> {
+        let Opened {
+            connection,
+            held_by,
+            damage,
+        } = opened;
+        let mut history = Self {
+            connection,
+            path: path.to_owned(),
+            held_by,
+            as_of: None,
+            notes: damage.iter().map(Damage::to_string).collect(),
+            _alone: alone,
+        };
+        history.as_of = history.last_fed()?;
+        Ok(history)
+    }
+
+    fn failed(&self, operation: &'static str) -> impl FnOnce(duckdb::Error) -> HistoryError {
+        HistoryError::failed(operation, &self.path)
+    }
 }
 
 /// The version of the DuckDB library that this program really runs with, such as `v1.5.6`: a linked library is found when
 /// the program starts, and need not be the one that it was built with.
 pub fn library_version() -> Result<String, HistoryError> {
-    let connection = duckdb::Connection::open_in_memory().map_err(HistoryError::Open)?;
+    let nowhere = Path::new(":memory:");
+    let connection = duckdb::Connection::open_in_memory().map_err(HistoryError::failed("open", nowhere))?;
     connection
         .query_row("SELECT version()", [], |row| row.get(0))
-        .map_err(HistoryError::Version)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_library_has_the_version_that_the_crate_was_generated_for() {
-        assert_eq!(library_version().unwrap(), "v1.5.6");
-    }
+        .map_err(HistoryError::failed("ask for its version", nowhere))
 }

@@ -1,0 +1,252 @@
+//! Opening the file beside other processes: waiting for them, reading what is there when they stay, and moving a damaged
+//! file out of the way.
+//!
+//! Knows nothing of facts and questions. A file that cannot be read is never deleted and never written to: it is renamed,
+//! with its write-ahead log, and a new one begins in its place.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use duckdb::{AccessMode, Config, Connection};
+
+use super::{History, HistoryError, alone::Alone, schema};
+
+/// Who has the file open, as far as DuckDB could find out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its program.
+    pub program: Option<String>,
+    /// Its process id.
+    pub pid: Option<u32>,
+}
+
+/// A file that could not be read, and was moved out of the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it is now.
+    pub moved_to: PathBuf,
+    /// What DuckDB said of it.
+    pub cause: String,
+}
+
+/// How often a held file is tried again.
+const AGAIN: Duration = Duration::from_millis(40);
+
+/// What opening came to.
+pub(super) struct Opened {
+    pub connection: Connection,
+    /// Set when the connection only reads, because of them.
+    pub held_by: Option<Holder>,
+    pub damage: Option<Damage>,
+}
+
+impl History {
+    /// Opens the history at `path`, making it if there is none. While others hold the file it waits, for `patience` at
+    /// most; then it opens the file for reading only ([`Self::held_by`]), or fails if they write.
+    pub fn open(path: &Path, patience: Duration) -> Result<Self, HistoryError> {
+        let deadline = Instant::now() + patience;
+        let alone = wait_for(deadline, || Alone::claim(path)).ok_or_else(|| HistoryError::Held {
+            path: path.to_owned(),
+            holder: Holder {
+                program: None,
+                pid: Some(std::process::id()),
+            },
+        })?;
+        let opened = open_or_begin_anew(path, deadline)?;
+        Self::begin(opened, path, Some(alone))
+    }
+
+    /// Opens the history at `path` for reading only, beside others who do the same.
+    pub(super) fn open_read_only(path: &Path, patience: Duration) -> Result<Self, HistoryError> {
+        let deadline = Instant::now() + patience;
+        let alone = wait_for(deadline, || Alone::claim(path));
+        let connection = until(deadline, || connect(path, AccessMode::ReadOnly))?;
+        let opened = Opened {
+            connection,
+            held_by: None,
+            damage: None,
+        };
+        Self::begin(opened, path, alone)
+    }
+
+    /// A history of nothing, for a state folder in which nothing ever happened: no file is made for a question.
+    pub fn of_nothing() -> Result<Self, HistoryError> {
+        let nowhere = Path::new(":memory:");
+        let open = || -> duckdb::Result<Connection> {
+            let mut connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic)?)?;
+            schema::migrate(&mut connection)?;
+            Ok(connection)
+        };
+        let opened = Opened {
+            connection: open().map_err(HistoryError::failed("open", nowhere))?,
+            held_by: None,
+            damage: None,
+        };
+        Self::begin(opened, nowhere, None)
+    }
+}
+
+/// Moves a damaged file aside, with its write-ahead log. `None` if it has been done already.
+pub(super) fn move_aside(path: &Path, cause: &duckdb::Error) -> Result<Option<Damage>, HistoryError> {
+    let failed = |source| HistoryError::System {
+        operation: "move aside",
+        path: path.to_owned(),
+        source,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    // Two processes may find the same damage. The second waits here and then sees another file under the name, which may
+    // be a good one. DuckDB's locks are of another kind and do not meet with this one.
+    file.lock().map_err(failed)?;
+    let mine = file.metadata().map_err(failed)?;
+    match fs::metadata(path) {
+        Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => {}
+        Ok(_) | Err(_) => return Ok(None),
+    }
+    let beside = |name: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", name.display()));
+    let moved_to = (1_u32..)
+        .map(|n| beside(path, &format!(".damaged-{n}")))
+        .find(|name| !name.exists())
+        .expect("there are more numbers than files");
+    // The log goes first: were it left behind, the new file would take it for its own.
+    match fs::rename(beside(path, ".wal"), beside(&moved_to, ".wal")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    fs::rename(path, &moved_to).map_err(failed)?;
+    Ok(Some(Damage {
+        moved_to,
+        cause: cause.to_string(),
+    }))
+}
+
+fn open_or_begin_anew(path: &Path, deadline: Instant) -> Result<Opened, HistoryError> {
+    let mut damage = None;
+    for last in [false, true] {
+        match open_writing_or_reading(path, deadline) {
+            Err(HistoryError::Damaged { source, .. }) if !last => damage = move_aside(path, &source)?,
+            Ok(opened) => return Ok(Opened { damage, ..opened }),
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the last round returns")
+}
+
+fn open_writing_or_reading(path: &Path, deadline: Instant) -> Result<Opened, HistoryError> {
+    let held_by = match until(deadline, || connect(path, AccessMode::ReadWrite)) {
+        Ok(connection) => {
+            return Ok(Opened {
+                connection,
+                held_by: None,
+                damage: None,
+            });
+        }
+        Err(HistoryError::Held { holder, .. }) => holder,
+        Err(error) => return Err(error),
+    };
+    Ok(Opened {
+        connection: connect(path, AccessMode::ReadOnly)?,
+        held_by: Some(held_by),
+        damage: None,
+    })
+}
+
+fn connect(path: &Path, mode: AccessMode) -> Result<Connection, HistoryError> {
+    let writes = mode == AccessMode::ReadWrite;
+    let mut connection = config(mode)
+        .and_then(|config| Connection::open_with_flags(path, config))
+        .map_err(HistoryError::failed("open", path))?;
+    let found = schema::format(&connection).map_err(HistoryError::failed("open", path))?;
+    if found > schema::FORMAT {
+        return Err(HistoryError::Newer {
+            path: path.to_owned(),
+            found: format!(
+                "its format is {found}, this version of Petit knows up to {}",
+                schema::FORMAT
+            ),
+        });
+    }
+    if writes {
+        schema::migrate(&mut connection).map_err(HistoryError::failed("bring up to date", path))?;
+    } else if found < schema::FORMAT {
+        // Only met while somebody reads a file that Petit has just made or not yet brought up to date.
+        return Err(HistoryError::Held {
+            path: path.to_owned(),
+            holder: Holder {
+                program: None,
+                pid: None,
+            },
+        });
+    }
+    Ok(connection)
+}
+
+/// Every connection is as narrow as the history needs it: no other files, no network, no extensions, and not all of the
+/// machine's memory and processors, on which tasks run.
+fn config(mode: AccessMode) -> duckdb::Result<Config> {
+    Config::default()
+        .access_mode(mode)?
+        .enable_autoload_extension(false)?
+        .enable_external_access(false)?
+        .max_memory("1GB")?
+        .threads(2)
+}
+
+/// Tries again while the file is held, until the deadline.
+fn until(deadline: Instant, open: impl Fn() -> Result<Connection, HistoryError>) -> Result<Connection, HistoryError> {
+    loop {
+        match open() {
+            Err(HistoryError::Held { .. }) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            ended => return ended,
+        }
+    }
+}
+
+fn wait_for<T>(deadline: Instant, ask: impl Fn() -> Option<T>) -> Option<T> {
+    loop {
+        match ask() {
+            None if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            answer => return answer,
+        }
+    }
+}
+
+impl Holder {
+    /// Reads the holder out of DuckDB's words: `Conflicting lock is held in PROGRAM (PID 4711) by user …`.
+    pub(super) fn of(text: &str) -> Self {
+        let named = text
+            .split_once("lock is held in ")
+            .and_then(|(_, rest)| rest.split_once(" (PID "));
+        Self {
+            program: named.map(|(program, _)| program.to_owned()),
+            pid: named.and_then(|(_, rest)| rest.split(')').next()?.parse().ok()),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.program.as_deref().unwrap_or("another process"))?;
+        self.pid.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the history was damaged ({}); it is now {}, and a new one begins with what the journal still has",
+            self.cause.lines().next().unwrap_or_default(),
+            self.moved_to.display()
+        )
+    }
+}
