@@ -12,11 +12,17 @@
 //! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask.
 
 mod alone;
+mod conditions;
 mod error;
 mod file;
 mod projection;
+mod questions;
 mod rows;
 mod schema;
+mod sql;
+mod statement;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +31,7 @@ pub use error::HistoryError;
 pub use file::{Damage, Holder};
 pub use projection::{CatchUp, up_to_date};
 pub use schema::{Column, TABLES, Table};
+pub use sql::{Reader, Rows, SqlError};
 
 use self::{alone::Alone, file::Opened};
 use crate::core::Timestamp;

@@ -6,13 +6,13 @@
 
 use std::path::Path;
 
-use duckdb::{OptionalExt, params, types::Value};
+use duckdb::{OptionalExt, params};
 
 use super::{
     History, HistoryError,
     file::move_aside,
     rows::{AppendError, Known, append},
-    values::{At, instant},
+    values::{At, as_instant},
 };
 use crate::{
     core::Timestamp,
@@ -262,14 +262,6 @@ fn rewound(cursor: Option<Cursor>, journal: &dyn Storage) -> Result<Option<Break
             after: fact.number,
             next: fact.number + 1,
         }))
-}
-
-fn as_instant(value: &Value) -> Option<Timestamp> {
-    if let Value::Timestamp(unit, count) = value {
-        instant(*unit, *count)
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -34,8 +34,17 @@ pub(super) fn big(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// An instant that DuckDB gave; `None` for one outside of the calendar.
-pub(super) fn instant(unit: TimeUnit, count: i64) -> Option<Timestamp> {
+/// The instant that DuckDB gave, if it gave one.
+pub(super) fn as_instant(value: &Stored) -> Option<Timestamp> {
+    if let Stored::Timestamp(unit, count) = value {
+        instant(*unit, *count)
+    } else {
+        None
+    }
+}
+
+/// `None` for an instant outside of the calendar.
+fn instant(unit: TimeUnit, count: i64) -> Option<Timestamp> {
     match unit {
         TimeUnit::Second => DateTime::from_timestamp(count, 0),
         TimeUnit::Millisecond => DateTime::from_timestamp_millis(count),

@@ -1,0 +1,71 @@
+//! A [`Filter`] as conditions of SQL. Whatever the user wrote is a bound parameter and never a part of the text.
+
+use duckdb::types::Value;
+
+use super::values::At;
+use crate::{
+    core::Timestamp,
+    view::{Filter, filter::Pattern},
+};
+
+/// Conditions that must all hold, with the values of their parameters in order.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    texts: Vec<String>,
+    pub values: Vec<Value>,
+}
+
+impl Conditions {
+    /// What a filter says of `runs`: a run counts from its creation, as in `petit runs --since`.
+    pub fn of_runs(filter: &Filter, now: Timestamp) -> Self {
+        let mut these = Self::default();
+        these.named("job", &filter.jobs);
+        these.one_of("status", filter.statuses.iter().map(|status| status.as_str()));
+        these.one_of("trigger", filter.triggers.iter().map(|trigger| trigger.as_str()));
+        these.between("created_at", "created_at", filter, now);
+        these
+    }
+
+    /// The column holds a name that fits one of the patterns, if there are any.
+    pub fn named(&mut self, column: &str, patterns: &[Pattern]) {
+        // A pattern holds no brackets, so that what GLOB knows beyond `*` and `?` cannot be said in it.
+        self.any(
+            patterns
+                .iter()
+                .map(|pattern| (format!("{column} GLOB ?"), pattern.as_str())),
+        );
+    }
+
+    /// What lies from one column to the other touches the time between `since` and `until`.
+    pub fn between(&mut self, first: &str, last: &str, filter: &Filter, now: Timestamp) {
+        let bounds = [(last, ">=", filter.since), (first, "<", filter.until)];
+        for (column, relation, moment) in bounds {
+            if let Some(moment) = moment {
+                self.texts.push(format!("{column} {relation} ?"));
+                self.values.push(At(moment.instant(now)).stored());
+            }
+        }
+    }
+
+    fn one_of(&mut self, column: &str, names: impl Iterator<Item = &'static str>) {
+        self.any(names.map(|name| (format!("{column} = ?"), name)));
+    }
+
+    fn any<'a>(&mut self, alternatives: impl Iterator<Item = (String, &'a str)>) {
+        let (texts, values): (Vec<_>, Vec<_>) = alternatives.unzip();
+        if !texts.is_empty() {
+            self.texts.push(format!("({})", texts.join(" OR ")));
+            self.values
+                .extend(values.into_iter().map(|value| Value::Text(value.to_owned())));
+        }
+    }
+
+    /// For a `WHERE`.
+    pub fn sql(&self) -> String {
+        if self.texts.is_empty() {
+            "true".to_owned()
+        } else {
+            self.texts.join(" AND ")
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A user's own question, in SQL: one query, on a connection that can do nothing but read this file.
+//!
+//! Three fences, each enough by itself for most mischief: the text is one query ([`super::statement`]); the file is open
+//! for reading only, within a read-only transaction; and DuckDB may touch no other file, network or extension, which the
+//! query cannot change back because the settings are locked.
+
+use std::{path::Path, time::Duration};
+
+use duckdb::Connection;
+use serde_json::Value;
+
+use super::{
+    History, HistoryError,
+    statement::{NotOneQuery, only_query},
+    values::json,
+};
+
+/// A history on which users' queries run.
+pub struct Reader(History);
+
+/// What a query gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// The names of its columns.
+    pub columns: Vec<String>,
+    /// A value for each column.
+    pub rows: Vec<Vec<Value>>,
+    /// Whether rows beyond the limit were left out.
+    pub more: bool,
+}
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// It is not one query.
+    #[error(transparent)]
+    NotOneQuery(#[from] NotOneQuery),
+    /// DuckDB refused it. Its text names the place.
+    #[error("{0}")]
+    Refused(duckdb::Error),
+}
+
+impl History {
+    /// Gives up writing, and lets users ask. While others write it waits, for `patience` at most.
+    pub fn into_reader(self, patience: Duration) -> Result<Reader, HistoryError> {
+        let reads_only = self.held_by.is_some() || self.path == Path::new(":memory:");
+        let history = if reads_only {
+            self
+        } else {
+            let Self {
+                connection,
+                path,
+                held_by: _,
+                as_of,
+                notes,
+                _alone,
+            } = self;
+            // Closed before it is opened again: DuckDB would refuse the second.
+            drop(connection);
+            drop(_alone);
+            Self {
+                as_of,
+                notes,
+                ..Self::open_read_only(&path, patience)?
+            }
+        };
+        history
+            .connection
+            .execute_batch("SET lock_configuration = true; BEGIN TRANSACTION READ ONLY;")
+            .map_err(history.failed("open"))?;
+        Ok(Reader(history))
+    }
+}
+
+impl Reader {
+    /// The history that is asked.
+    pub fn history(&self) -> &History {
+        &self.0
+    }
+
+    /// Runs one query, and gives at most `limit` of its rows.
+    pub fn query(&self, text: &str, limit: usize) -> Result<Rows, SqlError> {
+        let query = only_query(text)?;
+        let connection = &self.0.connection;
+        // Prepared as it was written first, so that errors speak of that, and so that what is put between the
+        // parentheses below is known to be one whole query.
+        drop(connection.prepare(query).map_err(SqlError::Refused)?);
+        let limited = format!("SELECT * FROM (\n{query}\n) LIMIT {}", limit.saturating_add(1));
+        let is_select = connection.prepare(&limited).is_ok();
+        rows(connection, if is_select { &limited } else { query }, limit).map_err(SqlError::Refused)
+    }
+}
+
+fn rows(connection: &Connection, sql: &str, limit: usize) -> duckdb::Result<Rows> {
+    let mut statement = connection.prepare(sql)?;
+    let mut found = statement.query([])?;
+    let mut rows = Vec::new();
+    let mut more = false;
+    while let Some(row) = found.next()? {
+        if rows.len() == limit {
+            more = true;
+            break;
+        }
+        let columns = row.as_ref().column_count();
+        let values = (0..columns).map(|column| Ok(json(row.get_ref(column)?.to_owned())));
+        rows.push(values.collect::<duckdb::Result<_>>()?);
+    }
+    drop(found);
+    Ok(Rows {
+        columns: statement.column_names(),
+        rows,
+        more,
+    })
+}
