@@ -6,6 +6,8 @@
 //! active before the files are looked at. Stopping goes the other way, and leaves nothing running.
 
 mod backend;
+#[cfg(feature = "history")]
+mod projector;
 mod revision;
 mod state_dir;
 
@@ -110,6 +112,8 @@ struct Daemon {
     scheduler: scheduler::Handle,
     scheduling: JoinHandle<Result<(), StorageError>>,
     carrying: JoinHandle<()>,
+    #[cfg(feature = "history")]
+    projector: projector::Projector,
     serving: JoinHandle<io::Result<()>>,
     /// Stops the server when it is dropped.
     stop_serving: oneshot::Sender<()>,
@@ -185,7 +189,7 @@ impl Daemon {
             files,
             scheduler: scheduler_handle.clone(),
             executor: executor.clone(),
-            bus,
+            bus: bus.clone(),
         };
         let (stop_serving, stopped) = oneshot::channel();
         let socket = control::socket_path(state.path());
@@ -200,6 +204,8 @@ impl Daemon {
         }
         let carrying = tokio::spawn(carry_orders(ordered, executor.clone()));
         let scheduling = tokio::spawn(scheduler.run());
+        #[cfg(feature = "history")]
+        let projector = projector::Projector::start(crate::history::history_path(state.path()), storage, &bus);
         tracing::info!(
             jobs_dir = %jobs_dir.display(), state_dir = %state_dir.display(), pid = std::process::id(),
             "petit {} is up", env!("CARGO_PKG_VERSION")
@@ -212,6 +218,8 @@ impl Daemon {
             scheduler: scheduler_handle,
             scheduling,
             carrying,
+            #[cfg(feature = "history")]
+            projector,
             serving: tokio::spawn(serving),
             stop_serving,
             socket,
@@ -276,6 +284,9 @@ impl Daemon {
         if let Err(panic) = stopped.and(executed) {
             tracing::error!("a part of the daemon had panicked: {panic}");
         }
+        // When every fact is in the journal.
+        #[cfg(feature = "history")]
+        self.projector.stop().await;
         // Whoever comes next finds no socket, or one that refuses: both say that no daemon runs. In a folder that was
         // replaced it is another daemon's.
         if self.state.still_held().is_ok() {

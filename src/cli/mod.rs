@@ -7,6 +7,8 @@ mod command;
 mod exit;
 mod globals;
 mod output;
+#[cfg(feature = "history")]
+mod past;
 mod source;
 
 use std::{
@@ -62,6 +64,8 @@ enum Command {
     Resume(command::pause::ResumeArgs),
     Runs(command::runs::Args),
     Logs(command::logs::Args),
+    History(command::history::Args),
+    Sql(command::sql::Args),
     Schema(command::schema::Args),
     Init(command::init::Args),
 }
@@ -103,6 +107,11 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
             "the formats `github` and `sarif` are for `petit validate`: expected text or json",
         ));
     }
+    if globals.format == Format::Csv && !matches!(command, Command::History(_) | Command::Sql(_)) {
+        return Err(CliError::usage(
+            "the format `csv` is for `petit history` and `petit sql`: expected text or json",
+        ));
+    }
     match command {
         Command::Run(args) => command::run::run(&globals, &args),
         Command::Validate(args) => command::validate::run(&globals, &args),
@@ -119,6 +128,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Resume(args) => command::pause::resume(&globals, &args),
         Command::Runs(args) => command::runs::run(&globals, &args),
         Command::Logs(args) => command::logs::run(&globals, &args),
+        Command::History(args) => command::history::run(&globals, &args),
+        Command::Sql(args) => command::sql::run(&globals, &args),
         Command::Schema(args) => command::schema::run(&globals, &args),
         Command::Init(args) => command::init::run(&globals, &args),
     }
@@ -157,8 +168,8 @@ fn in_words(message: &str) -> CliError {
 fn report(error: &CliError, format: Format, color: bool) {
     let text = match (format, &error.shown) {
         (Format::Json, _) => json!(error).to_string() + "\n",
-        (Format::Text | Format::Github | Format::Sarif, Some(shown)) => shown.clone(),
-        (Format::Text | Format::Github | Format::Sarif, None) => {
+        (Format::Text | Format::Github | Format::Sarif | Format::Csv, Some(shown)) => shown.clone(),
+        (Format::Text | Format::Github | Format::Sarif | Format::Csv, None) => {
             let label = match color {
                 true => format!("{0}error:{0:#}", output::BAD),
                 false => "error:".to_owned(),

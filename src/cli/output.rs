@@ -28,6 +28,8 @@ pub enum Format {
     Github,
     /// `validate` only: SARIF 2.1.0, for code scanning.
     Sarif,
+    /// `history` and `sql` only: comma-separated values.
+    Csv,
 }
 
 /// Whether to use colour.
@@ -77,7 +79,7 @@ impl Output {
     pub fn print<T: Serialize + ?Sized>(&self, value: &T, text: impl FnOnce() -> String) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match self.format {
-            Format::Text | Format::Github | Format::Sarif => stdout.write_all(text().as_bytes())?,
+            Format::Text | Format::Github | Format::Sarif | Format::Csv => stdout.write_all(text().as_bytes())?,
             Format::Json => {
                 serde_json::to_writer_pretty(&mut stdout, value)?;
                 stdout.write_all(b"\n")?;
@@ -91,6 +93,17 @@ impl Output {
         if !self.quiet && self.format != Format::Json {
             let _ = writeln!(io::stderr(), "{}", harmless(text.as_bytes()));
         }
+    }
+
+    /// What keeps the result from being the whole of it. Never left out: for programs it is an object on standard error, in
+    /// the form of an error, while the exit code says that there is a result.
+    #[cfg(feature = "history")]
+    pub fn warn_incomplete(&self, text: &str) {
+        let text = match self.format {
+            Format::Json => serde_json::json!({ "code": "incomplete", "message": text, "hints": [] }).to_string(),
+            Format::Text | Format::Github | Format::Sarif | Format::Csv => harmless(text.as_bytes()),
+        };
+        let _ = writeln!(io::stderr(), "{text}");
     }
 
     /// `text` in a style, if standard output is coloured.
@@ -267,6 +280,30 @@ impl Table {
     }
 }
 
+/// Comma-separated values as RFC 4180 has them, with a heading. Nothing is an empty field, a text is as it is.
+#[cfg(feature = "history")]
+pub fn csv(names: &[impl AsRef<str>], rows: &[Vec<serde_json::Value>]) -> String {
+    let field = |text: &str| {
+        // An empty text is told from nothing by its quotes.
+        if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text.to_owned()
+        }
+    };
+    let line = |fields: Vec<String>| fields.join(",") + "\r\n";
+    let heading = line(names.iter().map(|name| field(name.as_ref())).collect());
+    let rows = rows.iter().map(|row| {
+        let fields = row.iter().map(|value| match value {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => field(text),
+            other => field(&other.to_string()),
+        });
+        line(fields.collect())
+    });
+    heading + &rows.collect::<String>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,6 +347,17 @@ mod tests {
             table.render("nothing"),
             "job      reason\n日本     a reason that …\nnightly  short\n"
         );
+    }
+
+    #[test]
+    #[cfg(feature = "history")]
+    fn csv_quotes_what_would_not_read_back() {
+        let rows = [vec![
+            serde_json::json!("a,\"b\""),
+            serde_json::Value::Null,
+            serde_json::json!(1.5),
+        ]];
+        assert_eq!(csv(&["x", "y", "z"], &rows), "x,y,z\r\n\"a,\"\"b\"\"\",,1.5\r\n");
     }
 
     #[test]

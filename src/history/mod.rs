@@ -49,6 +49,8 @@ pub struct History {
     held_by: Option<Holder>,
     /// Up to when it knows everything; `None` while it has never been fed.
     as_of: Option<Timestamp>,
+    /// Whether the last catch-up left facts in the journal.
+    behind: bool,
     /// What keeps answers from being complete, in sentences.
     notes: Vec<String>,
     /// Dropped after the connection.
@@ -64,6 +66,11 @@ impl History {
     /// Up to when everything is known; `None` if nothing ever was.
     pub fn as_of(&self) -> Option<Timestamp> {
         self.as_of
+    }
+
+    /// Whether the journal had more to tell when it was last looked at.
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// What keeps answers from being complete, in sentences.
@@ -82,6 +89,7 @@ impl History {
             path: path.to_owned(),
             held_by,
             as_of: None,
+            behind: false,
             notes: damage.iter().map(Damage::to_string).collect(),
             _alone: alone,
         };

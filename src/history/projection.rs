@@ -4,7 +4,7 @@
 //! id and a number; one row of `cursors` for each journal that ever fed this file, so that a journal that was begun anew
 //! starts at its own beginning and takes nothing away from the other's rows.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use duckdb::{OptionalExt, params};
 
@@ -68,6 +68,7 @@ impl History {
                 break;
             }
         }
+        self.behind = !caught_up.complete;
         if caught_up.complete {
             self.as_of = Some(now);
         } else {
@@ -147,17 +148,19 @@ impl History {
 }
 
 /// Opens the history and brings it up to date: what a command does before it asks. A damaged file is moved aside, also
-/// when the damage only shows while facts are added. Without a journal it is opened as it is.
+/// when the damage only shows while facts are added. Without a journal it is opened as it is. `go_on` is as in
+/// [`History::catch_up`].
 pub fn up_to_date(
     path: &Path,
     journal: Option<&dyn Storage>,
-    patience: std::time::Duration,
+    patience: Duration,
     now: Timestamp,
+    go_on: impl Fn() -> bool,
 ) -> Result<History, HistoryError> {
     let feed = || {
         let mut history = History::open(path, patience)?;
         if let Some(journal) = journal {
-            history.catch_up(journal, now, || true)?;
+            history.catch_up(journal, now, &go_on)?;
         }
         Ok(history)
     };

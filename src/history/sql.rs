@@ -52,6 +52,7 @@ impl History {
                 path,
                 held_by: _,
                 as_of,
+                behind,
                 notes,
                 _alone,
             } = self;
@@ -60,6 +61,7 @@ impl History {
             drop(_alone);
             Self {
                 as_of,
+                behind,
                 notes,
                 ..Self::open_read_only(&path, patience)?
             }

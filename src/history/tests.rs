@@ -1,1 +1,494 @@
+//! The projection against journals of all kinds, and files in all kinds of states.
 
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta};
+use proptest::{collection::vec, prelude::*};
+use tempfile::TempDir;
+
+use super::{History, HistoryError, history_path, up_to_date};
+use crate::{
+    core::{
+        Timestamp,
+        ending::Ending,
+        id::{JobId, RunId, SpecHash, TaskId},
+        record::{Actor, AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, TaskRecord},
+        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
+    },
+    storage::{Change, Memory, Storage},
+};
+
+pub(super) fn at(second: i64) -> Timestamp {
+    DateTime::from_timestamp(1_767_225_600 + second, 0).unwrap()
+}
+
+/// A journal that is filled with what happened.
+pub(super) struct Journal {
+    pub storage: Arc<dyn Storage>,
+    runs: u64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            storage: Arc::new(Memory::with_clock(Box::new(|| at(0)))),
+            runs: 0,
+        }
+    }
+}
+
+impl Journal {
+    pub fn commit(&self, changes: Vec<Change>) {
+        self.storage.commit(changes).wait_blocking().unwrap();
+    }
+
+    pub fn spec(&self, job: &str, version: u32, second: i64) -> SpecHash {
+        let canonical = format!(
+            r#"{{"description":"{version}","id":"{job}","tasks":{{"extract":{{"command":["true"]}},"load":{{"command":["true"],"resources":{{"cpu":0.5,"memory":"64MiB","slots":{{"db":1}}}}}}}}}}"#
+        );
+        let hash = SpecHash::of(canonical.as_bytes());
+        self.commit(vec![Change::PutSpec(SpecRecord {
+            hash: hash.clone(),
+            job: JobId::new(job).unwrap(),
+            canonical,
+            yaml: format!("# version {version}\n"),
+            first_seen: at(second),
+        })]);
+        hash
+    }
+
+    /// A run of the slot at `second`, started so many milliseconds late and ended after so many.
+    pub fn run(&mut self, job: &str, second: i64, late: i64, took: i64, succeeds: bool) -> RunId {
+        let spec_hash = self.spec(job, 1, 0);
+        self.runs += 1;
+        let id = RunId::from_parts(at(second), self.runs.into());
+        let started = at(second) + TimeDelta::milliseconds(late);
+        let run = RunRecord {
+            id,
+            job: JobId::new(job).unwrap(),
+            status: RunStatus::Queued,
+            trigger: Trigger::Schedule,
+            slot: Some(at(second)),
+            scheduled_at: at(second),
+            spec_hash,
+            revision: None,
+            created_at: at(second),
+            started_at: None,
+            ended_at: None,
+            params: serde_json::Map::new(),
+            consumed: Vec::new(),
+            retry_of: None,
+            wait_until: None,
+            reason: None,
+        };
+        self.commit(vec![
+            Change::CreateRun { run, tasks: Vec::new() },
+            Change::StartRun { run: id, at: started },
+            Change::EndRun {
+                run: id,
+                status: if succeeds {
+                    RunStatus::Succeeded
+                } else {
+                    RunStatus::Failed
+                },
+                at: started + TimeDelta::milliseconds(took),
+                reason: None,
+            },
+        ]);
+        id
+    }
+
+    pub fn attempt(&self, run: RunId, task: &str, attempt: u32, exit_code: Option<i32>, took: i64) {
+        let begun = at(i64::from(attempt));
+        self.commit(vec![Change::EndAttempt(AttemptRecord {
+            run,
+            task: TaskId::new(task).unwrap(),
+            attempt,
+            queued_at: begun,
+            granted_at: begun,
+            started_at: Some(begun),
+            ended_at: Some(begun + TimeDelta::milliseconds(took)),
+            ending: Some(exit_code.map_or(Ending::Cancelled, Ending::Exited)),
+            pid: None,
+            pid_start: None,
+            cpu_user_ms: Some(u64::MAX),
+            cpu_system_ms: Some(1),
+            max_rss_bytes: None,
+            bytes_out: Some(0),
+            error: None,
+        })]);
+    }
+
+    pub fn slot(&self, job: &str, second: i64, outcome: SlotOutcome) {
+        self.commit(vec![Change::PutSlot(SlotRecord {
+            job: JobId::new(job).unwrap(),
+            at: at(second),
+            outcome: Some(outcome),
+            reason: (outcome != SlotOutcome::Ran).then_some(SlotReason::Overlap),
+            detail: (outcome != SlotOutcome::Ran).then(|| "a run was going".to_owned()),
+            decided_at: Some(at(second)),
+            run: None,
+            spec_hash: SpecHash::of(b""),
+        })]);
+    }
+
+    pub fn stretch(&self, job: &str, from: i64, to: i64, slots: u64) {
+        self.commit(vec![Change::PutStretch(StretchRecord {
+            job: JobId::new(job).unwrap(),
+            from: at(from),
+            to: at(to),
+            slots,
+            outcome: SlotOutcome::Missed,
+            reason: SlotReason::Down,
+            run: None,
+            decided_at: at(to),
+            spec_hash: SpecHash::of(b""),
+        })]);
+    }
+
+    fn reconcile(&self) {
+        self.commit(vec![Change::Reconcile(ReconcileRecord {
+            at: at(0),
+            actor: Actor::Watcher,
+            plan_id: "p".into(),
+            actions: vec!["add \"a\"".into()],
+            old_set: SpecHash::of(b"old"),
+            new_set: SpecHash::of(b"new"),
+            duration_ms: 3,
+        })]);
+    }
+
+    /// A run with a task that published something.
+    fn publishing(&mut self, job: &str, second: i64) {
+        let spec_hash = self.spec(job, 1, 0);
+        self.runs += 1;
+        let id = RunId::from_parts(at(second), self.runs.into());
+        let task = TaskRecord {
+            run: id,
+            task: TaskId::new("load").unwrap(),
+            state: TaskState::Pending,
+            attempts: 0,
+            retry_at: None,
+            outputs: BTreeMap::new(),
+            reason: None,
+        };
+        let outputs = [("rows", 42.into()), ("file", "x.csv".into()), ("ok", true.into())];
+        let ended = TaskRecord {
+            state: TaskState::Succeeded,
+            outputs: outputs.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..task.clone()
+        };
+        let run = RunRecord {
+            id,
+            job: JobId::new(job).unwrap(),
+            status: RunStatus::Queued,
+            trigger: Trigger::Manual,
+            slot: None,
+            scheduled_at: at(second),
+            spec_hash,
+            revision: Some("abc".into()),
+            created_at: at(second),
+            started_at: None,
+            ended_at: None,
+            params: serde_json::Map::new(),
+            consumed: Vec::new(),
+            retry_of: None,
+            wait_until: None,
+            reason: None,
+        };
+        self.commit(vec![
+            Change::CreateRun { run, tasks: vec![task] },
+            Change::SetTask(ended),
+        ]);
+    }
+
+    fn facts(&self) -> i64 {
+        let facts = self.storage.facts(0, u32::MAX).unwrap();
+        facts.last().map_or(0, |fact| fact.number)
+    }
+}
+
+/// A history in memory that has taken in a journal.
+pub(super) fn fed(journal: &Journal) -> History {
+    let mut history = History::of_nothing().unwrap();
+    let caught_up = history.catch_up(journal.storage.as_ref(), at(0), || true).unwrap();
+    assert!(caught_up.complete);
+    history
+}
+
+/// Every fact has exactly one row in one of these; `outputs` has more of the same facts.
+const FACTS: &str = "SELECT journal, fact FROM runs UNION ALL SELECT journal, fact FROM tasks
+                     UNION ALL SELECT journal, fact FROM attempts UNION ALL SELECT journal, fact FROM slots
+                     UNION ALL SELECT journal, fact FROM reconciles UNION ALL SELECT journal, fact FROM specs";
+
+/// How many facts there are, and how many different ones.
+fn count(history: &History) -> (i64, i64) {
+    let sql = format!("SELECT count(*), count(DISTINCT (journal, fact)) FROM ({FACTS})");
+    let row = history
+        .connection
+        .query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    row.unwrap()
+}
+
+fn one<T: duckdb::types::FromSql>(history: &History, sql: &str) -> T {
+    history.connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+fn open(folder: &TempDir) -> History {
+    History::open(&history_path(folder.path()), Duration::ZERO).unwrap()
+}
+
+fn feed(path: &Path, journal: &Journal) -> Result<History, HistoryError> {
+    up_to_date(path, Some(journal.storage.as_ref()), Duration::ZERO, at(99), || true)
+}
+
+fn some_journal() -> Journal {
+    let mut journal = Journal::default();
+    journal.run("a", 0, 1, 10, true);
+    journal.slot("a", 0, SlotOutcome::Ran);
+    journal.stretch("a", 1, 5, 5);
+    journal.reconcile();
+    journal.publishing("a", 9);
+    let run = journal.run("a", 10, 1, 10, true);
+    journal.attempt(run, "load", 1, Some(0), 5);
+    journal
+}
+
+#[test]
+fn what_is_recorded_arrives() {
+    let journal = some_journal();
+    let history = fed(&journal);
+    assert_eq!(count(&history), (journal.facts(), journal.facts()));
+    let text = |sql: &str| one::<String>(&history, sql);
+    assert_eq!(
+        text("SELECT string_agg(name || '=' || coalesce(number::VARCHAR, text), ' ' ORDER BY name) FROM outputs"),
+        "file=x.csv ok=true rows=42.0"
+    );
+    assert_eq!(
+        text(
+            "SELECT job || ' ' || declared_cpu || ' ' || declared_memory_bytes || ' ' || declared_slots FROM attempts"
+        ),
+        r#"a 0.5 67108864 {"db":1}"#
+    );
+    assert_eq!(
+        text("SELECT actor || ' ' || actions FROM reconciles"),
+        r#"watcher ["add \"a\""]"#
+    );
+    assert_eq!(
+        text("SELECT (last_slot - slot)::VARCHAR || ' ' || slots FROM slots WHERE reason = 'down'"),
+        "00:00:04 5"
+    );
+    // The task's run has not ended, so its job came from the journal.
+    assert_eq!(
+        text("SELECT job || ' ' || task || ' ' || state FROM tasks"),
+        "a load succeeded"
+    );
+    assert_eq!(one::<i64>(&history, "SELECT cpu_user_ms FROM attempts"), i64::MAX);
+    assert_eq!(one::<i64>(&history, "SELECT count(*) FROM breaks"), 0);
+    assert_eq!((history.as_of(), history.notes()), (Some(at(0)), &[] as &[String]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Whatever happens between catch-ups, and wherever one is cut off, every fact is there once at the end.
+    #[test]
+    fn every_fact_lands_exactly_once(steps in vec((0_u8..7, any::<bool>()), 1..40)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::default();
+        let mut runs = vec![journal.run("a", 0, 0, 1, true)];
+        for (n, (step, look)) in (1_i64..).zip(&steps) {
+            match step {
+                0 => runs.push(journal.run("b", n, 1, 1, false)),
+                1 => journal.slot("a", n, SlotOutcome::Skipped),
+                2 => journal.stretch("a", n, n + 1, 2),
+                3 => journal.reconcile(),
+                4 => journal.publishing("a", n),
+                5 => drop(journal.spec("c", u32::try_from(n).unwrap(), n)),
+                _ => journal.attempt(runs[0], "load", u32::try_from(n).unwrap(), Some(0), 1),
+            }
+            if *look {
+                let mut history = open(&folder);
+                if n % 2 == 0 {
+                    // Cut off before the commit.
+                    history.connection.execute_batch("BEGIN").unwrap();
+                    let facts = journal.storage.facts(0, 5).unwrap();
+                    let mut known = super::rows::Known::new(journal.storage.as_ref());
+                    prop_assert!(super::rows::append(&history.connection, "x", &facts, &mut known).is_ok());
+                } else {
+                    history.catch_up(journal.storage.as_ref(), at(0), || false).unwrap();
+                }
+            }
+        }
+        let mut history = open(&folder);
+        history.catch_up(journal.storage.as_ref(), at(0), || true).unwrap();
+        prop_assert_eq!(count(&history), (journal.facts(), journal.facts()));
+        let of_journal = journal.storage.facts(0, u32::MAX).unwrap();
+        for (kind, table) in [("run", "runs"), ("task", "tasks"), ("attempt", "attempts"), ("reconcile", "reconciles"), ("spec", "specs")] {
+            let expected = of_journal.iter().filter(|fact| fact.fact.kind() == kind).count();
+            prop_assert_eq!(one::<i64>(&history, &format!("SELECT count(*) FROM {table}")), expected as i64);
+        }
+        prop_assert_eq!(one::<i64>(&history, "SELECT count(*) FROM breaks"), 0);
+        let again = history.catch_up(journal.storage.as_ref(), at(0), || true).unwrap();
+        prop_assert_eq!((again.facts, again.complete), (0, true));
+    }
+}
+
+#[test]
+fn a_deleted_history_begins_anew_and_a_new_journal_is_a_break() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = history_path(folder.path());
+    let journal = some_journal();
+    drop(feed(&path, &journal).unwrap());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(count(&feed(&path, &journal).unwrap()).0, journal.facts());
+
+    let replaced = some_journal();
+    let history = feed(&path, &replaced).unwrap();
+    let both = journal.facts() + replaced.facts();
+    assert_eq!(count(&history), (both, both));
+    let kinds: String = one(
+        &history,
+        "SELECT string_agg(kind || ' ' || after_fact || ' ' || next_fact) FROM breaks",
+    );
+    assert_eq!(kinds, "new_journal 0 1");
+    drop(history);
+    // The first one coming back goes on where it was.
+    journal.reconcile();
+    assert_eq!(count(&feed(&path, &journal).unwrap()), (both + 1, both + 1));
+}
+
+#[test]
+fn one_opener_at_a_time_within_a_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(&folder);
+    let path = history_path(folder.path());
+    let Err(HistoryError::Held { holder, .. }) = History::open(&path, Duration::from_millis(50)) else {
+        panic!("held")
+    };
+    assert_eq!(holder.pid, Some(std::process::id()));
+    drop(first);
+    assert!(History::open(&path, Duration::ZERO).is_ok());
+}
+
+#[test]
+fn a_damaged_file_is_moved_aside_with_a_word() {
+    let journal = some_journal();
+    let good = {
+        let folder = tempfile::tempdir().unwrap();
+        drop(feed(&history_path(folder.path()), &journal).unwrap());
+        fs::read(history_path(folder.path())).unwrap()
+    };
+    let damaged = [
+        b"this is no database, but it is long enough to look like one".repeat(400),
+        good[..100].to_vec(),
+        good[..good.len() / 2].to_vec(),
+    ];
+    for content in damaged {
+        let folder = tempfile::tempdir().unwrap();
+        let path = history_path(folder.path());
+        fs::write(&path, &content).unwrap();
+        let history = feed(&path, &journal).unwrap();
+        assert_eq!(count(&history).0, journal.facts(), "{} bytes", content.len());
+        assert!(
+            history.notes().iter().any(|note| note.contains("damaged")),
+            "{:?}",
+            history.notes()
+        );
+        assert_eq!(
+            fs::read(folder.path().join("history.duckdb.damaged-1")).unwrap(),
+            content
+        );
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = history_path(folder.path());
+    let history = open(&folder);
+    history
+        .connection
+        .execute_batch("UPDATE petit_format SET version = 99; CHECKPOINT")
+        .unwrap();
+    drop(history);
+    let before = fs::read(&path).unwrap();
+    let Err(error) = feed(&path, &some_journal()) else {
+        panic!("refused")
+    };
+    assert!(
+        matches!(error, HistoryError::Newer { .. }) && error.to_string().contains("99"),
+        "{error}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn users_read_and_do_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = history_path(folder.path());
+    let secret = folder.path().join("secret.csv");
+    fs::write(&secret, "a\n1\n").unwrap();
+    let reader = feed(&path, &some_journal())
+        .unwrap()
+        .into_reader(Duration::ZERO)
+        .unwrap();
+    let before = fs::read(&path).unwrap();
+
+    let rows = reader
+        .query("SELECT job, count(*) AS n FROM runs GROUP BY job; -- all", 10)
+        .unwrap();
+    assert_eq!(rows.columns, ["job", "n"]);
+    assert_eq!(rows.rows, [[serde_json::json!("a"), serde_json::json!(2)]]);
+    for query in [
+        "WITH r AS (FROM runs) SELECT * FROM r ORDER BY run_id -- x",
+        "FROM slots",
+        "DESCRIBE runs",
+        "SHOW TABLES",
+        "SUMMARIZE runs",
+        "EXPLAIN SELECT 1",
+        "(SELECT 1)",
+        "PIVOT slots ON outcome USING sum(slots)",
+        "SELECT NULL, 1 AS a, 2 AS a",
+        "VALUES (1), (2)",
+    ] {
+        let rows = reader
+            .query(query, 10)
+            .unwrap_or_else(|error| panic!("{query}: {error}"));
+        assert!(
+            !rows.columns.is_empty() && !rows.rows.is_empty() && !rows.more,
+            "{query}: {rows:?}"
+        );
+    }
+    let some = reader.query("SELECT * FROM range(1000000000000) r(x)", 3).unwrap();
+    assert_eq!((some.rows.len(), some.more), (3, true));
+
+    let secret = secret.display();
+    for query in [
+        "DELETE FROM runs".to_owned(),
+        "WITH x AS (SELECT 1) DELETE FROM runs".to_owned(),
+        "WITH x AS (SELECT 1 AS n) INSERT INTO cursors SELECT 'x', 1, now()::TIMESTAMP, now()::TIMESTAMP".to_owned(),
+        "EXPLAIN ANALYZE DELETE FROM runs".to_owned(),
+        "SELECT 1; DELETE FROM runs".to_owned(),
+        "COPY runs TO '/tmp/x.csv'".to_owned(),
+        "ATTACH 'x.db' AS x".to_owned(),
+        "INSTALL httpfs".to_owned(),
+        "LOAD httpfs".to_owned(),
+        "PRAGMA database_list".to_owned(),
+        "SET enable_external_access = true".to_owned(),
+        format!("SELECT * FROM read_csv('{secret}')"),
+        format!("SELECT * FROM '{secret}'"),
+        format!("SELECT * FROM read_text('{secret}')"),
+        "SELECT * FROM glob('/*')".to_owned(),
+        "SELECT * FROM 'https://example.org/x.parquet'".to_owned(),
+        "SELECT * FROM query('DELETE FROM runs')".to_owned(),
+        "SELECT 1) UNION (SELECT 2".to_owned(),
+        "EXPLAIN ANALYZE COPY runs TO '/tmp/x.csv'".to_owned(),
+    ] {
+        assert!(reader.query(&query, 10).is_err(), "{query}");
+    }
+    assert_eq!(reader.query("SELECT count(*) FROM runs", 1).unwrap().rows[0][0], 2);
+    drop(reader);
+    assert_eq!(fs::read(&path).unwrap(), before);
+}

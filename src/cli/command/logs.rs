@@ -96,7 +96,7 @@ pub fn follow(globals: &Globals, run: RunId, task: Option<&TaskId>) -> Result<Ex
             let lines = logs.new_lines(&view)?;
             let shown = match globals.format {
                 Format::Json => lines.iter().map(|line| format!("{}\n", json!(line))).collect(),
-                Format::Text | Format::Github | Format::Sarif => text(&view, task, &lines),
+                Format::Text | Format::Github | Format::Sarif | Format::Csv => text(&view, task, &lines),
             };
             let reader = globals.print_text(&shown)?;
             if view.status.is_finished() || reader == Reader::Gone {

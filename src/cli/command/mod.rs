@@ -1,6 +1,7 @@
 //! The commands, one file each: the arguments, whose documentation is the help, then the function.
 
 pub mod cancel;
+pub mod history;
 pub mod init;
 pub mod list;
 pub mod logs;
@@ -11,6 +12,7 @@ pub mod run;
 pub mod runs;
 pub mod schema;
 pub mod show;
+pub mod sql;
 pub mod status;
 pub mod sync;
 pub mod trigger;

@@ -48,7 +48,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         Format::Json => render::render_json(&diagnostics),
         Format::Github => render::render_github(&diagnostics),
         Format::Sarif => render::render_sarif(&diagnostics),
-        Format::Text => {
+        Format::Text | Format::Csv => {
             let source = |file: &str| files.asked.get(file).map(|checked| checked.yaml.as_str());
             let text = render::render_human(&diagnostics, source, output.color);
             let warnings = diagnostics.iter().filter(|it| it.severity == Severity::Warning).count();

@@ -1,1 +1,119 @@
+//! The questions on a history made by hand, whose answers can be counted.
 
+use serde_json::Value;
+
+use crate::{
+    core::{Timestamp, state::SlotOutcome},
+    history::{
+        History,
+        tests::{Journal, at, fed},
+    },
+    view::{Answer, Filter, Question},
+};
+
+/// Day 0: ten runs of `etl` that take 1 to 10 s and start 1 to 10 ms late, the last of which fails; its `load` fails once
+/// and passes in two of them. Day 1: four slots of `etl` and one of `report` do not run.
+fn history() -> History {
+    let mut journal = Journal::default();
+    journal.spec("etl", 1, 0);
+    journal.spec("report", 1, 0);
+    for n in 1..=10_i64 {
+        let run = journal.run("etl", n * 600, n, n * 1_000, n < 10);
+        journal.attempt(run, "extract", 1, Some(0), 400);
+        if n <= 2 {
+            journal.attempt(run, "load", 1, Some(1), 250);
+            journal.attempt(run, "load", 2, Some(0), 250);
+        } else {
+            journal.attempt(run, "load", 1, Some(i32::from(n == 10)), 250);
+        }
+    }
+    journal.spec("etl", 2, 3_000);
+    let day = 86_400;
+    journal.stretch("etl", day, day + 1_200, 3);
+    journal.slot("etl", day + 1_800, SlotOutcome::Skipped);
+    journal.slot("report", day, SlotOutcome::Skipped);
+    journal.slot("report", day + 600, SlotOutcome::Ran);
+    fed(&journal)
+}
+
+fn now() -> Timestamp {
+    at(2 * 86_400)
+}
+
+fn ask(question: Question, filter: &str) -> Answer {
+    let filter: Filter = filter.parse().unwrap();
+    history().ask(question, &filter, now()).unwrap()
+}
+
+/// A line for each row, then one for each series, for a snapshot that people can check.
+fn text(answer: &Answer) -> String {
+    let names: Vec<_> = answer.columns.iter().map(|column| column.name.as_str()).collect();
+    let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let rows = answer
+        .rows
+        .iter()
+        .map(|row| row.iter().map(cell).collect::<Vec<_>>().join(" | "));
+    let series = answer.series.iter().map(|series| {
+        let points = series
+            .points
+            .iter()
+            .map(|(at, value)| format!("{}={value}", at.format("%d %H:%M")));
+        format!("{}: {}", series.label, points.collect::<Vec<_>>().join(" "))
+    });
+    let note = answer.note.iter().map(|note| format!("note: {note}"));
+    let lines: Vec<_> = [names.join(" | ")]
+        .into_iter()
+        .chain(rows)
+        .chain(series)
+        .chain(note)
+        .collect();
+    lines.join("\n")
+}
+
+#[test]
+fn durations_have_percentiles_points_and_ticks() {
+    insta::assert_snapshot!(text(&ask(Question::Duration, "")));
+}
+
+#[test]
+fn durations_of_tasks_are_those_of_their_attempts() {
+    insta::assert_snapshot!(text(&ask(Question::Duration, "task=l* status=succeeded")));
+}
+
+#[test]
+fn lateness_is_counted_from_the_slot() {
+    insta::assert_snapshot!(text(&ask(Question::Lateness, "task=load")));
+}
+
+#[test]
+fn missed_slots_are_counted_by_day_and_reason() {
+    insta::assert_snapshot!(text(&ask(Question::Missed, "status=failed")));
+}
+
+#[test]
+fn what_failed_and_passed_is_flaky() {
+    insta::assert_snapshot!(text(&ask(Question::Flaky, "")));
+}
+
+#[test]
+fn filters_restrict_and_cannot_be_more_than_values() {
+    let rows = |question, filter| ask(question, filter).rows;
+    assert_eq!(rows(Question::Duration, "job=etl status=failed")[0][1], 1);
+    assert_eq!(rows(Question::Duration, "job=e* since=1h"), Vec::<Vec<Value>>::new());
+    assert_eq!(rows(Question::Duration, "trigger=manual"), Vec::<Vec<Value>>::new());
+    assert_eq!(rows(Question::Missed, "job=report").len(), 1);
+    // A stretch that reaches into the time asked for belongs to it.
+    assert_eq!(rows(Question::Missed, "since=1430m until=1421m").len(), 1);
+    assert_eq!(rows(Question::Flaky, "task=extract"), Vec::<Vec<Value>>::new());
+}
+
+#[test]
+fn a_history_of_nothing_answers_every_question_with_nothing() {
+    for question in Question::ALL {
+        let answer = History::of_nothing()
+            .unwrap()
+            .ask(question, &Filter::default(), now())
+            .unwrap();
+        assert!(answer.rows.is_empty() && answer.series.is_empty() && !answer.columns.is_empty());
+    }
+}

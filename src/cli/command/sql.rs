@@ -1,0 +1,128 @@
+//! `petit sql`
+
+use crate::cli::{CliError, Exit, Globals};
+
+/// Ask the history in SQL: one query, which can only read; `.schema` lists the tables and their columns
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The query, or `.schema`
+    #[arg(value_name = "QUERY")]
+    query: String,
+    /// At most so many rows; more are not printed, and that is said
+    #[arg(long, value_name = "ROWS", default_value_t = 1_000)]
+    limit: usize,
+}
+
+/// Prints the rows.
+pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
+    if args.query.trim() == ".schema" {
+        rows::print_schema(globals)
+    } else {
+        rows::print(globals, &args.query, args.limit)
+    }
+}
+
+/// The answer of a build without DuckDB to every question about the past.
+#[cfg(not(feature = "history"))]
+pub fn not_built_in() -> CliError {
+    CliError::new(
+        Exit::Failed,
+        "no_history",
+        "this build of Petit keeps no history: it has no DuckDB",
+    )
+    .hint("`petit runs` lists the runs that the journal keeps")
+    .hint("a build with the default features keeps history: `cargo install petit`")
+}
+
+#[cfg(not(feature = "history"))]
+mod rows {
+    use super::{CliError, Exit, Globals, not_built_in};
+
+    pub fn print(_: &Globals, _: &str, _: usize) -> Result<Exit, CliError> {
+        Err(not_built_in())
+    }
+
+    pub fn print_schema(_: &Globals) -> Result<Exit, CliError> {
+        Err(not_built_in())
+    }
+}
+
+#[cfg(feature = "history")]
+mod rows {
+    use chrono::SecondsFormat;
+    use serde_json::{Map, Value, json};
+
+    use super::{CliError, Exit, Globals};
+    use crate::{
+        cli::{
+            Format,
+            output::{HEADING, Table, csv},
+            past,
+        },
+        history::TABLES,
+    };
+
+    pub fn print(globals: &Globals, query: &str, limit: usize) -> Result<Exit, CliError> {
+        let output = globals.output();
+        let reader = past::open(globals)?.into_reader(past::PATIENCE)?;
+        for note in reader.history().notes() {
+            let as_of = reader.history().as_of();
+            let as_of = as_of.map(|at| format!("as of {}: ", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+            output.warn_incomplete(&format!("{}{note}", as_of.unwrap_or_default()));
+        }
+        let found = reader.query(query, limit)?;
+        if output.format == Format::Csv {
+            globals.print_text(&csv(&found.columns, &found.rows))?;
+        } else {
+            let object = |row: &Vec<Value>| -> Map<String, Value> {
+                found.columns.iter().cloned().zip(row.iter().cloned()).collect()
+            };
+            let objects: Vec<_> = found.rows.iter().map(object).collect();
+            globals.print(&objects, || {
+                let headings: Vec<_> = found.columns.iter().map(String::as_str).collect();
+                let mut table = Table::new(&output, &headings);
+                for row in &found.rows {
+                    table.row(row.iter().map(|value| shown(value).into()));
+                }
+                table.render("no rows")
+            })?;
+        }
+        if found.more {
+            output.warn_incomplete(&format!(
+                "only the first {limit} rows are shown: `--limit` sets another number"
+            ));
+        }
+        Ok(Exit::Done)
+    }
+
+    pub fn print_schema(globals: &Globals) -> Result<Exit, CliError> {
+        let output = globals.output();
+        let columns = |table: &crate::history::Table| -> Value {
+            let column = |column: &crate::history::Column| json!({ "name": column.name, "type": column.kind, "about": column.about });
+            table.columns.iter().map(column).collect()
+        };
+        let tables: Vec<_> = TABLES
+            .iter()
+            .map(|table| json!({ "table": table.name, "about": table.about, "columns": columns(table) }))
+            .collect();
+        globals.print(&tables, || {
+            let mut text = String::from("Instants are UTC, durations (`_ms`) milliseconds, sizes (`_bytes`) bytes.\n");
+            for table in TABLES {
+                text.push_str(&format!("\n{}: {}\n", output.paint(HEADING, table.name), table.about));
+                for column in table.columns {
+                    text.push_str(&format!("  {:<22} {:<10} {}\n", column.name, column.kind, column.about));
+                }
+            }
+            text
+        })?;
+        Ok(Exit::Done)
+    }
+
+    fn shown(value: &Value) -> String {
+        match value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
