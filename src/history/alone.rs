@@ -20,7 +20,9 @@ impl Alone {
     pub(super) fn claim(path: &Path) -> Option<Self> {
         // Two spellings of one path would be two claims; callers name the file below an absolute state folder.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        claimed().insert(path.clone()).then_some(Self(path))
+        let free = claimed().insert(path.clone());
+        // Made only when it is free: a claim that is dropped takes the path off the list.
+        free.then(|| Self(path))
     }
 }
 

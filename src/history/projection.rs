@@ -82,13 +82,13 @@ impl History {
 
     /// When the last fact that is here was committed.
     pub(super) fn last_fed(&self) -> Result<Option<Timestamp>, HistoryError> {
-        let latest = "SELECT max(at) FROM cursors";
+        let latest = "SELECT max(fact_at) FROM cursors";
         let at = self.connection.query_row(latest, [], |row| row.get(0));
         Ok(as_instant(&at.map_err(self.failed("read"))?))
     }
 
     fn cursor(&self, journal: &str) -> Result<Option<Cursor>, HistoryError> {
-        let of_journal = "SELECT number, at FROM cursors WHERE journal = ?";
+        let of_journal = "SELECT number, fact_at FROM cursors WHERE journal = ?";
         self.connection
             .query_row(of_journal, [journal], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
@@ -133,7 +133,7 @@ impl History {
                 transaction.execute(row, params![journal, kind.as_str(), after, next, At(now)])?;
             }
             let moved = transaction.execute(
-                "UPDATE cursors SET number = ?, at = ?, fed_at = ? WHERE journal = ?",
+                "UPDATE cursors SET number = ?, fact_at = ?, fed_at = ? WHERE journal = ?",
                 params![last.number, At(last.at), At(now), journal],
             )?;
             if moved == 0 {

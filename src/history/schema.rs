@@ -160,7 +160,7 @@ pub const TABLES: &[Table] = &[
         name: "reconciles",
         about: "Reconciles that changed or refused something.",
         columns: &[
-            c("at", "TIMESTAMP", "when it was decided"),
+            c("decided_at", "TIMESTAMP", "when it was decided"),
             c("actor", "VARCHAR", "who asked: start, watcher, resync, command"),
             c("plan_id", "VARCHAR", "the plan that was carried out"),
             c("actions", "VARCHAR", "what it did, as a JSON array of lines"),
@@ -210,7 +210,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE cursors (
         journal VARCHAR NOT NULL,
         number  BIGINT NOT NULL,    -- the last fact that was taken in
-        at      TIMESTAMP NOT NULL, -- when that fact was committed
+        fact_at TIMESTAMP NOT NULL, -- when that fact was committed
         fed_at  TIMESTAMP NOT NULL  -- when it was taken in
     );
     CREATE TABLE breaks (
@@ -243,7 +243,7 @@ const MIGRATIONS: &[&str] = &["
         spec_hash VARCHAR NOT NULL, journal VARCHAR NOT NULL, fact BIGINT NOT NULL
     );
     CREATE TABLE reconciles (
-        at TIMESTAMP NOT NULL, actor VARCHAR NOT NULL, plan_id VARCHAR NOT NULL, actions VARCHAR NOT NULL,
+        decided_at TIMESTAMP NOT NULL, actor VARCHAR NOT NULL, plan_id VARCHAR NOT NULL, actions VARCHAR NOT NULL,
         old_set VARCHAR NOT NULL, new_set VARCHAR NOT NULL, duration_ms BIGINT NOT NULL, journal VARCHAR NOT NULL,
         fact BIGINT NOT NULL
     );
@@ -300,7 +300,7 @@ mod tests {
         let real: Vec<(String, String, String)> = connection
             .prepare(
                 "SELECT table_name, column_name, data_type FROM duckdb_columns()
-                 WHERE table_name NOT IN ('petit_format', 'cursors', 'breaks') ORDER BY table_name, column_index",
+                 WHERE NOT internal AND table_name NOT IN ('petit_format', 'cursors', 'breaks') ORDER BY table_name, column_index",
             )
             .unwrap()
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))

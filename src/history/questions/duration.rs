@@ -17,7 +17,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         let mut tasks = Conditions::default();
         tasks.named("task", &filter.tasks);
         let samples = format!(
-            "SELECT attempts.job AS job, task, attempts.ended_at AS at, ending <> 'exited' OR exit_code <> 0 AS failed,
+            "SELECT attempts.job AS job, task, attempts.ended_at AS moment, ending <> 'exited' OR exit_code <> 0 AS failed,
                     (epoch_us(attempts.ended_at) - epoch_us(attempts.started_at)) / 1000.0 AS ms
              FROM attempts JOIN (SELECT run_id FROM runs WHERE {}) USING (run_id)
              WHERE attempts.started_at IS NOT NULL AND attempts.ended_at IS NOT NULL AND {}",
@@ -27,7 +27,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         (samples, [runs.values, tasks.values].concat(), "job, task")
     } else {
         let samples = format!(
-            "SELECT job, ended_at AS at, status <> 'succeeded' AS failed,
+            "SELECT job, ended_at AS moment, status <> 'succeeded' AS failed,
                     (epoch_us(ended_at) - epoch_us(started_at)) / 1000.0 AS ms
              FROM runs WHERE started_at IS NOT NULL AND ended_at IS NOT NULL AND {}",
             runs.sql()
@@ -38,7 +38,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         &format!(
             "SELECT {of}, count(*), count(*) FILTER (failed), round(quantile_cont(ms, 0.5))::BIGINT,
                     round(quantile_cont(ms, 0.95))::BIGINT AS p95, round(quantile_cont(ms, 0.99))::BIGINT,
-                    round(max(ms))::BIGINT, max(at)
+                    round(max(ms))::BIGINT, max(moment)
              FROM ({samples}) GROUP BY {of} ORDER BY p95 DESC, {of}"
         ),
         &values,

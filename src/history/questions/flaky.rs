@@ -18,7 +18,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
                 max(attempt) FILTER (ending = 'exited' AND exit_code = 0) AS passed,
                 min(attempt) FILTER (failed) AS failed_first,
                 coalesce(sum(epoch_us(ended_at) - epoch_us(started_at)) FILTER (failed), 0) / 1000.0 AS lost,
-                max(ended_at) AS at
+                max(ended_at) AS moment
          FROM (SELECT *, (ending <> 'exited' OR exit_code <> 0) AND ending NOT IN ('cancelled', 'interrupted') AS failed
                FROM attempts)
          AS attempts JOIN (SELECT run_id FROM runs WHERE {}) USING (run_id)
@@ -31,7 +31,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
     let rows = history.rows(
         &format!(
             "SELECT job, task, count(*) FILTER (flaky) AS times, count(*), round(times / count(*), 4) AS ratio,
-                    round(sum(lost) FILTER (flaky))::BIGINT, max(at) FILTER (flaky), arg_max(run_id, at) FILTER (flaky)
+                    round(sum(lost) FILTER (flaky))::BIGINT, max(moment) FILTER (flaky), arg_max(run_id, moment) FILTER (flaky)
              FROM ({samples}) GROUP BY job, task HAVING times > 0 ORDER BY times DESC, ratio DESC, job, task"
         ),
         &values,

@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
     let runs = Conditions::of_runs(filter, now);
     let samples = format!(
-        "SELECT job, started_at AS at, (epoch_us(started_at) - epoch_us(slot)) / 1000.0 AS ms
+        "SELECT job, started_at AS moment, (epoch_us(started_at) - epoch_us(slot)) / 1000.0 AS ms
          FROM runs WHERE slot IS NOT NULL AND started_at IS NOT NULL AND trigger = 'schedule' AND {}",
         runs.sql()
     );
@@ -19,7 +19,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
     let rows = history.rows(
         &format!(
             "SELECT job, count(*), round(quantile_cont(ms, 0.5), 3), round(quantile_cont(ms, 0.95), 3) AS p95,
-                    round(quantile_cont(ms, 0.99), 3), round(max(ms), 3), max(at)
+                    round(quantile_cont(ms, 0.99), 3), round(max(ms), 3), max(moment)
              FROM ({samples}) GROUP BY job ORDER BY p95 DESC, job"
         ),
         &runs.values,

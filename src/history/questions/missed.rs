@@ -14,7 +14,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
     slots.named("job", &filter.jobs);
     slots.between("slot", "last_slot", filter, now);
     let samples = format!(
-        "SELECT *, slot AS at FROM slots WHERE outcome IS NOT NULL AND outcome <> 'ran' AND {}",
+        "SELECT *, slot AS moment FROM slots WHERE outcome IS NOT NULL AND outcome <> 'ran' AND {}",
         slots.sql()
     );
     let rows = history.rows(

