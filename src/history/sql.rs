@@ -68,7 +68,7 @@ impl History {
         };
         history
             .connection
-            .execute_batch("SET lock_configuration = true; BEGIN TRANSACTION READ ONLY;")
+            .execute_batch("SET lock_configuration = true")
             .map_err(history.failed("open"))?;
         Ok(Reader(history))
     }
@@ -84,13 +84,24 @@ impl Reader {
     pub fn query(&self, text: &str, limit: usize) -> Result<Rows, SqlError> {
         let query = only_query(text)?;
         let connection = &self.0.connection;
-        // Prepared as it was written first, so that errors speak of that, and so that what is put between the
-        // parentheses below is known to be one whole query.
-        drop(connection.prepare(query).map_err(SqlError::Refused)?);
-        let limited = format!("SELECT * FROM (\n{query}\n) LIMIT {}", limit.saturating_add(1));
-        let is_select = connection.prepare(&limited).is_ok();
-        rows(connection, if is_select { &limited } else { query }, limit).map_err(SqlError::Refused)
+        // One for each query, since an error ends a transaction.
+        connection
+            .execute_batch("BEGIN TRANSACTION READ ONLY")
+            .map_err(SqlError::Refused)?;
+        let answer = answer(connection, query, limit);
+        // Of what was only read there is nothing to keep, and nothing that could fail to be undone.
+        let _ = connection.execute_batch("ROLLBACK");
+        answer.map_err(SqlError::Refused)
     }
+}
+
+fn answer(connection: &Connection, query: &str, limit: usize) -> duckdb::Result<Rows> {
+    // Prepared as it was written first, so that errors speak of that, and so that what is put between the parentheses below
+    // is known to be one whole query.
+    drop(connection.prepare(query)?);
+    let limited = format!("SELECT * FROM (\n{query}\n) LIMIT {}", limit.saturating_add(1));
+    let is_select = connection.prepare(&limited).is_ok();
+    rows(connection, if is_select { &limited } else { query }, limit)
 }
 
 fn rows(connection: &Connection, sql: &str, limit: usize) -> duckdb::Result<Rows> {

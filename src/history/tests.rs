@@ -447,7 +447,7 @@ fn users_read_and_do_nothing_else() {
         "VALUES (1), (2)",
     ] {
         let rows = reader
-            .query(query, 10)
+            .query(query, 100)
             .unwrap_or_else(|error| panic!("{query}: {error}"));
         assert!(
             !rows.columns.is_empty() && !rows.rows.is_empty() && !rows.more,
@@ -484,4 +484,9 @@ fn users_read_and_do_nothing_else() {
     assert_eq!(reader.query("SELECT count(*) FROM runs", 1).unwrap().rows[0][0], 2);
     drop(reader);
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn the_library_has_the_version_that_the_crate_was_generated_for() {
+    assert_eq!(super::library_version().unwrap(), "v1.5.6");
 }
