@@ -4,12 +4,14 @@
 //! socket or a command makes it from the stores because no daemon runs. Views are plain serde types; their field names
 //! are the interface that `--format json` prints, and they only ever gain fields. Nothing here commands anything.
 
+mod answer;
 mod job;
 mod next;
 mod run;
 mod status;
 mod why;
 
+pub use answer::{Answer, Column, ColumnKind, Series};
 pub use job::{GraphNode, JobCondition, JobDetail, JobView};
 pub use next::{NextFire, next_fires};
 pub use run::{AttemptView, RunView, TaskView};
