@@ -58,6 +58,9 @@ pub mod view;
 
 pub mod control;
 
+#[cfg(feature = "tui")]
+pub mod tui;
+
 pub mod cli;
 pub mod daemon;
 

@@ -62,6 +62,8 @@ enum Command {
     Resume(command::pause::ResumeArgs),
     Runs(command::runs::Args),
     Logs(command::logs::Args),
+    #[cfg(feature = "tui")]
+    Tui(command::tui::Args),
     Schema(command::schema::Args),
     Init(command::init::Args),
 }
@@ -119,6 +121,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Resume(args) => command::pause::resume(&globals, &args),
         Command::Runs(args) => command::runs::run(&globals, &args),
         Command::Logs(args) => command::logs::run(&globals, &args),
+        #[cfg(feature = "tui")]
+        Command::Tui(args) => command::tui::run(&globals, &args),
         Command::Schema(args) => command::schema::run(&globals, &args),
         Command::Init(args) => command::init::run(&globals, &args),
     }

@@ -14,6 +14,8 @@ pub mod show;
 pub mod status;
 pub mod sync;
 pub mod trigger;
+#[cfg(feature = "tui")]
+pub mod tui;
 pub mod validate;
 pub mod version;
 pub mod why;
