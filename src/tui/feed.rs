@@ -25,12 +25,15 @@ use super::{
 use crate::{
     control::{
         CancelRequest, Client, ClientError, Live, PauseRequest, ResumeRequest, RunsQuery, SyncRequest, TriggerRequest,
-        chain,
     },
-    core::id::{JobId, RunId},
+    core::{
+        error_text::chain,
+        harmless::harmless,
+        id::{JobId, RunId},
+    },
     execution::{
         log_path,
-        output::{Entry, LogReader, Stream, harmless},
+        output::{Entry, LogReader, Stream},
     },
     view::{Answer, JobDetail, JobView, RunView, StatusView},
 };

@@ -1,12 +1,11 @@
 //! Times, durations and widths as they are shown. Times are UTC, as everywhere in Petit where no job's zone applies.
 
 use chrono::TimeDelta;
-use ratatui::text::Span;
 use serde_json::Value;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
-    core::Timestamp,
-    execution::output::harmless,
+    core::{Timestamp, harmless::harmless, state::RunStatus, units::HumanDuration},
     view::{ColumnKind, RunView},
 };
 
@@ -28,32 +27,19 @@ pub fn clock(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A length of time, in the two units that say enough.
+/// A length of time, as Petit says it everywhere.
 pub fn duration(length: TimeDelta) -> String {
     millis(length.num_milliseconds())
 }
 
 /// The same, of milliseconds.
 pub fn millis(millis: i64) -> String {
-    let seconds = millis / 1000;
-    match millis {
-        ..0 => "-".to_owned(),
-        0..1_000 => format!("{millis}ms"),
-        1_000..60_000 => format!("{seconds}.{}s", millis % 1000 / 100),
-        60_000..3_600_000 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3_600_000..86_400_000 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
-        86_400_000.. => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
-    }
+    HumanDuration::elapsed(millis).to_string()
 }
 
 /// A length that still grows: whole seconds, so that a screen changes once a second and not more often.
 pub fn elapsed(length: TimeDelta) -> String {
-    let seconds = length.num_seconds().max(0);
-    if seconds < 60 {
-        format!("{seconds}s")
-    } else {
-        millis(seconds * 1000)
-    }
+    millis(length.num_seconds() * 1000)
 }
 
 /// A number of bytes in binary units.
@@ -110,7 +96,7 @@ pub fn value(value: &Value, kind: ColumnKind, now: Timestamp) -> String {
 
 /// How many columns a clean text takes.
 pub fn width(text: &str) -> usize {
-    Span::raw(text).width()
+    text.width()
 }
 
 /// A clean text cut to a width; `cut` marks that it goes on.
@@ -121,7 +107,7 @@ pub fn fit(text: &str, room: usize, cut: &str) -> String {
     let mut kept = String::new();
     let mut left = room.saturating_sub(width(cut));
     for c in text.chars() {
-        let wide = width(c.encode_utf8(&mut [0; 4]));
+        let wide = c.width().unwrap_or(0);
         if wide > left {
             break;
         }
@@ -134,12 +120,30 @@ pub fn fit(text: &str, room: usize, cut: &str) -> String {
     kept
 }
 
+/// A clean text in pieces of at most this width.
+pub fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    let mut left = room;
+    for c in text.chars() {
+        let wide = c.width().unwrap_or(0);
+        if wide > left {
+            pieces.push(String::new());
+            left = room;
+        }
+        left = left.saturating_sub(wide);
+        if let Some(piece) = pieces.last_mut() {
+            piece.push(c);
+        }
+    }
+    pieces
+}
+
 /// The duration below which a share of these runs stayed; none if too few succeeded to say.
 pub fn percentile<'a>(runs: impl IntoIterator<Item = &'a RunView>, percent: usize) -> Option<i64> {
     const ENOUGH: usize = 3;
     let mut durations: Vec<i64> = runs
         .into_iter()
-        .filter(|run| run.status == crate::core::state::RunStatus::Succeeded)
+        .filter(|run| run.status == RunStatus::Succeeded)
         .filter_map(|run| run.duration_ms)
         .collect();
     if durations.len() < ENOUGH {
@@ -154,19 +158,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_keep_two_units() {
-        let cases = [
-            (0, "0ms"),
-            (999, "999ms"),
-            (1_250, "1.2s"),
-            (61_000, "1m 01s"),
-            (3_720_000, "1h 02m"),
-            (90_000_000, "1d 01h"),
-            (-5, "-"),
-        ];
-        for (given, shown) in cases {
-            assert_eq!(millis(given), shown);
-        }
+    fn lengths_that_still_grow_are_whole_seconds() {
+        assert_eq!(millis(61_000), "1m1s");
         assert_eq!(elapsed(TimeDelta::milliseconds(1_900)), "1s");
         assert_eq!(bytes(1536.0), "1.5 KiB");
     }
@@ -178,6 +171,15 @@ mod tests {
         assert_eq!(fit("日本語", 5, "…"), "日本…");
         assert_eq!(fit("日本語", 1, "…"), "…");
         assert_eq!(fit("日本語", 0, "…"), "");
+    }
+
+    #[test]
+    fn long_texts_go_on_below() {
+        assert_eq!(wrap("abcdefg", 3), ["abc", "def", "g"]);
+        assert_eq!(wrap("日本語", 5), ["日本", "語"]);
+        assert_eq!(wrap("", 5), [""]);
+        // A letter that is wider than the room stands alone; drawing cuts it.
+        assert_eq!(wrap("日本", 1).concat(), "日本");
     }
 
     #[test]

@@ -42,7 +42,9 @@ pub(super) fn draw(state: &State, pen: &mut Pen<'_>) {
             Stream::Stdout => body.text(x, y, Tone::Plain, "  "),
             Stream::Stderr => body.text(x, y, Tone::Bad, "! "),
         };
-        let text: String = line.text.chars().skip(log.left).collect();
+        // One letter more than fits shows that the line goes on.
+        let most = usize::from(body.width()) + 1;
+        let text: String = line.text.chars().skip(log.left).take(most).collect();
         let matches = !needle.is_empty() && line.text.to_lowercase().contains(&needle);
         body.text(x, y, if matches { Tone::Active } else { Tone::Plain }, &text);
         if log.found == Some(at) {

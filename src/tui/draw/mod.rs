@@ -12,7 +12,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use self::pen::Pen;
 use super::{
-    command::{self, COMMANDS},
+    command::{self, COMMANDS, Command, Entry},
     look::{Sign, Tone},
     state::{Link, Overlay, Screen, State},
     text,
@@ -126,20 +126,29 @@ fn last_line(state: &State, pen: &mut Pen<'_>) {
     let hints = COMMANDS
         .iter()
         .filter(|entry| entry.hint && entry.applies(state.screen));
+    // How to learn the rest, and how to leave, is always told.
+    let (always, hints): (Vec<_>, Vec<_>) =
+        hints.partition(|entry| matches!(entry.command, Command::Help | Command::Quit));
+    let always: Vec<String> = always.into_iter().map(hint).collect();
+    let always = always.join("  ");
+    pen.text_right(0, Tone::Plain, &always);
+    let room = usize::from(pen.width()).saturating_sub(text::width(&always) + 2);
     for entry in hints {
-        let key = entry.key_names();
-        let key = key.split(' ').next().unwrap_or_default();
-        let text = format!("{key} {}", entry.name);
-        if usize::from(x) + text::width(&text) > usize::from(pen.width()) {
+        // A command that cannot run is dim and in brackets; `?` says why.
+        let (tone, text) = match command::refusal(entry.command, state) {
+            Some(_) => (Tone::Muted, format!("({})", hint(entry))),
+            None => (Tone::Plain, hint(entry)),
+        };
+        if usize::from(x) + text::width(&text) > room {
             break;
         }
-        // A command that cannot run is dim and in brackets; `?` says why.
-        match command::refusal(entry.command, state) {
-            Some(_) => x = pen.text(x, 0, Tone::Muted, &format!("({text})")),
-            None => x = pen.text(x, 0, Tone::Plain, &text),
-        }
-        x += 2;
+        x = pen.text(x, 0, tone, &text) + 2;
     }
+}
+
+fn hint(entry: &Entry) -> String {
+    let keys = entry.key_names();
+    format!("{} {}", keys.split(' ').next().unwrap_or_default(), entry.name)
 }
 
 fn draw_overlay(state: &State, overlay: &Overlay, pen: &mut Pen<'_>) {

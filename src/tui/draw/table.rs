@@ -20,6 +20,8 @@ enum Line<'a> {
     Title(&'a Section),
     Names(&'a Section, Widths),
     Row(&'a Section, &'a [Cell], Widths, bool),
+    /// A part of a row of text that is longer than the screen is wide.
+    Piece(Vec<(Tone, String)>, bool),
     Empty(&'a str),
     Hidden(usize),
 }
@@ -45,7 +47,13 @@ pub(super) fn draw(state: &State, sections: &[Section], pen: &mut Pen<'_>) {
             if here {
                 cursor_line = lines.len();
             }
-            lines.push(Line::Row(section, &row.cells, widths.clone(), here));
+            match row.cells.as_slice() {
+                [Cell::Text(spans)] if section.wraps => {
+                    let pieces = pieces(spans, usize::from(pen.width()).saturating_sub(2));
+                    lines.extend(pieces.into_iter().map(|piece| Line::Piece(piece, here)));
+                }
+                cells => lines.push(Line::Row(section, cells, widths.clone(), here)),
+            }
             row_number += 1;
         }
         match (section.rows.is_empty(), section.hidden) {
@@ -72,6 +80,15 @@ pub(super) fn draw(state: &State, sections: &[Section], pen: &mut Pen<'_>) {
                     pen.reverse(0, y, pen.width());
                 }
             }
+            Line::Piece(spans, here) => {
+                let mut x = 1;
+                for (tone, text) in spans {
+                    x = pen.text(x, y, *tone, text);
+                }
+                if *here {
+                    pen.reverse(0, y, pen.width());
+                }
+            }
             Line::Empty(text) => {
                 pen.text(1, y, Tone::Muted, text);
             }
@@ -86,6 +103,19 @@ pub(super) fn draw(state: &State, sections: &[Section], pen: &mut Pen<'_>) {
 /// The first line in view, so that the cursor's line stands in the middle where it can.
 pub(super) fn top(cursor: usize, lines: usize, height: usize) -> usize {
     cursor.saturating_sub(height / 2).min(lines.saturating_sub(height))
+}
+
+/// The last span goes on below; those before it are names, and short.
+fn pieces(spans: &[(Tone, String)], room: usize) -> Vec<Vec<(Tone, String)>> {
+    let Some(((tone, last), names)) = spans.split_last() else {
+        return vec![Vec::new()];
+    };
+    let indent: usize = names.iter().map(|(_, text)| text::width(&text::clean(text))).sum();
+    let mut wrapped = text::wrap(&text::clean(last), room.saturating_sub(indent).max(1)).into_iter();
+    let mut first = names.to_vec();
+    first.extend(wrapped.next().map(|piece| (*tone, piece)));
+    let below = wrapped.map(|piece| vec![(*tone, format!("{}{piece}", " ".repeat(indent)))]);
+    std::iter::once(first).chain(below).collect()
 }
 
 fn names(section: &Section, widths: &Widths, y: u16, pen: &mut Pen<'_>) {

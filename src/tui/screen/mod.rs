@@ -55,6 +55,8 @@ pub struct Section {
     pub rows: Vec<Row>,
     /// What stands there instead of rows.
     pub empty: String,
+    /// Whether rows of text go on below where the screen ends.
+    pub wraps: bool,
     /// How many rows the filter hides.
     pub hidden: usize,
 }
@@ -135,6 +137,7 @@ impl Section {
         };
         Self {
             rows: lines.into_iter().map(row).collect(),
+            wraps: true,
             ..Self::new(title, &[Column::grows("")], "")
         }
     }
