@@ -78,11 +78,10 @@ fn titles(state: &State, pen: &mut Pen<'_>) {
         (Link::Up | Link::Connecting, _) => (Sign::Waiting, Tone::Muted, "asking"),
         (Link::Down { .. }, _) => (Sign::Attention, Tone::Bad, "no daemon"),
     };
-    let text = format!("{} {text}", state.look.sign(sign));
+    let sign = state.look.sign(sign);
     let room = usize::from(pen.width()).saturating_sub(usize::from(x) + 1);
-    if text::width(&text) <= room {
-        pen.text_right(0, tone, &text);
-    }
+    let text = format!("{sign} {text}");
+    pen.text_right(0, tone, if text::width(&text) <= room { &text } else { sign });
 }
 
 /// What is wrong with the daemon, in the line below the titles.
@@ -92,13 +91,10 @@ fn banner(state: &State, now: Timestamp) -> Option<String> {
             message,
             since,
             lost: true,
-        } => Some(format!(
-            "! {message}; what is shown is from {}; trying again",
-            text::clock(*since, now)
-        )),
+        } => Some(format!("! {message}, {}: trying again", text::clock(*since, now))),
         Link::Down {
             message, lost: false, ..
-        } => Some(format!("! {message}: this is what the journal and the files say")),
+        } => Some(format!("! {message}: this is from the journal and the files")),
         Link::Up | Link::Connecting => {
             let conditions = &state.status.as_ref()?.conditions;
             conditions.first().map(|condition| format!("! {condition}"))

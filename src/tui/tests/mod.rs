@@ -75,14 +75,14 @@ fn status() -> Value {
         json!({
             "file": format!("{name}.yaml"), "job": name, "sync": sync,
             "health": if sync == "invalid" { "degraded" } else { "ok" }, "message": message,
-            "line": (sync == "invalid").then_some(4), "column": (sync == "invalid").then_some(5),
+            "line": (sync == "invalid").then_some(5), "column": (sync == "invalid").then_some(5),
             "since": "2026-11-23T11:00:00Z", "file_hash": null, "diagnostics": diagnostics,
         })
     };
     let mistake = json!([{
-        "file": "nightly.yaml", "line": 4, "column": 5, "end_line": 4, "end_column": 11, "severity": "error",
+        "file": "nightly.yaml", "line": 5, "column": 5, "end_line": 5, "end_column": 11, "severity": "error",
         "kind": "file", "code": "unknown-key", "message": "`comand` is not a key of a task",
-        "expected": "one of `command`, `condition`", "hint": "did you mean `command`?", "span": {"start": 34, "end": 40},
+        "expected": "one of `command`, `condition`", "hint": "did you mean `command`?", "span": {"start": 50, "end": 56},
     }]);
     let standing = |job: &str, sync: &str, message: Value| {
         json!({
