@@ -16,17 +16,18 @@ use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native
 use support::{Place, wait_for};
 
 /// Says a line, and then waits for a file, so that the test decides when the run ends.
-const TALKER: &str = r#"
-id: talker
-tasks:
-  talk:
-    command: |
-      echo "first words"
-      printf 'escape \033[2J sequence\n'
-      while [ ! -e let-go ]; do sleep 0.05; done
-      echo "last words"
-    workdir: .
-"#;
+fn talker(place: &Place) -> String {
+    format!(
+        "id: talker\ntasks:\n  talk:\n    env: {{LET_GO: '{}'}}\n    command: |\n      echo 'first words'\n      \
+         printf 'escape \\033[2J sequence\\n'\n      while [ ! -e \"$LET_GO\" ]; do sleep 0.05; done\n      \
+         echo 'last words'\n",
+        let_go(place).display()
+    )
+}
+
+fn let_go(place: &Place) -> std::path::PathBuf {
+    place.path().join("let-go")
+}
 
 /// The binary on a terminal of its own.
 struct Screens {
@@ -99,17 +100,8 @@ impl Screens {
     }
 
     fn wait(&self, text: &str) {
-        let mut last = String::new();
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for(&format!("`{text}` on the screen"), || {
-                last = self.text();
-                last.contains(text).then_some(())
-            });
-        }));
-        if let Err(panic) = found {
-            eprintln!("the screen:\n{last}");
-            std::panic::resume_unwind(panic);
-        }
+        let found = || self.text().contains(text).then_some(());
+        wait_for(&format!("`{text}` on the screen"), found);
     }
 
     /// Waits for the end, and checks that the terminal is as it was.
@@ -129,6 +121,9 @@ impl Drop for Screens {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the screen:\n{}", self.text());
+        }
     }
 }
 
@@ -139,7 +134,7 @@ fn local_flags(master: &dyn MasterPty) -> libc::tcflag_t {
 #[test]
 fn a_run_that_is_triggered_appears_and_its_log_follows() {
     let place = Place::new();
-    place.save("talker.yaml", TALKER);
+    place.save("talker.yaml", &talker(&place));
     let daemon = place.daemon();
     place.wait_synced("talker");
     let mut screens = Screens::open(&place, &["tui"], (80, 24));
@@ -157,7 +152,7 @@ fn a_run_that_is_triggered_appears_and_its_log_follows() {
     screens.press("\r");
     screens.wait("first words");
     screens.wait("escape ^[[2J sequence");
-    std::fs::write(place.path().join("jobs.d/let-go"), "").expect("a writable folder");
+    std::fs::write(let_go(&place), "").expect("a writable folder");
     screens.wait("last words");
     screens.press("\x1b");
     screens.wait("✓  talk");
@@ -222,7 +217,7 @@ fn without_a_daemon_or_anything_else_each_screen_says_what_is_missing_and_a_sign
 #[test]
 fn the_daemon_before_its_own_screens_ends_with_them() {
     let place = Place::new();
-    place.save("talker.yaml", TALKER);
+    place.save("talker.yaml", &talker(&place));
     let mut screens = Screens::open(&place, &["run", "--tui"], (80, 24));
     screens.wait("1 jobs active, all files in sync");
     assert_eq!(place.run(&["status"]).code, 0);
