@@ -16,6 +16,7 @@ use super::{
     log::{LogLine, LogView},
     look::Look,
     screen::{self, Section, Target},
+    text,
 };
 
 /// What happened to the screens.
@@ -471,6 +472,45 @@ impl State {
         let wants = self.wants();
         let problem = self.problems.iter().find(|(want, _)| wants.contains(want));
         problem.map(|(_, message)| message.as_str())
+    }
+
+    /// What is wrong with all that is shown, for the line below the titles: the daemon is away or in trouble, or what is
+    /// shown could not be renewed.
+    pub fn banner(&self, now: Timestamp) -> Option<String> {
+        match &self.link {
+            Link::Down {
+                message,
+                since,
+                lost: true,
+            } => return Some(format!("! {message}, {}: trying again", text::clock(*since, now))),
+            Link::Down {
+                message, lost: false, ..
+            } => return Some(format!("! {message}: this is from the journal and the files")),
+            Link::Up | Link::Connecting => {}
+        }
+        let wants = self.wants();
+        let mut failed = self
+            .problems
+            .iter()
+            .filter(|(want, _)| wants.contains(want) && self.shows(want));
+        let old = failed
+            .next()
+            .map(|(_, problem)| format!("! not renewed: {problem}; `u` asks again"));
+        let condition = self.status.as_ref().and_then(|status| status.conditions.first());
+        old.or_else(|| condition.map(|condition| format!("! {condition}")))
+    }
+
+    /// Whether there is something older to show for a want; where there is none, the screen itself says why.
+    fn shows(&self, want: &Want) -> bool {
+        match want {
+            Want::Status => self.status.is_some(),
+            Want::Jobs => self.jobs.is_some(),
+            Want::Runs => self.runs.is_some(),
+            Want::Job(id) => self.job.as_ref().is_some_and(|(open, _)| open.job.id == *id),
+            Want::Run(id) => self.run.as_ref().is_some_and(|run| run.id == *id),
+            Want::Source(file) => self.source.as_ref().is_some_and(|(open, _)| open == file),
+            Want::Answer { .. } => self.answer.is_some(),
+        }
     }
 
     /// Whether something of the current screen is on its way, or should be.

@@ -141,6 +141,10 @@ fn on_loaded(state: &mut State, want: Want, result: Result<Loaded, String>) -> V
         .any(|loading| loading.want == want && loading.outdated);
     state.loading.retain(|loading| loading.want != want);
     state.problems.retain(|(failed, _)| *failed != want);
+    // Of each kind only the last one is held: one job, one run, one file, one answer.
+    state
+        .fresh
+        .retain(|held| std::mem::discriminant(held) != std::mem::discriminant(&want));
     if !outdated {
         state.fresh.push(want.clone());
     }
@@ -323,7 +327,7 @@ fn accept(state: &mut State, text: String, now: Timestamp) -> Vec<Effect> {
         Screen::Log => {
             state.log.search = text;
             state.log.found = None;
-            if !state.log.search.is_empty() && !state.log.find(true, log_height(state)) {
+            if !state.log.search.is_empty() && !state.log.find(true, log_height(state, now)) {
                 say(state, "no line contains it", true, now);
             }
             Vec::new()
@@ -416,7 +420,7 @@ fn run_command(state: &mut State, command: Command, now: Timestamp) -> Vec<Effec
             if state.log.paused {
                 state.log.follow();
             } else {
-                let top = state.log.first(log_height(state));
+                let top = state.log.first(log_height(state, now));
                 state.log.pause_at(top);
             }
             Vec::new()
@@ -426,13 +430,13 @@ fn run_command(state: &mut State, command: Command, now: Timestamp) -> Vec<Effec
             Vec::new()
         }
         Command::FirstError => {
-            if !state.log.first_error(log_height(state)) {
+            if !state.log.first_error(log_height(state, now)) {
                 say(state, "no line looks like an error", false, now);
             }
             Vec::new()
         }
         Command::NextMatch | Command::PreviousMatch => {
-            if !state.log.find(command == Command::NextMatch, log_height(state)) {
+            if !state.log.find(command == Command::NextMatch, log_height(state, now)) {
                 say(state, "no line contains it", true, now);
             }
             Vec::new()
@@ -604,7 +608,7 @@ fn beside<T: PartialEq>(all: Vec<T>, current: Option<&T>, after: bool) -> Option
 
 fn move_cursor(state: &mut State, step: Step, now: Timestamp) {
     if state.screen == Screen::Log {
-        let height = log_height(state);
+        let height = log_height(state, now);
         state.log.scroll(step, height);
         return;
     }
@@ -623,8 +627,8 @@ fn move_cursor(state: &mut State, step: Step, now: Timestamp) {
     .min(last);
 }
 
-/// How many lines of a log fit: the rest is its head, the titles and the hints.
-fn log_height(state: &State) -> usize {
-    let banner = u16::from(!matches!(state.link, Link::Up | Link::Connecting));
+/// How many lines of a log fit: the rest is its head, the titles, the banner and the hints.
+fn log_height(state: &State, now: Timestamp) -> usize {
+    let banner = u16::from(state.banner(now).is_some());
     usize::from(state.size.1.saturating_sub(3 + banner))
 }

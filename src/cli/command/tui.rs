@@ -1,6 +1,9 @@
 //! `petit tui`
 
-use std::{io, io::IsTerminal, path::PathBuf, sync::Arc};
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+};
 
 use tokio::sync::mpsc;
 
@@ -58,12 +61,7 @@ impl Screens {
             .filter_map(|name| std::env::var(name).ok())
             .find(|value| !value.is_empty());
         let stores = Arc::new(FromStores(place.clone()));
-        let (feed, messages) = Feed::new(
-            &place.state_dir,
-            source::user(),
-            stores,
-            history(place.state_dir.clone()),
-        );
+        let (feed, messages) = Feed::new(&place.state_dir, source::user(), stores, history(globals));
         Ok(Self {
             look: Look::new(globals.color.applies_to(&io::stdout()), locale.as_deref()),
             feed,
@@ -83,7 +81,7 @@ impl Screens {
 }
 
 /// What asks the history, if this build has one.
-fn history(_state_dir: PathBuf) -> Option<Ask> {
+fn history(_: &Globals) -> Option<Ask> {
     None
 }
 

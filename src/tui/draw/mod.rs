@@ -34,7 +34,7 @@ pub fn draw(state: &State, now: Timestamp, area: Rect, buffer: &mut Buffer) {
         return;
     }
     titles(state, &mut pen);
-    let banner = banner(state, now);
+    let banner = state.banner(now);
     if let Some(banner) = &banner {
         pen.text(0, 1, Tone::Bad, banner);
     }
@@ -82,24 +82,6 @@ fn titles(state: &State, pen: &mut Pen<'_>) {
     let room = usize::from(pen.width()).saturating_sub(usize::from(x) + 1);
     let text = format!("{sign} {text}");
     pen.text_right(0, tone, if text::width(&text) <= room { &text } else { sign });
-}
-
-/// What is wrong with the daemon, in the line below the titles.
-fn banner(state: &State, now: Timestamp) -> Option<String> {
-    match &state.link {
-        Link::Down {
-            message,
-            since,
-            lost: true,
-        } => Some(format!("! {message}, {}: trying again", text::clock(*since, now))),
-        Link::Down {
-            message, lost: false, ..
-        } => Some(format!("! {message}: this is from the journal and the files")),
-        Link::Up | Link::Connecting => {
-            let conditions = &state.status.as_ref()?.conditions;
-            conditions.first().map(|condition| format!("! {condition}"))
-        }
-    }
 }
 
 /// What is typed, what was just said, or what can be done here.

@@ -270,6 +270,42 @@ fn a_lost_daemon_leaves_the_data_and_its_return_renews_it() {
 }
 
 #[test]
+fn a_run_that_was_shown_before_is_asked_for_again() {
+    let mut state = loaded(Screen::Run, PLAIN, SIZE, false);
+    let first = state.open_run.unwrap();
+    let ids = |effects: &[Effect]| -> Vec<Want> {
+        let loads = effects.iter().filter_map(|effect| match effect {
+            Effect::Load(want) => Some(want.clone()),
+            Effect::Follow(_) | Effect::Order(_) | Effect::Quit => None,
+        });
+        loads.collect()
+    };
+    let second = of(json!("01K00000000000000000000004"));
+    assert_eq!(ids(&press(&mut state, "]")), [Want::Run(second)]);
+    let arrived = Loaded::Run(Box::new(of(run("etl", 4, "succeeded", json!([])))));
+    update(&mut state, Message::Loaded(Want::Run(second), Ok(arrived)), now());
+    assert_eq!(ids(&press(&mut state, "[")), [Want::Run(first)]);
+}
+
+#[test]
+fn what_cannot_be_renewed_stays_and_says_so() {
+    let mut state = loaded(Screen::Jobs, PLAIN, SIZE, false);
+    let failed = Err("the disk is full".to_owned());
+    update(&mut state, Message::Loaded(Want::Jobs, failed), now());
+    assert_eq!(
+        state.banner(now()).as_deref(),
+        Some("! not renewed: the disk is full; `u` asks again")
+    );
+    assert_eq!(press(&mut state, "u").len(), 3);
+    update(
+        &mut state,
+        Message::Loaded(Want::Jobs, Ok(Loaded::Jobs(Vec::new()))),
+        now(),
+    );
+    assert_eq!(state.banner(now()), None);
+}
+
+#[test]
 fn leaving_takes_q_or_ctrl_c_twice_and_a_y_where_runs_would_end() {
     let ctrl_c = || Message::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
     let mut state = loaded(Screen::Live, PLAIN, SIZE, false);
