@@ -87,9 +87,10 @@ const LOOK_AT_STATE: Duration = Duration::from_secs(5);
 /// How many orders may wait: the executor takes them as fast as they are committed.
 const ORDERS: usize = 256;
 
-/// Runs until SIGTERM or SIGINT, then lets running tasks end for `shutdown_grace`; a second signal hurries.
-pub async fn run(options: Options) -> Result<(), DaemonError> {
-    let mut signals = Signals::new().map_err(failed("listen for signals"))?;
+/// Runs until SIGTERM, SIGINT or a message of `asked`, then lets running tasks end for `shutdown_grace`; a second one
+/// hurries. Whoever never asks may drop the sender.
+pub async fn run(options: Options, asked: mpsc::Receiver<()>) -> Result<(), DaemonError> {
+    let mut signals = Signals::new(asked).map_err(failed("listen for signals"))?;
     let grace = options.settings.shutdown_grace;
     let mut daemon = Daemon::start(options).await?;
     let ended = daemon.watch(&mut signals).await;
@@ -336,17 +337,19 @@ struct Signals {
     hang_up: Signal,
 }
 
-/// The two signals that ask to stop.
+/// Who asks to stop: two signals, or somebody in this process.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    asked: mpsc::Receiver<()>,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(asked: mpsc::Receiver<()>) -> io::Result<Self> {
         let stop = Stop {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            asked,
         };
         Ok(Self {
             stop,
@@ -360,6 +363,7 @@ impl Stop {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            Some(()) = self.asked.recv() => {}
         }
     }
 }

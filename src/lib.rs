@@ -21,7 +21,7 @@
 //! 7. Whatever changes is a [`storage::Change`]. [`storage::Storage::commit`] writes it together with the
 //!    [`events::Fact`] for the history; then an [`events::Event`] goes out on the [`events::Bus`].
 //! 8. [`view::Sources`] makes of rows, active set and sync status what people ask for. [`control`] carries it over the
-//!    socket, and [`cli`] prints it.
+//!    socket, [`cli`] prints it, and `tui` shows it on screens.
 //!
 //! # Who may know whom
 //!
@@ -57,6 +57,9 @@ pub mod history;
 pub mod view;
 
 pub mod control;
+
+#[cfg(feature = "tui")]
+pub mod tui;
 
 pub mod cli;
 pub mod daemon;

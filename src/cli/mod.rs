@@ -66,6 +66,8 @@ enum Command {
     Logs(command::logs::Args),
     History(command::history::Args),
     Sql(command::sql::Args),
+    #[cfg(feature = "tui")]
+    Tui(command::tui::Args),
     Schema(command::schema::Args),
     Init(command::init::Args),
 }
@@ -130,6 +132,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Logs(args) => command::logs::run(&globals, &args),
         Command::History(args) => command::history::run(&globals, &args),
         Command::Sql(args) => command::sql::run(&globals, &args),
+        #[cfg(feature = "tui")]
+        Command::Tui(args) => command::tui::run(&globals, &args),
         Command::Schema(args) => command::schema::run(&globals, &args),
         Command::Init(args) => command::init::run(&globals, &args),
     }

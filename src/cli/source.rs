@@ -66,14 +66,19 @@ impl Source {
         match block_on::<_, ClientError>(async { client.ping().await }) {
             Ok(()) => Ok(Self::Daemon(client)),
             Err(error) if error.exit == Exit::NoDaemon => {
-                let stores = Stores::open(&place)?;
+                let stores = Self::stores(&place)?;
                 globals
                     .output()
                     .remark("no daemon runs: this is what the journal and the files say");
-                Ok(Self::Stores(Box::new(stores)))
+                Ok(stores)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens the stores, whether or not a daemon runs.
+    pub fn stores(place: &Place) -> Result<Self, CliError> {
+        Stores::open(place).map(|stores| Self::Stores(Box::new(stores)))
     }
 
     /// The daemon at a glance.

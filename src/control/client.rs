@@ -3,14 +3,18 @@
 use std::{io, path::PathBuf};
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes, header::CONTENT_TYPE};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::CONTENT_TYPE,
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
-    CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RunsQuery, SyncReply,
-    SyncRequest, TriggerReply, TriggerRequest, WhyQuery, socket_path,
+    CancelRequest, Cancelled, Events, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RunsQuery, SyncReply,
+    SyncRequest, TriggerReply, TriggerRequest, WhyQuery, live::Connection, socket_path,
 };
 use crate::{
     core::id::{JobId, RunId},
@@ -142,6 +146,18 @@ impl Client {
         self.post("/v1/sync", request).await
     }
 
+    /// Hears everything that happens from now on. What happened before is in the views, so that a listener first
+    /// connects and then reads them.
+    pub async fn events(&self) -> Result<Events, ClientError> {
+        let (response, connection) = self.send(Method::GET, "/v1/events", Bytes::new()).await?;
+        if response.status() == StatusCode::OK {
+            Ok(Events::new(response.into_body(), connection))
+        } else {
+            let body = self.whole(response).await?;
+            Err(self.refusal(&body))
+        }
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(Method::GET, path, Bytes::new()).await
     }
@@ -152,15 +168,27 @@ impl Client {
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
-        let broken = |source| ClientError::Broken {
-            socket: self.socket.clone(),
-            source,
-        };
+        let (response, _connection) = self.send(method, path, body).await?;
+        let status = response.status();
+        let body = self.whole(response).await?;
+        if status == StatusCode::OK {
+            serde_json::from_slice(&body).map_err(|source| self.foreign(source))
+        } else {
+            Err(self.refusal(&body))
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Connection), ClientError> {
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(broken)?;
-        let driver = tokio::spawn(connection);
+            .map_err(|source| self.broken(source))?;
+        let connection = Connection(tokio::spawn(connection));
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -168,15 +196,22 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .expect("a method, a path of ours and two fixed headers make a request");
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-        driver.abort();
-        if status == StatusCode::OK {
-            serde_json::from_slice(&body).map_err(|source| self.foreign(source))
-        } else {
-            let refusal: Refusal = serde_json::from_slice(&body).map_err(|source| self.foreign(source))?;
-            Err(refusal.into())
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|source| self.broken(source))?;
+        Ok((response, connection))
+    }
+
+    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let body = response.into_body().collect().await;
+        Ok(body.map_err(|source| self.broken(source))?.to_bytes())
+    }
+
+    fn refusal(&self, body: &[u8]) -> ClientError {
+        match serde_json::from_slice::<Refusal>(body) {
+            Ok(refusal) => refusal.into(),
+            Err(source) => self.foreign(source),
         }
     }
 
@@ -192,6 +227,13 @@ impl Client {
             // A socket that refuses is what a killed daemon leaves behind.
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon { socket },
             _ => ClientError::Connect { socket, source },
+        }
+    }
+
+    fn broken(&self, source: hyper::Error) -> ClientError {
+        ClientError::Broken {
+            socket: self.socket.clone(),
+            source,
         }
     }
 

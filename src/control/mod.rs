@@ -1,15 +1,17 @@
 //! How a running daemon is spoken to: HTTP with JSON on a Unix socket in the state folder, readable by its owner alone.
 //!
-//! The same three files serve both ends: `wire` says what travels, `server` answers, `client` asks. What a command
-//! means is the [`Backend`]'s business, which the daemon supplies; this room only carries requests to it.
+//! The same files serve both ends: `wire` says what travels, `server` answers, `client` asks, and `live` is the stream of
+//! what happens. What a command means is the [`Backend`]'s business, which the daemon supplies; this room only carries requests to it.
 
 mod client;
+mod live;
 mod server;
 mod wire;
 
 use std::{future::Future, path::Path, path::PathBuf};
 
 pub use client::{Client, ClientError};
+pub use live::{Events, EventsError, Live};
 pub use server::serve;
 pub use wire::{
     CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RunsQuery,
@@ -18,6 +20,7 @@ pub use wire::{
 
 use crate::{
     core::id::{JobId, RunId},
+    events::Listener,
     view::{JobDetail, JobView, NextFire, RunView, StatusView, Why},
 };
 
@@ -55,4 +58,6 @@ pub trait Backend: Send + Sync + 'static {
     fn plan(&self) -> impl Future<Output = Result<PlanReply, Refusal>> + Send;
     /// Looks at the files now.
     fn sync(&self, request: SyncRequest) -> impl Future<Output = Result<SyncReply, Refusal>> + Send;
+    /// Hears everything that happens from now on.
+    fn listen(&self) -> Listener;
 }

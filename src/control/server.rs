@@ -10,15 +10,15 @@ use axum::{
     Json, Router,
     extract::{Path as UrlPath, Query, Request, State, rejection::JsonRejection, rejection::QueryRejection},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Response, Sse, sse::KeepAlive},
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::watch};
 
 use super::{
     Backend, CancelRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RunsQuery, SyncRequest,
-    TriggerRequest, WhyQuery,
+    TriggerRequest, WhyQuery, live,
 };
 use crate::core::{
     error_text::chain,
@@ -42,11 +42,16 @@ where
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    let serving = axum::serve(listener, router(backend)).with_graceful_shutdown(stop);
+    let (running, stopping) = watch::channel(());
+    let serving = axum::serve(listener, router(backend, stopping)).with_graceful_shutdown(async move {
+        stop.await;
+        // Streams of events end with their sender; they would hold up the end otherwise.
+        drop(running);
+    });
     Ok(async move { serving.await })
 }
 
-fn router<B: Backend>(backend: Arc<B>) -> Router {
+fn router<B: Backend>(backend: Arc<B>, stopping: watch::Receiver<()>) -> Router {
     Router::new()
         .route(
             "/v1/status",
@@ -87,6 +92,12 @@ fn router<B: Backend>(backend: Arc<B>) -> Router {
         .route(
             "/v1/sync",
             post(async |State(b): State<Arc<B>>, body: Sent<SyncRequest>| answer(b.sync(sent(body)?).await)),
+        )
+        .route(
+            "/v1/events",
+            get(async move |State(b): State<Arc<B>>| {
+                Sse::new(live::stream(b.listen(), stopping)).keep_alive(KeepAlive::default())
+            }),
         )
         .fallback(async |request: Request| {
             let message = format!(

@@ -17,7 +17,7 @@ use crate::{
         record::Actor,
         state::RunStatus,
     },
-    events::{Bus, Event},
+    events::{Bus, Event, Listener},
     execution,
     reconcile::{self, PlanId, SyncStatus},
     scheduler::{self, CommandError},
@@ -201,6 +201,10 @@ impl control::Backend for Backend {
             .sync(Actor::Command, request.wait, approve)
             .await
             .map_err(|_| shutting_down())
+    }
+
+    fn listen(&self) -> Listener {
+        self.bus.listen()
     }
 }
 

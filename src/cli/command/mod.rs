@@ -16,6 +16,8 @@ pub mod sql;
 pub mod status;
 pub mod sync;
 pub mod trigger;
+#[cfg(feature = "tui")]
+pub mod tui;
 pub mod validate;
 pub mod version;
 pub mod why;

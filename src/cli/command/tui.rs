@@ -1,0 +1,146 @@
+//! `petit tui`
+
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+};
+
+#[cfg(feature = "history")]
+use chrono::Utc;
+use tokio::sync::mpsc;
+
+#[cfg(feature = "history")]
+use crate::{
+    cli::past,
+    core::error_text::chain,
+    view::{Filter, FilterError, Question, UnknownQuestion},
+};
+use crate::{
+    cli::{
+        CliError, Exit, Globals,
+        globals::Place,
+        source::{self, Source},
+    },
+    control::RunsQuery,
+    core::id::{JobId, RunId},
+    tui::{self, Ask, Feed, Leaving, Look, TuiError, state::Message},
+    view::{JobDetail, JobView, RunView, StatusView},
+};
+
+/// Show what runs, every job, its runs and logs, the files and the history, on screens
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Shows the screens until somebody leaves.
+pub fn run(globals: &Globals, _: &Args) -> Result<Exit, CliError> {
+    let screens = Screens::new(globals, &globals.place()?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed("could not start", &error))?;
+    let left = runtime.block_on(screens.show(false, std::future::pending()));
+    // A question to the history may still be going, and nobody waits for it any more.
+    runtime.shutdown_background();
+    match left? {
+        Leaving::Quit | Leaving::Ended => Ok(Exit::Done),
+        Leaving::Signal => Ok(Exit::Interrupted),
+    }
+}
+
+/// The screens of one state folder, ready to be shown.
+pub struct Screens {
+    look: Look,
+    feed: Feed,
+    messages: mpsc::Receiver<Message>,
+}
+
+impl Screens {
+    /// Refuses when there is no terminal, before anything is started.
+    pub fn new(globals: &Globals, place: &Place) -> Result<Self, CliError> {
+        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+            return Err(
+                CliError::usage("the screens need a terminal: standard input or output is none")
+                    .hint("`petit status`, `petit list` and `petit runs` print the same"),
+            );
+        }
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .find(|value| !value.is_empty());
+        let stores = Arc::new(FromStores(place.clone()));
+        let (feed, messages) = Feed::new(&place.state_dir, source::user(), stores, history(globals));
+        Ok(Self {
+            look: Look::new(globals.color.applies_to(&io::stdout()), locale.as_deref()),
+            feed,
+            messages,
+        })
+    }
+
+    /// Shows them until somebody leaves or `ended` resolves.
+    pub async fn show(self, embedded: bool, ended: impl Future<Output = ()>) -> Result<Leaving, CliError> {
+        let shown = tui::run(self.look, embedded, self.feed, self.messages, ended).await;
+        shown.map_err(|error| match error {
+            TuiError::Terminal { .. } => CliError::failed("could not show the screens", &error),
+            TuiError::Panicked => CliError::new(Exit::Failed, "panicked", error.to_string())
+                .hint("this is a mistake in Petit: please report it with the message above"),
+        })
+    }
+}
+
+/// What asks the history.
+#[cfg(feature = "history")]
+fn history(globals: &Globals) -> Option<Ask> {
+    // A remark on standard error would be written over the screens.
+    let mut quiet = globals.clone();
+    quiet.quiet = true;
+    Some(Arc::new(move |question, filter| {
+        let question: Question = question.parse().map_err(|error: UnknownQuestion| error.to_string())?;
+        let filter: Filter = filter.parse().map_err(|error: FilterError| error.to_string())?;
+        let history = past::open(&quiet).map_err(|error| error.message)?;
+        history
+            .ask(question, &filter, Utc::now())
+            .map_err(|error| chain(&error))
+    }))
+}
+
+/// This build has no history to ask.
+#[cfg(not(feature = "history"))]
+fn history(_: &Globals) -> Option<Ask> {
+    None
+}
+
+/// Opens the stores anew for each question: nothing of them is held while nobody asks.
+struct FromStores(Place);
+
+impl FromStores {
+    fn source(&self) -> Result<Source, CliError> {
+        Source::stores(&self.0)
+    }
+}
+
+impl tui::Stores for FromStores {
+    fn status(&self) -> Result<StatusView, String> {
+        said(self.source().and_then(|source| source.status()))
+    }
+
+    fn jobs(&self) -> Result<Vec<JobView>, String> {
+        said(self.source().and_then(|source| source.jobs()))
+    }
+
+    fn job(&self, id: &JobId) -> Result<JobDetail, String> {
+        said(self.source().and_then(|source| source.job(id)))
+    }
+
+    fn runs(&self, query: &RunsQuery) -> Result<Vec<RunView>, String> {
+        said(self.source().and_then(|source| source.runs(query)))
+    }
+
+    fn run(&self, id: RunId) -> Result<RunView, String> {
+        said(self.source().and_then(|source| source.run(id)))
+    }
+}
+
+fn said<T>(result: Result<T, CliError>) -> Result<T, String> {
+    result.map_err(|error| error.message)
+}

@@ -1,0 +1,430 @@
+//! What can be done on the screens: one table with each command's name, keys and help.
+//!
+//! A key becomes a command before anything else happens, so that the hints, the help and the keys cannot disagree. Whether a
+//! command can run as things stand is [`refusal`]'s answer, which the hints dim and the help prints.
+
+use crossterm::event::KeyCode;
+
+use super::state::{Link, Screen, State};
+
+/// Something that can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Go to a screen.
+    Show(Screen),
+    /// Move the cursor.
+    Move(Step),
+    /// Scroll a log sideways.
+    Sideways(Side),
+    /// Open what the cursor is on.
+    Enter,
+    /// Go back to where one came from.
+    Back,
+    /// Narrow the rows, or search a log.
+    Filter,
+    /// List the commands.
+    Help,
+    /// Run a job now.
+    Trigger,
+    /// Pause a job, or end its pause.
+    Pause,
+    /// Cancel a run.
+    Cancel,
+    /// The neighbour before: of a run, of an attempt.
+    Previous,
+    /// The neighbour after.
+    Next,
+    /// Follow a log's end, or stop.
+    Follow,
+    /// Show the times of a log's lines, or hide them.
+    Times,
+    /// A log's first error.
+    FirstError,
+    /// The next match in a log.
+    NextMatch,
+    /// The match before.
+    PreviousMatch,
+    /// The next question to the history.
+    NextQuestion,
+    /// The question before.
+    PreviousQuestion,
+    /// Look at the files now.
+    Sync,
+    /// Carry out the removals that are held.
+    Approve,
+    /// Ask again for what is shown.
+    Reload,
+    /// Leave.
+    Quit,
+}
+
+/// How far the cursor moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A row up.
+    Up,
+    /// A row down.
+    Down,
+    /// A screen up.
+    PageUp,
+    /// A screen down.
+    PageDown,
+    /// To the first row.
+    First,
+    /// To the last row.
+    Last,
+}
+
+/// Where a log scrolls to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Towards the beginning of the lines.
+    Left,
+    /// Towards their end.
+    Right,
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Entry {
+    /// The command.
+    pub command: Command,
+    /// Its name, as the hints show it.
+    pub name: &'static str,
+    /// Its keys.
+    pub keys: &'static [KeyCode],
+    /// What it does, in a few words.
+    pub help: &'static str,
+    /// Where it makes sense; nothing means everywhere.
+    pub screens: &'static [Screen],
+    /// Whether the last line shows it.
+    pub hint: bool,
+}
+
+use KeyCode::Char;
+
+const JOB_SCREENS: &[Screen] = &[Screen::Live, Screen::Jobs, Screen::Job, Screen::Run, Screen::Log];
+const RUN_SCREENS: &[Screen] = &[Screen::Live, Screen::Jobs, Screen::Job, Screen::Run, Screen::Log];
+
+const fn entry(command: Command, name: &'static str, keys: &'static [KeyCode], help: &'static str) -> Entry {
+    Entry {
+        command,
+        name,
+        keys,
+        help,
+        screens: &[],
+        hint: false,
+    }
+}
+
+impl Entry {
+    const fn on(mut self, screens: &'static [Screen]) -> Self {
+        self.screens = screens;
+        self
+    }
+
+    const fn hinted(mut self) -> Self {
+        self.hint = true;
+        self
+    }
+
+    /// Whether it makes sense on a screen.
+    pub fn applies(&self, screen: Screen) -> bool {
+        self.screens.is_empty() || self.screens.contains(&screen)
+    }
+
+    /// Its keys as people read them.
+    pub fn key_names(&self) -> String {
+        self.keys.iter().map(|&key| key_name(key)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Every command.
+pub static COMMANDS: &[Entry] = &[
+    entry(Command::Trigger, "trigger", &[Char('t')], "run the job now")
+        .on(JOB_SCREENS)
+        .hinted(),
+    entry(Command::Pause, "pause", &[Char('p')], "pause the job, or resume it")
+        .on(JOB_SCREENS)
+        .hinted(),
+    entry(Command::Cancel, "cancel", &[Char('x')], "cancel the run; asks first")
+        .on(RUN_SCREENS)
+        .hinted(),
+    entry(
+        Command::Approve,
+        "approve",
+        &[Char('a')],
+        "carry out the removals that are held; asks first",
+    )
+    .on(&[Screen::Sync])
+    .hinted(),
+    entry(Command::Sync, "sync", &[Char('s')], "look at the files now")
+        .on(&[Screen::Sync, Screen::File])
+        .hinted(),
+    entry(
+        Command::NextQuestion,
+        "question",
+        &[KeyCode::Tab],
+        "the next question to the history",
+    )
+    .on(&[Screen::History])
+    .hinted(),
+    entry(
+        Command::PreviousQuestion,
+        "question back",
+        &[KeyCode::BackTab],
+        "the question before",
+    )
+    .on(&[Screen::History]),
+    entry(
+        Command::Previous,
+        "previous",
+        &[Char('[')],
+        "the run or the attempt before",
+    )
+    .on(&[Screen::Run, Screen::Log])
+    .hinted(),
+    entry(Command::Next, "next", &[Char(']')], "the run or the attempt after")
+        .on(&[Screen::Run, Screen::Log])
+        .hinted(),
+    entry(Command::Follow, "follow", &[Char('f')], "follow the log's end, or stop")
+        .on(&[Screen::Log])
+        .hinted(),
+    entry(
+        Command::FirstError,
+        "first error",
+        &[Char('e')],
+        "go to the first line that looks like an error",
+    )
+    .on(&[Screen::Log])
+    .hinted(),
+    entry(Command::Times, "times", &[Char('T')], "show when each line was said").on(&[Screen::Log]),
+    entry(
+        Command::NextMatch,
+        "next match",
+        &[Char('n')],
+        "the next line that matches the search",
+    )
+    .on(&[Screen::Log]),
+    entry(
+        Command::PreviousMatch,
+        "previous match",
+        &[Char('N')],
+        "the matching line before",
+    )
+    .on(&[Screen::Log]),
+    entry(
+        Command::Sideways(Side::Left),
+        "left",
+        &[KeyCode::Left, Char('h')],
+        "scroll the log to the left",
+    )
+    .on(&[Screen::Log]),
+    entry(
+        Command::Sideways(Side::Right),
+        "right",
+        &[KeyCode::Right, Char('l')],
+        "scroll the log to the right",
+    )
+    .on(&[Screen::Log]),
+    entry(
+        Command::Enter,
+        "open",
+        &[KeyCode::Enter, KeyCode::Right, Char('l')],
+        "open what the cursor is on",
+    )
+    .hinted(),
+    entry(
+        Command::Back,
+        "back",
+        &[KeyCode::Esc, KeyCode::Left, Char('h')],
+        "go back to the same row, or drop the filter",
+    )
+    .hinted(),
+    entry(
+        Command::Filter,
+        "filter",
+        &[Char('/')],
+        "narrow the rows; in a log, search; in History, ask for less",
+    )
+    .hinted(),
+    entry(
+        Command::Help,
+        "help",
+        &[Char('?'), Char(':')],
+        "all commands: type to find one, Enter runs it",
+    )
+    .hinted(),
+    entry(Command::Quit, "quit", &[Char('q')], "leave").hinted(),
+    entry(Command::Reload, "reload", &[Char('u')], "ask again for what is shown"),
+    entry(Command::Move(Step::Up), "up", &[KeyCode::Up, Char('k')], "a row up"),
+    entry(
+        Command::Move(Step::Down),
+        "down",
+        &[KeyCode::Down, Char('j')],
+        "a row down",
+    ),
+    entry(
+        Command::Move(Step::PageUp),
+        "page up",
+        &[KeyCode::PageUp],
+        "a screen up",
+    ),
+    entry(
+        Command::Move(Step::PageDown),
+        "page down",
+        &[KeyCode::PageDown, Char(' ')],
+        "a screen down",
+    ),
+    entry(
+        Command::Move(Step::First),
+        "top",
+        &[Char('g'), KeyCode::Home],
+        "the first row",
+    ),
+    entry(
+        Command::Move(Step::Last),
+        "bottom",
+        &[Char('G'), KeyCode::End],
+        "the last row; a log follows again",
+    ),
+    entry(
+        Command::Show(Screen::Live),
+        "Live",
+        &[Char('1')],
+        "what runs, waits, comes and failed",
+    ),
+    entry(Command::Show(Screen::Jobs), "Jobs", &[Char('2')], "all jobs"),
+    entry(
+        Command::Show(Screen::Run),
+        "Run",
+        &[Char('3')],
+        "one run: its attempts over time and its outputs",
+    ),
+    entry(Command::Show(Screen::Log), "Log", &[Char('4')], "what an attempt said"),
+    entry(
+        Command::Show(Screen::Sync),
+        "Sync",
+        &[Char('5')],
+        "the files against the active jobs",
+    ),
+    entry(
+        Command::Show(Screen::History),
+        "History",
+        &[Char('6')],
+        "questions to the past",
+    ),
+];
+
+/// The command of a key on a screen. Keys that mean something special there come first in the table.
+pub fn of_key(key: KeyCode, screen: Screen) -> Option<Command> {
+    COMMANDS
+        .iter()
+        .find(|entry| entry.applies(screen) && entry.keys.contains(&key))
+        .map(|entry| entry.command)
+}
+
+/// The commands that a typed text finds, those of this screen first.
+pub fn find(text: &str, screen: Screen) -> Vec<&'static Entry> {
+    let text = text.to_lowercase();
+    let found = |entry: &&Entry| {
+        text.split_whitespace()
+            .all(|word| entry.name.to_lowercase().contains(word) || entry.help.to_lowercase().contains(word))
+    };
+    let mut entries: Vec<&Entry> = COMMANDS.iter().filter(found).collect();
+    entries.sort_by_key(|entry| !entry.applies(screen));
+    entries
+}
+
+/// Why a command cannot run as things stand.
+pub fn refusal(command: Command, state: &State) -> Option<String> {
+    let entry = COMMANDS.iter().find(|entry| entry.command == command)?;
+    if !entry.applies(state.screen) {
+        let screens: Vec<&str> = entry.screens.iter().map(|screen| screen.title()).collect();
+        return Some(format!("it belongs to {}", screens.join(", ")));
+    }
+    let needs_daemon = || match &state.link {
+        Link::Up => None,
+        Link::Connecting => Some("the daemon has not answered yet".to_owned()),
+        Link::Down { .. } => Some("no daemon runs".to_owned()),
+    };
+    match command {
+        Command::Trigger | Command::Pause => needs_daemon().or_else(|| match state.job_in_view() {
+            Some(_) => None,
+            None => Some("the cursor is on no job".to_owned()),
+        }),
+        Command::Cancel => needs_daemon().or_else(|| match state.run_in_view() {
+            Some(run) if state.is_going(run) => None,
+            Some(_) => Some("the run has ended".to_owned()),
+            None => Some("the cursor is on no run".to_owned()),
+        }),
+        Command::Approve => needs_daemon().or_else(|| match state.waiting_plan() {
+            Some(_) => None,
+            None => Some("no removal is held".to_owned()),
+        }),
+        Command::Sync => needs_daemon(),
+        Command::NextMatch | Command::PreviousMatch if state.log.search.is_empty() => {
+            Some("there is no search: `/` begins one".to_owned())
+        }
+        Command::Show(_)
+        | Command::Move(_)
+        | Command::Sideways(_)
+        | Command::Enter
+        | Command::Back
+        | Command::Filter
+        | Command::Help
+        | Command::Previous
+        | Command::Next
+        | Command::Follow
+        | Command::Times
+        | Command::FirstError
+        | Command::NextMatch
+        | Command::PreviousMatch
+        | Command::NextQuestion
+        | Command::PreviousQuestion
+        | Command::Reload
+        | Command::Quit => None,
+    }
+}
+
+fn key_name(key: KeyCode) -> String {
+    match key {
+        Char(' ') => "Space".to_owned(),
+        Char(c) => c.to_string(),
+        KeyCode::PageUp => "PgUp".to_owned(),
+        KeyCode::PageDown => "PgDn".to_owned(),
+        KeyCode::BackTab => "Shift-Tab".to_owned(),
+        KeyCode::Enter => "Enter".to_owned(),
+        KeyCode::Esc => "Esc".to_owned(),
+        KeyCode::Tab => "Tab".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_name_of_its_own_a_key_and_help() {
+        let names: BTreeSet<&str> = COMMANDS.iter().map(|entry| entry.name).collect();
+        assert_eq!(names.len(), COMMANDS.len());
+        for entry in COMMANDS {
+            assert!(!entry.keys.is_empty() && !entry.help.is_empty(), "{}", entry.name);
+            let screen = entry.screens.first().copied().unwrap_or(Screen::Live);
+            assert_eq!(of_key(entry.keys[0], screen), Some(entry.command), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn typing_finds_commands_by_name_and_help() {
+        let found: Vec<&str> = find("held remov", Screen::Live)
+            .iter()
+            .map(|entry| entry.name)
+            .collect();
+        assert_eq!(found, ["approve"]);
+        assert_eq!(find("", Screen::Live).len(), COMMANDS.len());
+    }
+}

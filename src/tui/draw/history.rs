@@ -1,0 +1,154 @@
+//! The questions as tabs, the filter, the chart, and the ranked rows under it.
+
+use ratatui::{
+    style::Style,
+    symbols::Marker,
+    text::Line,
+    widgets::{Axis, Chart, Dataset, GraphType, Widget},
+};
+
+use super::{pen::Pen, table};
+use crate::{
+    core::Timestamp,
+    tui::{
+        look::Tone,
+        state::{QUESTIONS, State},
+        text,
+    },
+    view::{Answer, ColumnKind, Series},
+};
+
+/// So many lines a chart has at most; more cannot be told apart.
+const MOST_LINES: usize = 6;
+
+pub(super) fn draw(state: &State, now: Timestamp, pen: &mut Pen<'_>) {
+    let mut x = 0;
+    for (at, question) in QUESTIONS.iter().enumerate() {
+        let (tone, shown) = match at == state.question {
+            true => (Tone::Heading, format!("[{question}]")),
+            false => (Tone::Muted, format!(" {question} ")),
+        };
+        x = pen.text(x, 0, tone, &shown);
+    }
+    let filter = &state.place().filter;
+    let chips: Vec<String> = filter.split_whitespace().map(|part| format!("<{part}>")).collect();
+    x = pen.text(x + 1, 0, Tone::Active, &chips.join(" "));
+    let mut top = 1;
+    if let Some(answer) = &state.answer {
+        pen.text(
+            x + 1,
+            0,
+            Tone::Muted,
+            &format!("as of {}", text::clock(answer.as_of, now)),
+        );
+        if let Some(note) = &answer.note {
+            pen.text(0, 1, Tone::Active, &format!("! {note}"));
+            top += 1;
+        }
+        let height = pen.height().saturating_sub(top);
+        let chart = (height / 2).min(16);
+        if answer.series.iter().any(|series| !series.points.is_empty()) && chart >= 5 {
+            draw_chart(state, answer, now, &mut pen.part(0, top, pen.width(), chart));
+            top += chart;
+        }
+    }
+    let height = pen.height().saturating_sub(top);
+    table::draw(state, &state.sections(now), &mut pen.part(0, top, pen.width(), height));
+}
+
+fn draw_chart(state: &State, answer: &Answer, now: Timestamp, pen: &mut Pen<'_>) {
+    let drawn = &answer.series[..answer.series.len().min(MOST_LINES)];
+    let mut x = 0;
+    for (at, series) in drawn.iter().enumerate() {
+        let mark = state.look.mark(at);
+        x = pen.text(x, 0, tone(at), &format!("{mark} {}  ", series.label));
+    }
+    let more = answer.series.len() - drawn.len();
+    if more > 0 {
+        pen.text(x, 0, Tone::Muted, &format!("and {more} more"));
+    }
+    let points: Vec<Vec<(f64, f64)>> = drawn.iter().map(points).collect();
+    let all = || points.iter().flatten();
+    let Some((from, to)) = bounds(all().map(|point| point.0)) else {
+        return;
+    };
+    let highest = all().map(|point| point.1).fold(0.0, f64::max);
+    let highest = if highest > 0.0 { highest } else { 1.0 };
+    let kind = kind_of(answer);
+    let axis = state.look.style(Tone::Muted);
+    let datasets = points.iter().enumerate().map(|(at, points)| {
+        Dataset::default()
+            .marker(Marker::Custom(state.look.mark(at)))
+            .graph_type(GraphType::Scatter)
+            .style(state.look.style(tone(at)))
+            .data(points)
+    });
+    let label = |text: String| Line::raw(text::clean(&text));
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "seconds of the calendar, which came from whole ones"
+    )]
+    let at = |seconds: f64| chrono::DateTime::from_timestamp(seconds as i64, 0).unwrap_or(now);
+    let chart = Chart::new(datasets.collect())
+        .x_axis(
+            Axis::default()
+                .style(axis)
+                .bounds([from, to])
+                .labels([label(text::clock(at(from), now)), label(text::clock(at(to), now))]),
+        )
+        .y_axis(
+            Axis::default()
+                .style(axis)
+                .bounds([0.0, highest])
+                .labels([label("0".to_owned()), label(text::number(highest, kind))]),
+        )
+        .legend_position(None)
+        .style(Style::new());
+    let mut part = pen.part(0, 1, pen.width(), pen.height().saturating_sub(1));
+    let ascii = state.look.ascii;
+    let (area, buffer) = part.cells();
+    chart.render(area, buffer);
+    if ascii {
+        // The axes are lines of a box, and the widget knows no others.
+        for position in area.positions() {
+            let cell = &mut buffer[position];
+            let plain = match cell.symbol() {
+                "│" => "|",
+                "─" => "-",
+                "└" => "+",
+                _ => continue,
+            };
+            cell.set_symbol(plain);
+        }
+    }
+}
+
+fn tone(line: usize) -> Tone {
+    [Tone::Good, Tone::Active, Tone::Plain][line % 3]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds of the calendar fit")]
+fn points(series: &Series) -> Vec<(f64, f64)> {
+    let finite = series.points.iter().filter(|(_, value)| value.is_finite());
+    finite.map(|(at, value)| (at.timestamp() as f64, *value)).collect()
+}
+
+/// The least and the greatest, apart from each other.
+fn bounds(values: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64)> {
+    let least = values.clone().reduce(f64::min)?;
+    let greatest = values.reduce(f64::max)?;
+    Some(if greatest > least {
+        (least, greatest)
+    } else {
+        (least - 1.0, greatest + 1.0)
+    })
+}
+
+/// What the chart's values are: what most columns of numbers are.
+fn kind_of(answer: &Answer) -> ColumnKind {
+    let measures = [ColumnKind::Millis, ColumnKind::Bytes, ColumnKind::Ratio];
+    let found = measures
+        .into_iter()
+        .find(|kind| answer.columns.iter().any(|column| column.kind == *kind));
+    found.unwrap_or(ColumnKind::Count)
+}

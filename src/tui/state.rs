@@ -1,0 +1,520 @@
+//! Everything that the screens show, as plain values, and the questions that both drawing and deciding ask of it.
+//!
+//! Only [`super::update`] changes it. What was loaded is kept as it came from the views; texts of strangers are made
+//! harmless where they are drawn, or, in a log, where they arrive.
+
+use crate::{
+    control::Live,
+    core::{
+        Timestamp,
+        id::{JobId, RunId, TaskId},
+    },
+    view::{Answer, AttemptView, JobDetail, JobView, RunView, StatusView},
+};
+
+use super::{
+    log::{LogLine, LogView},
+    look::Look,
+    screen::{self, Section, Target},
+    text,
+};
+
+/// What happened to the screens.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// A key was pressed.
+    Key(crossterm::event::KeyEvent),
+    /// The terminal has another size.
+    Resize(u16, u16),
+    /// Time passed.
+    Tick,
+    /// What was asked for arrived, or could not be had.
+    Loaded(Want, Result<Loaded, String>),
+    /// The daemon tells what happens from now on.
+    Connected,
+    /// The daemon is not there, or not any more.
+    Lost(String),
+    /// Something happened in the daemon.
+    Live(Live),
+    /// A log has more lines.
+    Log(LogId, Vec<LogLine>),
+    /// A log cannot be read.
+    LogFailed(LogId, String),
+    /// The daemon obeyed, and this is what came of it, or it refused.
+    Obeyed(Result<String, String>),
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Load this.
+    Load(Want),
+    /// Read this log as it grows, and no other.
+    Follow(LogId),
+    /// Command the daemon.
+    Order(Order),
+    /// Leave.
+    Quit,
+}
+
+/// Something to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// The daemon at a glance.
+    Status,
+    /// All jobs.
+    Jobs,
+    /// The latest runs of all jobs.
+    Runs,
+    /// One job with its latest runs.
+    Job(JobId),
+    /// One run with its tasks.
+    Run(RunId),
+    /// The text of a job file.
+    Source(String),
+    /// What the history says.
+    Answer {
+        /// The question.
+        question: &'static str,
+        /// What to ask about.
+        filter: String,
+    },
+}
+
+/// What was loaded.
+#[derive(Debug, Clone)]
+pub enum Loaded {
+    /// For [`Want::Status`].
+    Status(Box<StatusView>),
+    /// For [`Want::Jobs`].
+    Jobs(Vec<JobView>),
+    /// For [`Want::Runs`].
+    Runs(Vec<RunView>),
+    /// For [`Want::Job`].
+    Job(Box<JobDetail>, Vec<RunView>),
+    /// For [`Want::Run`].
+    Run(Box<RunView>),
+    /// For [`Want::Source`].
+    Source(String),
+    /// For [`Want::Answer`].
+    Answer(Answer),
+}
+
+/// A command for the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Run a job now.
+    Trigger(JobId),
+    /// Pause a job.
+    Pause(JobId),
+    /// End a job's pause.
+    Resume(JobId),
+    /// Cancel a run.
+    Cancel(RunId),
+    /// Look at the files.
+    Sync,
+    /// Carry out the removals that this plan holds.
+    Approve(String),
+}
+
+/// Names the log of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogId {
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// Counts from 1.
+    pub attempt: u32,
+}
+
+impl From<&AttemptView> for LogId {
+    fn from(attempt: &AttemptView) -> Self {
+        Self {
+            run: attempt.run,
+            task: attempt.task.clone(),
+            attempt: attempt.attempt,
+        }
+    }
+}
+
+/// The screens. Two of them are reached by going in: a job from Jobs, a file from Sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screen {
+    /// What runs, waits, comes and failed.
+    Live,
+    /// All jobs.
+    Jobs,
+    /// One job.
+    Job,
+    /// One run.
+    Run,
+    /// What an attempt said.
+    Log,
+    /// The files against the active jobs.
+    Sync,
+    /// One file.
+    File,
+    /// Questions to the past.
+    History,
+}
+
+impl Screen {
+    /// Every screen.
+    pub const ALL: [Self; 8] = [
+        Self::Live,
+        Self::Jobs,
+        Self::Job,
+        Self::Run,
+        Self::Log,
+        Self::Sync,
+        Self::File,
+        Self::History,
+    ];
+
+    /// Its name.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Live => "Live",
+            Self::Jobs => "Jobs",
+            Self::Job => "Job",
+            Self::Run => "Run",
+            Self::Log => "Log",
+            Self::Sync => "Sync",
+            Self::File => "File",
+            Self::History => "History",
+        }
+    }
+
+    /// The screen of the row of titles that it belongs to.
+    pub const fn tab(self) -> Self {
+        match self {
+            Self::Job => Self::Jobs,
+            Self::File => Self::Sync,
+            Self::Live | Self::Jobs | Self::Run | Self::Log | Self::Sync | Self::History => self,
+        }
+    }
+}
+
+/// The questions that History asks, in the order of its tabs.
+pub const QUESTIONS: [&str; 4] = ["duration", "lateness", "missed", "flaky"];
+
+/// Whether a daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// It was not asked yet.
+    Connecting,
+    /// It does.
+    Up,
+    /// It does not.
+    Down {
+        /// Why.
+        message: String,
+        /// When it was found missing.
+        since: Timestamp,
+        /// Whether it had answered before.
+        lost: bool,
+    },
+}
+
+/// A screen's place in its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The row that the cursor is on.
+    pub cursor: usize,
+    /// What the rows must contain.
+    pub filter: String,
+}
+
+/// A line that is being typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// What stands there.
+    pub text: String,
+    /// What stood there before, for Esc.
+    pub before: String,
+}
+
+/// What lies over the screen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Overlay {
+    /// The commands, those that match what was typed.
+    Commands {
+        /// What was typed.
+        text: String,
+        /// The row that the cursor is on.
+        cursor: usize,
+    },
+    /// A question that wants `y`.
+    Confirm {
+        /// What will be touched.
+        question: Vec<String>,
+        /// What `y` does.
+        then: Effect,
+    },
+}
+
+/// Something said on the last line for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What.
+    pub text: String,
+    /// Whether something went wrong.
+    pub bad: bool,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What is loading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loading {
+    pub want: Want,
+    /// Something happened since it was asked for, so that what arrives is already old.
+    pub outdated: bool,
+}
+
+/// The whole state.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// What the terminal can show.
+    pub look: Look,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// Whether the daemon runs in this very process, and ends with the screens.
+    pub embedded: bool,
+    /// Whether a daemon answers.
+    pub link: Link,
+    /// The screen that is shown.
+    pub screen: Screen,
+    /// The screens to go back to.
+    pub(super) trail: Vec<Screen>,
+    pub(super) places: [Place; Screen::ALL.len()],
+    /// A line that is being typed.
+    pub input: Option<Input>,
+    /// What lies over the screen.
+    pub overlay: Option<Overlay>,
+    /// Something said on the last line.
+    pub notice: Option<Notice>,
+    /// Whether Ctrl-C was the last key.
+    pub(super) interrupted: bool,
+    pub(super) loading: Vec<Loading>,
+    /// What was loaded and is not outdated.
+    pub(super) fresh: Vec<Want>,
+    /// What could not be loaded, and why.
+    pub(super) problems: Vec<(Want, String)>,
+
+    /// The daemon at a glance.
+    pub status: Option<StatusView>,
+    /// All jobs.
+    pub jobs: Option<Vec<JobView>>,
+    /// The latest runs of all jobs, newest first.
+    pub runs: Option<Vec<RunView>>,
+    /// The job that is open.
+    pub open_job: Option<JobId>,
+    /// What is known of it.
+    pub job: Option<(JobDetail, Vec<RunView>)>,
+    /// The run that is open.
+    pub open_run: Option<RunId>,
+    /// What is known of it.
+    pub run: Option<RunView>,
+    /// The log that is open.
+    pub log: LogView,
+    /// The file that is open.
+    pub open_file: Option<String>,
+    /// Its text.
+    pub source: Option<(String, String)>,
+    /// Which of [`QUESTIONS`] is asked.
+    pub question: usize,
+    /// The last answer.
+    pub answer: Option<Answer>,
+}
+
+impl State {
+    /// The state before anything is known.
+    pub fn new(look: Look, size: (u16, u16), embedded: bool) -> Self {
+        Self {
+            look,
+            size,
+            embedded,
+            link: Link::Connecting,
+            screen: Screen::Live,
+            trail: Vec::new(),
+            places: Default::default(),
+            input: None,
+            overlay: None,
+            notice: None,
+            interrupted: false,
+            loading: Vec::new(),
+            fresh: Vec::new(),
+            problems: Vec::new(),
+            status: None,
+            jobs: None,
+            runs: None,
+            open_job: None,
+            job: None,
+            open_run: None,
+            run: None,
+            log: LogView::default(),
+            open_file: None,
+            source: None,
+            question: 0,
+            answer: None,
+        }
+    }
+
+    /// The place in the rows of the current screen.
+    pub fn place(&self) -> &Place {
+        &self.places[self.screen as usize]
+    }
+
+    pub(super) fn place_mut(&mut self) -> &mut Place {
+        &mut self.places[self.screen as usize]
+    }
+
+    /// The rows of the current screen that pass its filter.
+    pub fn sections(&self, now: Timestamp) -> Vec<Section> {
+        let mut sections = screen::sections(self, now);
+        // A question to the history carries its filter itself, and a log is searched and not narrowed.
+        if !matches!(self.screen, Screen::History | Screen::Log) {
+            let filter = self.place().filter.to_lowercase();
+            sections.iter_mut().for_each(|section| section.narrow(&filter));
+        }
+        sections
+    }
+
+    /// What the cursor is on.
+    pub fn target(&self) -> Option<Target> {
+        // Which rows there are does not depend on the time, only what some of them say.
+        let sections = self.sections(Timestamp::UNIX_EPOCH);
+        let mut rows = sections.into_iter().flat_map(|section| section.rows);
+        rows.nth(self.place().cursor)?.target
+    }
+
+    /// The job that a command would be about.
+    pub fn job_in_view(&self) -> Option<JobId> {
+        match (self.screen, self.target()) {
+            (_, Some(Target::Job(job) | Target::Run { job, .. })) => Some(job),
+            (Screen::Job, _) => self.open_job.clone(),
+            (Screen::Run | Screen::Log, _) => self.run.as_ref().map(|run| run.job.clone()),
+            (Screen::Live | Screen::Jobs | Screen::Sync | Screen::File | Screen::History, _) => None,
+        }
+    }
+
+    /// The run that a command would be about: on a job, the one that is going.
+    pub fn run_in_view(&self) -> Option<RunId> {
+        match (self.screen, self.target()) {
+            (_, Some(Target::Run { run, .. })) => Some(run),
+            (Screen::Run | Screen::Log, _) => self.open_run,
+            (Screen::Live | Screen::Jobs | Screen::Job | Screen::Sync | Screen::File | Screen::History, _) => {
+                let job = self.job_in_view()?;
+                let going = &self.status.as_ref()?.active_runs;
+                going.iter().rev().find(|run| run.job == job).map(|run| run.id)
+            }
+        }
+    }
+
+    /// Whether a run has not ended, as far as is known.
+    pub fn is_going(&self, run: RunId) -> bool {
+        let open = self.run.iter().filter(|open| open.id == run);
+        let listed = self.status.iter().flat_map(|status| &status.active_runs);
+        let mut known = open.chain(listed.filter(|listed| listed.id == run));
+        known.next().is_some_and(|run| !run.status.is_finished())
+    }
+
+    /// The plan whose removals wait for approval.
+    pub fn waiting_plan(&self) -> Option<String> {
+        self.status
+            .as_ref()?
+            .sync
+            .waiting_plan
+            .as_ref()
+            .map(ToString::to_string)
+    }
+
+    /// A job as it was listed.
+    pub fn listed_job(&self, id: &JobId) -> Option<&JobView> {
+        self.jobs.iter().flatten().find(|job| job.id == *id)
+    }
+
+    /// The listed runs of a job, newest first.
+    pub fn runs_of<'a>(&'a self, job: &'a JobId) -> impl Iterator<Item = &'a RunView> {
+        self.runs.iter().flatten().filter(move |run| run.job == *job)
+    }
+
+    /// What the current screen shows.
+    pub(super) fn wants(&self) -> Vec<Want> {
+        let mut wants = vec![Want::Status];
+        match self.screen {
+            Screen::Live => wants.extend([Want::Runs, Want::Jobs]),
+            Screen::Jobs => wants.extend([Want::Jobs, Want::Runs]),
+            Screen::Job => wants.extend(self.open_job.clone().map(Want::Job)),
+            Screen::Run | Screen::Log => {
+                wants.push(Want::Runs);
+                wants.extend(self.open_run.map(Want::Run));
+            }
+            Screen::Sync => {}
+            Screen::File => wants.extend(self.open_file.clone().map(Want::Source)),
+            Screen::History => wants.push(self.asked()),
+        }
+        wants
+    }
+
+    /// The question that History asks.
+    pub fn asked(&self) -> Want {
+        Want::Answer {
+            question: QUESTIONS[self.question],
+            filter: self.places[Screen::History as usize].filter.clone(),
+        }
+    }
+
+    /// Why something of the current screen could not be loaded.
+    pub fn problem(&self) -> Option<&str> {
+        let wants = self.wants();
+        let problem = self.problems.iter().find(|(want, _)| wants.contains(want));
+        problem.map(|(_, message)| message.as_str())
+    }
+
+    /// What is wrong with all that is shown, for the line below the titles: the daemon is away or in trouble, or what is
+    /// shown could not be renewed.
+    pub fn banner(&self, now: Timestamp) -> Option<String> {
+        match &self.link {
+            Link::Down {
+                message,
+                since,
+                lost: true,
+            } => return Some(format!("! {message}, {}: trying again", text::clock(*since, now))),
+            Link::Down {
+                message, lost: false, ..
+            } => return Some(format!("! {message}: this is from the journal and the files")),
+            Link::Up | Link::Connecting => {}
+        }
+        let wants = self.wants();
+        let mut failed = self
+            .problems
+            .iter()
+            .filter(|(want, _)| wants.contains(want) && self.shows(want));
+        let old = failed
+            .next()
+            .map(|(_, problem)| format!("! not renewed: {problem}; `u` asks again"));
+        let condition = self.status.as_ref().and_then(|status| status.conditions.first());
+        old.or_else(|| condition.map(|condition| format!("! {condition}")))
+    }
+
+    /// Whether there is something older to show for a want; where there is none, the screen itself says why.
+    fn shows(&self, want: &Want) -> bool {
+        match want {
+            Want::Status => self.status.is_some(),
+            Want::Jobs => self.jobs.is_some(),
+            Want::Runs => self.runs.is_some(),
+            Want::Job(id) => self.job.as_ref().is_some_and(|(open, _)| open.job.id == *id),
+            Want::Run(id) => self.run.as_ref().is_some_and(|run| run.id == *id),
+            Want::Source(file) => self.source.as_ref().is_some_and(|(open, _)| open == file),
+            Want::Answer { .. } => self.answer.is_some(),
+        }
+    }
+
+    /// Whether something of the current screen is on its way, or should be.
+    pub fn is_loading(&self) -> bool {
+        self.wants().iter().any(|want| !self.fresh.contains(want))
+    }
+}

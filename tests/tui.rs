@@ -1,0 +1,240 @@
+//! The screens of the real binary on a terminal in memory: keys in, text out, and the terminal given back.
+#![cfg(feature = "tui")]
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+use support::{Place, wait_for};
+
+/// Says a line, and then waits for a file, so that the test decides when the run ends.
+fn talker(place: &Place) -> String {
+    format!(
+        "id: talker\ntasks:\n  talk:\n    env: {{LET_GO: '{}'}}\n    command: |\n      echo 'first words'\n      \
+         printf 'escape \\033[2J sequence\\n'\n      while [ ! -e \"$LET_GO\" ]; do sleep 0.05; done\n      \
+         echo 'last words'\n",
+        let_go(place).display()
+    )
+}
+
+fn let_go(place: &Place) -> std::path::PathBuf {
+    place.path().join("let-go")
+}
+
+/// The binary on a terminal of its own.
+struct Screens {
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn Write + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    shown: Arc<Mutex<vt100::Parser>>,
+    /// Whether everything that was written has been read.
+    over: Arc<AtomicBool>,
+    before: libc::tcflag_t,
+}
+
+impl Screens {
+    fn open(place: &Place, args: &[&str], (columns, rows): (u16, u16)) -> Self {
+        let size = PtySize {
+            rows,
+            cols: columns,
+            ..PtySize::default()
+        };
+        let pty = native_pty_system().openpty(size).expect("a terminal");
+        let before = local_flags(pty.master.as_ref());
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_petit"));
+        command.args(args);
+        command.cwd(place.path());
+        command.env_clear();
+        let home = place.path().to_str().expect("a plain path");
+        let env = [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+            ("HOME", home),
+            ("USER", "tester"),
+            ("TERM", "xterm-256color"),
+            ("LANG", "C.UTF-8"),
+        ];
+        for (name, value) in env {
+            command.env(name, value);
+        }
+        for (name, value) in &place.env {
+            command.env(name, value);
+        }
+        let child = pty.slave.spawn_command(command).expect("the binary starts");
+        // The terminal ends for the reader when nobody has its other end open.
+        drop(pty.slave);
+        let shown = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let over = Arc::new(AtomicBool::new(false));
+        let mut output = pty.master.try_clone_reader().expect("a terminal that can be read");
+        let (parser, done) = (Arc::clone(&shown), Arc::clone(&over));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                parser.lock().expect("no reader panics").process(&bytes[..count]);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        Self {
+            keys: pty.master.take_writer().expect("a terminal that can be written to"),
+            master: pty.master,
+            child,
+            shown,
+            over,
+            before,
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("a terminal that is open");
+    }
+
+    fn text(&self) -> String {
+        self.shown.lock().expect("no reader panics").screen().contents()
+    }
+
+    fn wait(&self, text: &str) {
+        let found = || self.text().contains(text).then_some(());
+        wait_for(&format!("`{text}` on the screen"), found);
+    }
+
+    /// Waits for the end, and checks that the terminal is as it was.
+    fn ended(&mut self) -> ExitStatus {
+        let status = wait_for("the screens to end", || self.child.try_wait().expect("a child of ours"));
+        wait_for("the last bytes", || self.over.load(Ordering::SeqCst).then_some(()));
+        let shown = self.shown.lock().expect("no reader panics");
+        assert!(!shown.screen().alternate_screen(), "still on the other screen");
+        assert!(!shown.screen().hide_cursor(), "the cursor is still hidden");
+        drop(shown);
+        assert_eq!(local_flags(self.master.as_ref()), self.before, "still in raw mode");
+        status
+    }
+}
+
+impl Drop for Screens {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the screen:\n{}", self.text());
+        }
+    }
+}
+
+fn local_flags(master: &dyn MasterPty) -> libc::tcflag_t {
+    master.get_termios().expect("a terminal's settings").local_flags.bits()
+}
+
+#[test]
+fn a_run_that_is_triggered_appears_and_its_log_follows() {
+    let place = Place::new();
+    place.save("talker.yaml", &talker(&place));
+    let daemon = place.daemon();
+    place.wait_synced("talker");
+    let mut screens = Screens::open(&place, &["tui"], (80, 24));
+    screens.wait("nothing runs");
+    screens.press("2");
+    screens.wait("talker  synced");
+    screens.press("t");
+    screens.wait("of talker");
+    screens.press("1");
+    screens.wait("running 1");
+    // From the running run to its attempt, to its log.
+    screens.press("\r");
+    screens.wait("waits, then runs");
+    screens.wait("▶  talk");
+    screens.press("\r");
+    screens.wait("first words");
+    screens.wait("escape ^[[2J sequence");
+    std::fs::write(let_go(&place), "").expect("a writable folder");
+    screens.wait("last words");
+    screens.press("\x1b");
+    screens.wait("✓  talk");
+
+    for (key, text) in [
+        ("5", "every file is followed"),
+        ("6", "[duration]"),
+        ("?", "run the job now"),
+    ] {
+        screens.press(key);
+        screens.wait(text);
+    }
+    screens.press("\x1b");
+    for columns in 10..100 {
+        let size = PtySize {
+            rows: columns / 3,
+            cols: columns,
+            ..PtySize::default()
+        };
+        screens
+            .shown
+            .lock()
+            .expect("no reader panics")
+            .screen_mut()
+            .set_size(size.rows, size.cols);
+        screens.master.resize(size).expect("a terminal of any size");
+    }
+    screens.press("2");
+    screens.wait("jobs 1");
+
+    drop(daemon);
+    screens.wait("no daemon");
+    let _daemon = place.daemon();
+    screens.wait("in sync");
+    screens.press("q");
+    assert!(screens.ended().success());
+}
+
+#[test]
+fn without_a_daemon_or_anything_else_each_screen_says_what_is_missing_and_a_signal_gives_the_terminal_back() {
+    let place = Place::new();
+    let mut screens = Screens::open(&place, &["tui"], (100, 30));
+    screens.wait("no daemon runs on");
+    let cases = [
+        ("1", "there are no jobs: put a YAML file into"),
+        ("2", "there are no jobs: put a YAML file into"),
+        ("3", "no job has run yet"),
+        ("4", "no job has run yet"),
+        ("5", "there are no files in"),
+        ("2t", "cannot trigger: no daemon runs"),
+    ];
+    for (keys, text) in cases {
+        screens.press(keys);
+        screens.wait(text);
+    }
+    let pid = screens.child.process_id().expect("a running child").to_string();
+    let killed = Command::new("/bin/kill").args(["-s", "TERM", &pid]).status();
+    assert!(killed.expect("kill is everywhere").success());
+    assert_eq!(screens.ended().exit_code(), 130);
+}
+
+#[test]
+fn the_daemon_before_its_own_screens_ends_with_them() {
+    let place = Place::new();
+    place.save("talker.yaml", &talker(&place));
+    let mut screens = Screens::open(&place, &["run", "--tui"], (80, 24));
+    screens.wait("1 jobs active, all files in sync");
+    assert_eq!(place.run(&["status"]).code, 0);
+    screens.press("q");
+    assert!(screens.ended().success());
+    assert_eq!(place.run(&["status"]).code, 3);
+    let log = std::fs::read_to_string(place.path().join(".petit/petit.log")).expect("a log");
+    assert!(log.contains("stopped"), "{log}");
+}
+
+#[test]
+fn without_a_terminal_nothing_is_started() {
+    let place = Place::new();
+    for args in [&["tui"][..], &["run", "--tui"]] {
+        let done = place.run(args);
+        assert_eq!(done.code, 64, "{done:?}");
+        assert!(done.stderr.contains("need a terminal"), "{done:?}");
+    }
+    assert!(!place.path().join(".petit").exists());
+}
