@@ -6,9 +6,9 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -162,9 +162,18 @@ fn open_writing_or_reading(path: &Path, deadline: Instant) -> Result<Opened, His
 
 fn connect(path: &Path, mode: AccessMode) -> Result<Connection, HistoryError> {
     let writes = mode == AccessMode::ReadWrite;
+    let is_new = writes && !path.exists();
     let mut connection = config(mode)
         .and_then(|config| Connection::open_with_flags(path, config))
         .map_err(HistoryError::failed("open", path))?;
+    if is_new {
+        // DuckDB makes it readable by everyone and does not take an empty file that was made for it.
+        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|source| HistoryError::System {
+            operation: "keep to its owner",
+            path: path.to_owned(),
+            source,
+        })?;
+    }
     let found = schema::format(&connection).map_err(HistoryError::failed("open", path))?;
     if found > schema::FORMAT {
         return Err(HistoryError::Newer {

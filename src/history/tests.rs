@@ -1,6 +1,6 @@
 //! The projection against journals of all kinds, and files in all kinds of states.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta};
 use proptest::{collection::vec, prelude::*};
@@ -356,6 +356,7 @@ fn one_opener_at_a_time_within_a_process() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(&folder);
     let path = history_path(folder.path());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let Err(HistoryError::Held { holder, .. }) = History::open(&path, Duration::from_millis(50)) else {
         panic!("held")
     };
@@ -374,6 +375,7 @@ fn a_damaged_file_is_moved_aside_with_a_word() {
     };
     let damaged = [
         b"this is no database, but it is long enough to look like one".repeat(400),
+        Vec::new(),
         good[..100].to_vec(),
         good[..good.len() / 2].to_vec(),
     ];
