@@ -104,6 +104,13 @@ impl Screens {
         wait_for(&format!("`{text}` on the screen"), found);
     }
 
+    /// Leaves what is open, which showed `text`. An Esc that is read together with the next key would be that key with Alt.
+    fn leave(&mut self, text: &str) {
+        self.press("\x1b");
+        let gone = || (!self.text().contains(text)).then_some(());
+        wait_for(&format!("`{text}` to leave the screen"), gone);
+    }
+
     /// Waits for the end, and checks that the terminal is as it was.
     fn ended(&mut self) -> ExitStatus {
         let status = wait_for("the screens to end", || self.child.try_wait().expect("a child of ours"));
@@ -165,7 +172,7 @@ fn a_run_that_is_triggered_appears_and_its_log_follows() {
         screens.press(key);
         screens.wait(text);
     }
-    screens.press("\x1b");
+    screens.leave("run the job now");
     for columns in 10..100 {
         let size = PtySize {
             rows: columns / 3,
