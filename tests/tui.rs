@@ -126,11 +126,12 @@ impl Screens {
 
 impl Drop for Screens {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // What the test saw, before the end of the screens takes it away.
         if std::thread::panicking() {
             eprintln!("the screen:\n{}", self.text());
         }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

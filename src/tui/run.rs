@@ -100,7 +100,16 @@ pub async fn run(
             },
             // The feed is held here, so that the channel has a sender.
             Some(message) = messages.recv() => message,
-            () = sleep_until(next_tick) => Message::Tick,
+            () = sleep_until(next_tick) => {
+                // Of many resizes at once the last event may carry an earlier size than the terminal has in the end.
+                if let Ok((columns, rows)) = terminal.size()
+                    && (columns, rows) != state.size
+                {
+                    update(&mut state, Message::Resize(columns, rows), Utc::now());
+                    stale = true;
+                }
+                Message::Tick
+            }
             () = sleep_until(drawn + FRAME), if stale => {
                 if let Err(error) = show(&state, &mut terminal) {
                     break Err(error);
