@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    hook, programs, schema, tools,
+    hook, programs, reader, schema, tools,
     workshop::{Failure, Outcome, Workshop, run as run_command},
 };
 
@@ -33,7 +33,7 @@ struct Step {
     run: fn(&Workshop) -> Outcome,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step {
         name: "format",
         about: "rustfmt has nothing to change",
@@ -81,6 +81,12 @@ const STEPS: [Step; 10] = [
         about: "check-jsonschema agrees on good and bad job files",
         quick: false,
         run: tools::json_schema,
+    },
+    Step {
+        name: "reader",
+        about: "Python's DuckDB counts the same rows beside the daemon, and nothing is lost",
+        quick: false,
+        run: reader::python,
     },
     Step {
         name: "hook",

@@ -12,6 +12,7 @@ mod bench;
 mod ci;
 mod hook;
 mod programs;
+mod reader;
 mod schema;
 mod tools;
 mod workshop;

@@ -1,4 +1,4 @@
-//! The tools that users bring along, from PyPI: `check-jsonschema` and `pre-commit`.
+//! The tools that users bring along, from PyPI: `check-jsonschema`, `pre-commit` and Python's DuckDB.
 //!
 //! They live in a virtual environment in the cache folder, which is made anew when the list of versions changes.
 
@@ -10,7 +10,7 @@ use std::{
 
 use crate::workshop::{Failure, Outcome, Workshop, ask, run};
 
-const REQUIREMENTS: [&str; 2] = ["check-jsonschema==0.39.0", "pre-commit==4.7.0"];
+const REQUIREMENTS: [&str; 3] = ["check-jsonschema==0.39.0", "pre-commit==4.7.0", "duckdb==1.5.6"];
 
 /// A validator that shares no code with Petit accepts the examples, and refuses what the schema is there to refuse.
 pub(crate) fn json_schema(workshop: &Workshop) -> Outcome {
