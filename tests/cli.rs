@@ -103,7 +103,7 @@ fn without_a_daemon_each_command_ends_as_documented() {
         (64, &[]),
         (64, &["lsit"]),
         (64, &["show", "Not An Id"]),
-        (64, &["runs", "--status", "odd"]),
+        (64, &["runs", "status=odd"]),
         (64, &["list", "--format", "sarif"]),
         (64, &["next", "--cron", "@daily", "a-job"]),
     ] {

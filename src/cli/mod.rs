@@ -5,6 +5,7 @@
 
 mod command;
 mod exit;
+mod filters;
 mod globals;
 mod output;
 #[cfg(feature = "history")]

@@ -109,7 +109,7 @@ impl Source {
     pub fn runs(&self, query: &RunsQuery) -> Result<Vec<RunView>, CliError> {
         match self {
             Self::Daemon(client) => block_on(client.runs(query)),
-            Self::Stores(stores) => Ok(stores.sources()?.runs(&query.clone().into())?),
+            Self::Stores(stores) => Ok(stores.sources()?.runs(&query.clone().of_runs(Utc::now()))?),
         }
     }
 

@@ -8,11 +8,10 @@ use crate::{
         Timestamp,
         error_text::chain,
         id::{JobId, RunId},
-        state::{RunStatus, Trigger},
     },
     reconcile::{Plan, SyncOutcome},
     storage::RunFilter,
-    view::ViewError,
+    view::{Filter, ViewError},
 };
 
 /// Which runs to list.
@@ -21,35 +20,22 @@ pub struct RunsQuery {
     /// Only of this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
-    /// Only with this status.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<RunStatus>,
-    /// Only with this trigger.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trigger: Option<Trigger>,
-    /// Only created at or after.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
+    /// Only those that fit, such as `status=failed since=2h`.
+    #[serde(default, skip_serializing_if = "Filter::is_empty")]
+    pub filter: Filter,
     /// At most so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-impl From<RunsQuery> for RunFilter {
-    fn from(query: RunsQuery) -> Self {
-        let RunsQuery {
+impl RunsQuery {
+    /// The runs of the journal that are meant, as of now.
+    pub fn of_runs(self, now: Timestamp) -> RunFilter {
+        let Self { job, filter, limit } = self;
+        RunFilter {
             job,
-            status,
-            trigger,
-            since,
             limit,
-        } = query;
-        Self {
-            job,
-            statuses: status.into_iter().collect(),
-            trigger,
-            since,
-            limit,
+            ..filter.of_runs(now)
         }
     }
 }

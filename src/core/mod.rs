@@ -9,7 +9,7 @@
 //! - [`spec`] is a job as written; [`dag`] and [`schedule`] are its two hard parts made safe, [`template`] the expressions
 //!   in it, [`job`] the checked whole, [`capacity`] what all jobs share, [`active`] the set of those that fire;
 //! - [`ending`], [`state`] and [`record`] say what became of it;
-//! - `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
+//! - [`pattern`] picks several names at once; `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
 //!   act on a terminal, an error with its causes.
 
 pub mod active;
@@ -20,6 +20,7 @@ pub(crate) mod error_text;
 pub(crate) mod harmless;
 pub mod id;
 pub mod job;
+pub mod pattern;
 pub mod record;
 pub mod schedule;
 pub mod spec;

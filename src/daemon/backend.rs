@@ -99,7 +99,8 @@ impl control::Backend for Backend {
     }
 
     async fn runs(&self, query: RunsQuery) -> Result<Vec<RunView>, Refusal> {
-        self.view(move |sources| sources.runs(&query.into())).await
+        let filter = query.of_runs(Utc::now());
+        self.view(move |sources| sources.runs(&filter)).await
     }
 
     async fn run(&self, id: RunId, wait: bool) -> Result<RunView, Refusal> {

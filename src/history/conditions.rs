@@ -4,8 +4,8 @@ use duckdb::types::Value;
 
 use super::values::At;
 use crate::{
-    core::Timestamp,
-    view::{Filter, filter::Pattern},
+    core::{Timestamp, pattern::Pattern},
+    view::Filter,
 };
 
 /// Conditions that must all hold, with the values of their parameters in order.
@@ -16,7 +16,7 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// What a filter says of `runs`: a run counts from its creation, as in `petit runs --since`.
+    /// What a filter says of `runs`: a run counts from its creation, as in `petit runs since=1d`.
     pub fn of_runs(filter: &Filter, now: Timestamp) -> Self {
         let mut these = Self::default();
         these.named("job", &filter.jobs);

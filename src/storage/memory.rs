@@ -20,6 +20,7 @@ use crate::{
     core::{
         Timestamp,
         id::{JobId, RunId, SpecHash, TaskId},
+        pattern::Pattern,
         record::{
             ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
             StretchRecord, TaskRecord,
@@ -118,21 +119,28 @@ impl Storage for Memory {
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError> {
         let RunFilter {
             job,
+            jobs,
+            tasks,
             statuses,
-            trigger,
+            triggers,
             since,
+            until,
             limit,
         } = filter;
-        let since = since.map(to_micros);
+        let (since, until) = (since.map(to_micros), until.map(to_micros));
+        let named = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.fits(name));
         let state = self.state();
         let mut runs: Vec<_> = state
             .runs
             .values()
+            .filter(|detail| tasks.is_empty() || detail.tasks.iter().any(|task| named(tasks, task.task.as_str())))
             .map(|detail| &detail.run)
+            .filter(|run| jobs.is_empty() || named(jobs, run.job.as_str()))
             .filter(|run| job.as_ref().is_none_or(|job| run.job == *job))
             .filter(|run| statuses.is_empty() || statuses.contains(&run.status))
-            .filter(|run| trigger.is_none_or(|trigger| run.trigger == trigger))
+            .filter(|run| triggers.is_empty() || triggers.contains(&run.trigger))
             .filter(|run| since.is_none_or(|since| run.created_at >= since))
+            .filter(|run| until.is_none_or(|until| run.created_at < until))
             .collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.created_at, run.id)));
         let limit = limit.map_or(usize::MAX, |limit| limit as usize);

@@ -31,6 +31,7 @@ use crate::{
         Timestamp,
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
+        pattern::Pattern,
         record::{
             ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
             StretchRecord, TaskRecord,
@@ -170,12 +171,18 @@ pub struct RunDetail {
 pub struct RunFilter {
     /// Only of this job.
     pub job: Option<JobId>,
+    /// Only of jobs with one of these names, if any are given.
+    pub jobs: Vec<Pattern>,
+    /// Only with a task of one of these names, if any are given.
+    pub tasks: Vec<Pattern>,
     /// Only with one of these statuses, if any are given.
     pub statuses: Vec<RunStatus>,
-    /// Only with this trigger.
-    pub trigger: Option<Trigger>,
+    /// Only with one of these triggers, if any are given.
+    pub triggers: Vec<Trigger>,
     /// Only created at or after.
     pub since: Option<Timestamp>,
+    /// Only created before.
+    pub until: Option<Timestamp>,
     /// At most so many, the newest first.
     pub limit: Option<u32>,
 }

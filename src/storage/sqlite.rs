@@ -26,6 +26,7 @@ use super::{Ack, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, 
 use crate::core::{
     Timestamp,
     id::{JobId, RunId, SpecHash},
+    pattern::Pattern,
     record::{ActiveRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord},
 };
 
@@ -137,29 +138,47 @@ impl Storage for Sqlite {
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError> {
         let RunFilter {
             job,
+            jobs,
+            tasks,
             statuses,
-            trigger,
+            triggers,
             since,
+            until,
             limit,
         } = filter;
         // Only the conditions that are asked for: with `? IS NULL OR …` SQLite could not use its indexes.
         let (mut conditions, mut values) = (vec!["true".to_owned()], Vec::<&dyn ToSql>::new());
-        let since = since.map(Micros);
+        let (since, until) = (since.map(Micros), until.map(Micros));
+        let [jobs, tasks] = [jobs, tasks].map(|patterns| patterns.iter().map(Pattern::as_str).collect::<Vec<_>>());
         if let Some(job) = job {
             conditions.push("job = ?".into());
             values.push(job);
+        }
+        let any = |condition: &str, count: usize| vec![condition; count].join(" OR ");
+        if !jobs.is_empty() {
+            conditions.push(format!("({})", any("job GLOB ?", jobs.len())));
+            values.extend(jobs.iter().map(|job| job as &dyn ToSql));
+        }
+        if !tasks.is_empty() {
+            let named = any("task GLOB ?", tasks.len());
+            conditions.push(format!(
+                "EXISTS (SELECT 1 FROM tasks WHERE run = runs.id AND ({named}))"
+            ));
+            values.extend(tasks.iter().map(|task| task as &dyn ToSql));
         }
         if !statuses.is_empty() {
             conditions.push(format!("status IN ({})", vec!["?"; statuses.len()].join(", ")));
             values.extend(statuses.iter().map(|status| status as &dyn ToSql));
         }
-        if let Some(trigger) = trigger {
-            conditions.push("trigger = ?".into());
-            values.push(trigger);
+        if !triggers.is_empty() {
+            conditions.push(format!("trigger IN ({})", vec!["?"; triggers.len()].join(", ")));
+            values.extend(triggers.iter().map(|trigger| trigger as &dyn ToSql));
         }
-        if let Some(since) = &since {
-            conditions.push("created_at >= ?".into());
-            values.push(since);
+        for (condition, moment) in [("created_at >= ?", &since), ("created_at < ?", &until)] {
+            if let Some(moment) = moment {
+                conditions.push(condition.into());
+                values.push(moment);
+            }
         }
         // To SQLite a negative limit is none.
         let limit = limit.map_or(-1, i64::from);

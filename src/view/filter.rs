@@ -9,16 +9,23 @@ use std::{fmt, ops::Range, str::FromStr};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
 
+use serde::{Deserialize, Serialize};
+
 use super::RunView;
-use crate::core::{
-    Timestamp,
-    state::{RunStatus, Trigger},
-    suggest::did_you_mean,
-    units::HumanDuration,
+use crate::{
+    core::{
+        Timestamp,
+        pattern::Pattern,
+        state::{RunStatus, Trigger},
+        suggest::did_you_mean,
+        units::HumanDuration,
+    },
+    storage::RunFilter,
 };
 
-/// Which runs, or slots, are meant. The default is all of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Which runs, or slots, are meant. The default is all of them. Serialized as its text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Filter {
     /// Only of jobs with one of these names.
     pub jobs: Vec<Pattern>,
@@ -33,10 +40,6 @@ pub struct Filter {
     /// Only before this moment.
     pub until: Option<Moment>,
 }
-
-/// The name of a job or a task, in which `*` stands for any letters and `?` for any one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
 
 /// A moment, fixed or counted back from now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +94,20 @@ impl Filter {
             && self.until.is_none_or(|until| at < until.instant(now))
     }
 
+    /// The runs of the journal that are meant, as of now.
+    pub fn of_runs(self, now: Timestamp) -> RunFilter {
+        RunFilter {
+            job: None,
+            jobs: self.jobs,
+            tasks: self.tasks,
+            statuses: self.statuses,
+            triggers: self.triggers,
+            since: self.since.map(|since| since.instant(now)),
+            until: self.until.map(|until| until.instant(now)),
+            limit: None,
+        }
+    }
+
     /// Whether a run fits. It counts from its creation; one that is listed without its tasks fits any task.
     pub fn fits_run(&self, run: &RunView, now: Timestamp) -> bool {
         self.fits_job(run.job.as_str())
@@ -98,42 +115,6 @@ impl Filter {
             && (self.triggers.is_empty() || self.triggers.contains(&run.trigger))
             && self.fits_instant(run.created_at, now)
             && (run.tasks.is_empty() || run.tasks.iter().any(|task| self.fits_task(task.id.as_str())))
-    }
-}
-
-impl Pattern {
-    /// Checks that `text` could be a name.
-    fn new(text: &str) -> Option<Self> {
-        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'*' | b'?');
-        (!text.is_empty() && text.bytes().all(letters)).then(|| Self(text.to_owned()))
-    }
-
-    /// The pattern as it was written. It has no other wildcards than `*` and `?`, and no brackets.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether a name fits.
-    pub fn fits(&self, name: &str) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
-        let (mut p, mut n) = (0, 0);
-        // Where to go on when a star has to take one letter more; the last star is enough.
-        let mut back: Option<(usize, usize)> = None;
-        while n < name.len() {
-            match pattern.get(p) {
-                Some(b'*') => {
-                    back = Some((p + 1, n));
-                    p += 1;
-                }
-                Some(&letter) if letter == b'?' || letter == name[n] => (p, n) = (p + 1, n + 1),
-                Some(_) | None => {
-                    let Some((after_star, taken)) = back else { return false };
-                    back = Some((after_star, taken + 1));
-                    (p, n) = (after_star, taken + 1);
-                }
-            }
-        }
-        pattern[p..].iter().all(|&letter| letter == b'*')
     }
 }
 
@@ -146,6 +127,20 @@ impl Moment {
                 .checked_sub_signed(ago.to_delta())
                 .unwrap_or(DateTime::<Utc>::MIN_UTC),
         }
+    }
+}
+
+impl From<Filter> for String {
+    fn from(filter: Filter) -> Self {
+        filter.to_string()
+    }
+}
+
+impl TryFrom<String> for Filter {
+    type Error = FilterError;
+
+    fn try_from(text: String) -> Result<Self, FilterError> {
+        text.parse()
     }
 }
 
@@ -349,25 +344,6 @@ mod tests {
             assert_eq!(&text[error.span.clone()], at, "{error:?}");
             let all = format!("{error} {}", error.hint.as_deref().unwrap_or_default());
             assert!(all.contains(says), "{all}");
-        }
-    }
-
-    #[test]
-    fn patterns_fit_whole_names() {
-        for (pattern, fits, differs) in [
-            ("etl", "etl", "etl-1"),
-            ("etl-*", "etl-", "etl"),
-            ("*-load", "a-b-load", "a-load-b"),
-            ("a*b*c", "axxbxxbc", "axxbxx"),
-            ("?", "a", "ab"),
-            ("*", "anything", "\u{0}never"),
-        ] {
-            let pattern = Pattern::new(pattern).expect("a pattern");
-            assert!(pattern.fits(fits), "{pattern:?} {fits}");
-            assert!(
-                pattern.as_str() == "*" || !pattern.fits(differs),
-                "{pattern:?} {differs}"
-            );
         }
     }
 

@@ -128,7 +128,7 @@ impl Petit {
 
     /// How many runs the journal saw succeed: a line each.
     fn succeeded(&self) -> Outcome<u64> {
-        let said = ask(&mut self.command(&["runs", "--status", "succeeded", "--number", "100000"]))?;
+        let said = ask(&mut self.command(&["runs", "status=succeeded", "--number", "100000"]))?;
         if !said.success {
             return Err(Failure::new("`petit runs` failed"));
         }

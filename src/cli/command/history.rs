@@ -1,8 +1,8 @@
 //! `petit history`
 
 use crate::{
-    cli::{CliError, Exit, Globals},
-    view::{Filter, Question, filter},
+    cli::{CliError, Exit, Globals, filters},
+    view::{Filter, Question},
 };
 
 /// Ask about the past: duration, lateness, missed, flaky
@@ -19,19 +19,12 @@ pub struct Args {
 
 fn views() -> String {
     let views = Question::ALL.map(|view| format!("\n  {view:<9} {}", view.about()));
-    let keys = filter::KEYS.map(|(_, example)| format!("\n  {example}"));
-    format!("Views:{}\n\nFilters, by example:{}", views.concat(), keys.concat())
+    format!("Views:{}\n\n{}", views.concat(), filters::examples())
 }
 
 /// Prints the answer: ranked rows.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
-    let text = args.filters.join(" ");
-    let filter: Filter = text.parse().map_err(|error: filter::FilterError| {
-        let hint = error.hint.clone();
-        let this = CliError::usage(error.to_string());
-        hint.into_iter().fold(this, CliError::hint)
-    })?;
-    answer::print(globals, args.question, &filter)
+    answer::print(globals, args.question, &filters::read(globals, &args.filters)?)
 }
 
 #[cfg(not(feature = "history"))]

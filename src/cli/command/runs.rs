@@ -1,35 +1,24 @@
 //! `petit runs`
 
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 
 use crate::{
     cli::{
-        CliError, Exit, Globals,
+        CliError, Exit, Globals, filters,
         output::{Cell, Table},
         source::Source,
     },
     control::RunsQuery,
-    core::{
-        id::JobId,
-        state::{RunStatus, Trigger},
-        units::HumanDuration,
-    },
+    core::{id::JobId, units::HumanDuration},
 };
 
 /// List runs, newest first
 #[derive(Debug, clap::Args)]
+#[command(after_help = filters::examples())]
 pub struct Args {
-    /// Only of this job
-    job: Option<JobId>,
-    /// Only with this status: queued, running, succeeded, failed, cancelled, interrupted or timed_out
-    #[arg(long)]
-    status: Option<RunStatus>,
-    /// Only with this trigger: schedule, manual, dependency or retry
-    #[arg(long)]
-    trigger: Option<Trigger>,
-    /// Only created within this time, such as 2h or 7d
-    #[arg(long, value_name = "DURATION")]
-    since: Option<HumanDuration>,
+    /// A job, or what to restrict the list to, such as `job=etl-* status=failed since=2h`
+    #[arg(value_name = "JOB|FILTERS")]
+    words: Vec<String>,
     /// At most so many
     #[arg(short = 'n', long, default_value_t = 20)]
     number: u32,
@@ -38,11 +27,17 @@ pub struct Args {
 /// Prints the runs that match.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let output = globals.output();
+    // A job's name alone is the most frequent wish; a job of that name must then exist, or have existed.
+    let (job, words) = match args.words.split_first() {
+        Some((first, rest)) => match first.parse::<JobId>() {
+            Ok(job) => (Some(job), rest),
+            Err(_) => (None, args.words.as_slice()),
+        },
+        None => (None, args.words.as_slice()),
+    };
     let query = RunsQuery {
-        job: args.job.clone(),
-        status: args.status,
-        trigger: args.trigger,
-        since: args.since.map(|since| Utc::now() - since.to_delta()),
+        job,
+        filter: filters::read(globals, words)?,
         limit: Some(args.number),
     };
     let runs = Source::open(globals)?.runs(&query)?;
@@ -62,18 +57,11 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
                 run.reason.as_deref().unwrap_or("").into(),
             ]);
         }
-        table.render(
-            if query
-                == (RunsQuery {
-                    limit: query.limit,
-                    ..RunsQuery::default()
-                })
-            {
-                "no runs yet: `petit next` says what fires when, `petit trigger JOB` runs one now"
-            } else {
-                "no run matches"
-            },
-        )
+        table.render(if query.job.is_none() && query.filter.is_empty() {
+            "no runs yet: `petit next` says what fires when, `petit trigger JOB` runs one now"
+        } else {
+            "no run matches"
+        })
     })?;
     Ok(Exit::Done)
 }

@@ -7,6 +7,7 @@ use super::{
     fixtures::*,
 };
 use crate::core::{
+    pattern::Pattern,
     record::{AttemptRecord, RunRecord, SlotRecord, TaskRecord},
     state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
 };
@@ -84,15 +85,27 @@ fn filter() -> impl Strategy<Value = RunFilter> {
     let parts = (
         of(select(vec!["a", "b"])),
         vec(select(RunStatus::ALL), 0..3),
-        of(select(Trigger::ALL)),
+        vec(select(Trigger::ALL), 0..2),
+        of(0_i64..6),
         of(0_i64..6),
         of(0_u32..4),
+        [patterns(), patterns()],
     );
-    parts.prop_map(|(name, statuses, trigger, since, limit)| RunFilter {
-        job: name.map(job),
-        statuses,
-        trigger,
-        since: since.map(at),
-        limit,
-    })
+    parts.prop_map(
+        |(name, statuses, triggers, since, until, limit, [jobs, tasks])| RunFilter {
+            job: name.map(job),
+            jobs,
+            tasks,
+            statuses,
+            triggers,
+            since: since.map(at),
+            until: until.map(at),
+            limit,
+        },
+    )
+}
+
+fn patterns() -> impl Strategy<Value = Vec<Pattern>> {
+    let pattern = select(vec!["a", "b*", "?", "*", "a*", "zz"]);
+    vec(pattern.prop_map(|text| Pattern::new(text).expect("a pattern")), 0..2)
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     core::{
         ending::Ending,
+        pattern::Pattern,
         record::{AttemptRecord, RunRecord, TaskRecord},
         state::{RunStatus, TaskState, Trigger},
     },
@@ -322,11 +323,33 @@ fn runs_are_filtered_and_read_newest_first(journal: &dyn Storage) {
     );
     assert_eq!(
         ids(RunFilter {
-            trigger: Some(Trigger::Manual),
+            triggers: vec![Trigger::Manual],
             ..filter()
         }),
         [run_id(3)]
     );
+    assert_eq!(
+        ids(RunFilter {
+            until: Some(at(30)),
+            ..filter()
+        }),
+        [2, 1].map(run_id)
+    );
+    let patterns = |text: &str| vec![Pattern::new(text).expect("a pattern")];
+    assert_eq!(
+        ids(RunFilter {
+            jobs: patterns("b*"),
+            ..filter()
+        }),
+        [4, 2].map(run_id)
+    );
+    let of_task = |text: &str| {
+        ids(RunFilter {
+            tasks: patterns(text),
+            ..filter()
+        })
+    };
+    assert_eq!((of_task("?").len(), of_task("nobody").len()), (5, 0));
     assert_eq!(
         ids(RunFilter {
             since: Some(at(30)),
@@ -358,9 +381,12 @@ fn runs_are_filtered_and_read_newest_first(journal: &dyn Storage) {
     );
     let everything = RunFilter {
         job: Some(job("a")),
+        jobs: patterns("*"),
+        tasks: patterns("*"),
         statuses,
-        trigger: Some(Trigger::Schedule),
+        triggers: vec![Trigger::Schedule, Trigger::Manual],
         since: Some(at(10)),
+        until: Some(at(20)),
         limit: Some(5),
     };
     assert_eq!(ids(everything), [run_id(1)]);
