@@ -1,8 +1,12 @@
-//! The expressions of `fixtures/cron/vectors.json`, on whose answers independent implementations agree.
+//! The expressions of `fixtures/cron/vectors.json`, on whose answers independent implementations agree: asked of the
+//! library, and of `petit next --cron`.
 
-use chrono::{DateTime, Utc};
+mod support;
+
+use chrono::{DateTime, SecondsFormat, Utc};
 use petit::core::schedule::{Schedule, ScheduleError, Timing, local_time, parse_timezone};
 use serde::Deserialize;
+use support::Place;
 
 #[derive(Deserialize)]
 struct Vector {
@@ -45,8 +49,26 @@ fn check(vector: &Vector) -> Result<(), String> {
     }
 }
 
-#[test]
-fn every_vector_holds() {
+/// The same of the command, which counts a period from the question, as all entries do.
+fn check_command(place: &Place, vector: &Vector) -> Result<(), String> {
+    let after = vector.after.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let expected = vector.next.as_deref().unwrap_or_default();
+    let number = expected.len().max(1).to_string();
+    let (expr, zone) = (vector.expr.as_str(), vector.tz.as_str());
+    let ended = place.run(&["next", "--cron", expr, "--tz", zone, "--after", &after, "-n", &number]);
+    if expected.is_empty() {
+        let refused = ended.code == 1 && ended.stdout.is_empty() && ended.stderr.contains("expected");
+        return if refused { Ok(()) } else { Err(format!("{ended:?}")) };
+    }
+    let fires: Vec<&str> = ended.stdout.lines().collect();
+    if ended.code == 0 && fires == *expected {
+        Ok(())
+    } else {
+        Err(format!("expected {expected:?}, got {ended:?}"))
+    }
+}
+
+fn every_vector(check: impl Fn(&Vector) -> Result<(), String>) {
     let text = include_str!("fixtures/cron/vectors.json");
     let vectors: Vec<Vector> = serde_json::from_str(text).expect("the fixture is valid");
     assert!(vectors.len() >= 135, "only {} vectors", vectors.len());
@@ -61,4 +83,15 @@ fn every_vector_holds() {
         })
         .collect();
     assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn every_vector_holds() {
+    every_vector(check);
+}
+
+#[test]
+fn the_command_answers_every_vector_alike() {
+    let place = Place::new();
+    every_vector(|vector| check_command(&place, vector));
 }

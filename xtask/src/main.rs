@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask schema`, `cargo xtask ci` and `cargo xtask bench`.
+//! The project's own chores: `cargo xtask schema`, `ci`, `bench` and `long`.
 //!
 //! A chore that needs more than plain Cargo lives here, in Rust, so that it runs the same on every machine and is
 //! compiled and linted with the rest. `ci` runs what a submission must pass, step by step; the files beside this one
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod ci;
 mod hook;
+mod long;
 mod programs;
 mod reader;
 mod schema;
@@ -29,6 +30,7 @@ enum Chore {
     Schema(schema::Arguments),
     Ci(ci::Arguments),
     Bench(bench::Arguments),
+    Long(long::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Chore::Schema(arguments) => schema::run(&workshop, &arguments),
         Chore::Ci(arguments) => ci::run(&workshop, &arguments),
         Chore::Bench(arguments) => bench::run(&workshop, &arguments),
+        Chore::Long(arguments) => long::run(&workshop, &arguments),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

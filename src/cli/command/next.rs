@@ -23,7 +23,13 @@ pub struct Args {
     #[arg(long, value_name = "EXPR", conflicts_with = "job", allow_hyphen_values = true)]
     cron: Option<String>,
     /// The expression's IANA zone
-    #[arg(long, value_name = "TZ", requires = "cron", default_value = "UTC")]
+    #[arg(
+        long,
+        visible_alias = "tz",
+        value_name = "TZ",
+        requires = "cron",
+        default_value = "UTC"
+    )]
     timezone: String,
     /// After this instant instead of now: RFC 3339, or `2026-01-31 02:00` or `02:00` in this machine's zone
     #[arg(long, value_name = "TIME", value_parser = super::why::parse_instant)]

@@ -4,19 +4,23 @@
 //! and a clock on the wall, with no zone: which instant it is, and whether it is one at all, is settled in
 //! [`super::clock`].
 //!
-//! The `cron` crate does the arithmetic of the calendar. It never sees the user's text, since its dialect is another
-//! one (weekdays from 1, glued fields, years), but explicit lists made from the parsed sets; and it is fed wall time
-//! as if it were UTC, so that its own handling of zones, which can answer with the past inside a repeated hour, is
-//! never reached.
+//! The time of the day is looked up in the parsed sets; the `cron` crate does the arithmetic of the calendar, from one
+//! date to the next. It never sees the user's text, since its dialect is another one (weekdays from 1, glued fields,
+//! years), but explicit lists made from the parsed sets; and it is fed wall time as if it were UTC, so that its own
+//! handling of zones, which can answer with the past inside a repeated hour, is never reached.
 
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDateTime, TimeDelta};
+use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 
 use super::error::{CronError, CronErrorKind};
 use super::field::{Field, FieldSet, place};
+
+/// The years of the `cron` crate.
+const FIRST_YEAR: i32 = 1970;
+const LAST_YEAR: i32 = 2100;
 
 pub(super) const MAX_BYTES: usize = 1024;
 
@@ -59,8 +63,8 @@ pub(super) struct Fields {
     pub day_of_week: FieldSet,
 }
 
-/// The crate's schedules behind an expression. It always requires both day fields, so that "either of them" takes two
-/// schedules, of which the earlier answer counts.
+/// The crate's schedules of the dates that an expression admits, each at midnight. It always requires both day fields, so
+/// that "either of them" takes two schedules, of which the earlier answer counts.
 #[derive(Clone, Debug)]
 enum Calendar {
     Both(Box<cron::Schedule>),
@@ -114,20 +118,21 @@ impl CronExpr {
 
     /// The first wall time strictly after `wall` that the expression admits, through the year 2100.
     pub fn next_wall(&self, wall: NaiveDateTime) -> Option<NaiveDateTime> {
-        let wall = wall.and_utc();
-        let next = |schedule: &cron::Schedule| schedule.after(&wall).next();
-        let next = match &self.calendar {
-            Calendar::Both(schedule) => next(schedule),
-            Calendar::Either { by_date, by_weekday } => [next(by_date), next(by_weekday)].into_iter().flatten().min(),
-        };
-        next.map(|instant| instant.naive_utc())
+        let (date, fields) = (wall.date(), &self.fields);
+        if fields.admit_date(date)
+            && let Some(time) = fields.next_time(wall.time())
+        {
+            return Some(date.and_time(time));
+        }
+        let date = self.calendar.next_date(date)?;
+        Some(date.and_time(fields.first_time()))
     }
 
     /// Whether any date through 2100 matches. The calendar repeats within 28 years, so that what matches at all
     /// matches in the future as well.
     pub fn can_match(&self) -> bool {
-        let before_all = DateTime::UNIX_EPOCH.naive_utc() - TimeDelta::seconds(1);
-        self.next_wall(before_all).is_some()
+        let before_all = NaiveDate::from_ymd_opt(FIRST_YEAR - 1, 12, 31).expect("a date of every calendar");
+        self.calendar.next_date(before_all).is_some()
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -177,6 +182,38 @@ impl Fields {
         }
     }
 
+    fn admit_date(&self, date: NaiveDate) -> bool {
+        let by_date = self.day_of_month.contains(small(date.day()));
+        let by_weekday = self.day_of_week.contains(small(date.weekday().num_days_from_sunday()));
+        let day = if self.either_day() {
+            by_date || by_weekday
+        } else {
+            by_date && by_weekday
+        };
+        day && self.month.contains(small(date.month())) && (FIRST_YEAR..=LAST_YEAR).contains(&date.year())
+    }
+
+    /// The first admitted time of the same day strictly after another.
+    fn next_time(&self, after: NaiveTime) -> Option<NaiveTime> {
+        let [hour, minute, second] = [after.hour(), after.minute(), after.second()].map(small);
+        if self.hour.contains(hour) {
+            if self.minute.contains(minute)
+                && let Some(second) = self.second.first_from(second + 1)
+            {
+                return Some(time(hour, minute, second));
+            }
+            if let Some(minute) = self.minute.first_from(minute + 1) {
+                return Some(time(hour, minute, self.second.first()));
+            }
+        }
+        let hour = self.hour.first_from(hour + 1)?;
+        Some(time(hour, self.minute.first(), self.second.first()))
+    }
+
+    fn first_time(&self) -> NaiveTime {
+        time(self.hour.first(), self.minute.first(), self.second.first())
+    }
+
     /// Whether a day matches when one of the day fields does, rather than both.
     pub(super) fn either_day(&self) -> bool {
         !self.day_of_month.is_starred() && !self.day_of_week.is_starred()
@@ -188,16 +225,10 @@ impl Calendar {
         let dates = list(&fields.day_of_month, 0);
         // The crate counts weekdays from 1, Sunday.
         let weekdays = list(&fields.day_of_week, 1);
+        let months = list(&fields.month, 0);
         let schedule = |dates: &str, weekdays: &str| {
-            let text = format!(
-                "{} {} {} {dates} {} {weekdays}",
-                list(&fields.second, 0),
-                list(&fields.minute, 0),
-                list(&fields.hour, 0),
-                list(&fields.month, 0),
-            );
-            let schedule = cron::Schedule::from_str(&text);
-            Box::new(schedule.expect("six non-empty lists of values inside their fields are the crate's dialect"))
+            let schedule = cron::Schedule::from_str(&format!("0 0 0 {dates} {months} {weekdays}"));
+            Box::new(schedule.expect("non-empty lists of values inside their fields are the crate's dialect"))
         };
         if fields.either_day() {
             Calendar::Either {
@@ -208,6 +239,27 @@ impl Calendar {
             Calendar::Both(schedule(&dates, &weekdays))
         }
     }
+
+    /// The first admitted date strictly after another.
+    fn next_date(&self, after: NaiveDate) -> Option<NaiveDate> {
+        let midnight = after.and_time(NaiveTime::MIN).and_utc();
+        let next = |schedule: &cron::Schedule| schedule.after(&midnight).next();
+        let next = match self {
+            Calendar::Both(schedule) => next(schedule),
+            Calendar::Either { by_date, by_weekday } => [next(by_date), next(by_weekday)].into_iter().flatten().min(),
+        };
+        next.map(|midnight| midnight.date_naive())
+    }
+}
+
+/// The parts of dates and times fit: the largest is 60, one past the last minute.
+fn small(part: u32) -> u8 {
+    u8::try_from(part).expect("parts of dates and times are below 100")
+}
+
+fn time(hour: u8, minute: u8, second: u8) -> NaiveTime {
+    let time = NaiveTime::from_hms_opt(hour.into(), minute.into(), second.into());
+    time.expect("the sets hold no other values than hours, minutes and seconds have")
 }
 
 /// A set in the crate's dialect. A full set is `*`, which the crate stores without a tree of values and tests fastest.

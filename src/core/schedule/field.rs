@@ -163,6 +163,18 @@ impl FieldSet {
         value < 64 && self.bits & (1 << value) != 0
     }
 
+    /// The smallest value that is not below `value`.
+    pub(super) fn first_from(&self, value: u8) -> Option<u8> {
+        let above = self.bits.checked_shr(value.into())?;
+        // Six bits count the places of 64.
+        (above != 0).then(|| value + above.trailing_zeros() as u8)
+    }
+
+    /// The smallest value.
+    pub(super) fn first(&self) -> u8 {
+        self.bits.trailing_zeros() as u8
+    }
+
     pub fn values(&self) -> impl Iterator<Item = u8> + '_ {
         (self.field.min()..=self.field.last()).filter(|&value| self.contains(value))
     }

@@ -2,17 +2,28 @@
 //! every single second or minute that states the rules literally.
 //!
 //! Expressions are generated as structures, so that the walk matches on what was meant and shares no parser with the
-//! code under test.
+//! code under test: the two have nothing in common but the zone database.
+//!
+//! `PETIT_CASES` says how many expressions each property is tried with; `cargo xtask long cron` sets it to 10,000. With
+//! `PROPTEST_RNG_SEED` they are the same ones again. A failure prints the expression, the zone and the question.
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::LazyLock;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
+use chrono_tz::{TZ_VARIANTS, Tz};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Schedule, Timing};
+
+/// How many expressions a property is tried with; `PETIT_CASES` says otherwise for a long look.
+fn cases(daily: u32) -> ProptestConfig {
+    let cases = std::env::var("PETIT_CASES").ok();
+    let cases = cases.map(|cases| cases.parse().expect("PETIT_CASES is a number"));
+    ProptestConfig::with_cases(cases.unwrap_or(daily))
+}
 
 /// One item of a field, with its values spelt out.
 #[derive(Clone, Debug)]
@@ -41,6 +52,13 @@ impl Meant {
     }
 
     fn matches(&self, wall: NaiveDateTime) -> bool {
+        self.matches_date(wall.date())
+            && self.has(0, wall.second())
+            && self.has(1, wall.minute())
+            && self.has(2, wall.hour())
+    }
+
+    fn matches_date(&self, wall: NaiveDate) -> bool {
         let weekday = wall.weekday().num_days_from_sunday();
         let date = self.has(3, wall.day());
         let weekday = self.has(5, weekday) || weekday == 0 && self.has(5, 7);
@@ -49,11 +67,13 @@ impl Meant {
         } else {
             date || weekday
         };
-        self.has(0, wall.second())
-            && self.has(1, wall.minute())
-            && self.has(2, wall.hour())
-            && self.has(4, wall.month())
-            && day
+        day && self.has(4, wall.month())
+    }
+
+    /// Whether any day matches: as the calendar repeats, 28 years without a missing leap day hold all there are.
+    fn has_dates(&self) -> bool {
+        let first = NaiveDate::from_ymd_opt(2001, 1, 1).expect("a date");
+        first.iter_days().take(28 * 366).any(|date| self.matches_date(date))
     }
 
     fn schedule(&self, zone: Tz) -> Schedule {
@@ -108,8 +128,12 @@ fn every_value(min: u32, max: u32) -> Just<Vec<Item>> {
     Just(vec![item("*".to_owned(), min..=max)])
 }
 
+fn zero() -> Vec<Item> {
+    vec![item("0".to_owned(), 0..=0)]
+}
+
 fn second_zero() -> Just<Vec<Item>> {
-    Just(vec![item("0".to_owned(), 0..=0)])
+    Just(zero())
 }
 
 /// Times near which the clocks jump are more interesting than noon.
@@ -228,14 +252,8 @@ fn compare(
     Ok(())
 }
 
-/// Dates that never come are refused before anything can be compared.
-fn has_dates(meant: &Meant) -> bool {
-    let timing = Timing::parse(&meant.to_string()).unwrap_or_else(|error| panic!("{meant}: {error}"));
-    Schedule::new(vec![timing], Tz::UTC).is_ok()
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn around_jumps_of_the_clock_minutes_follow_the_rules(
@@ -244,7 +262,7 @@ proptest! {
         // A question inside a gap, a first or a second pass must be answered as well as one from far before.
         offset in -36_i64 * 60..36 * 60,
     ) {
-        prop_assume!(has_dates(&meant));
+        prop_assume!(meant.has_dates());
         let from = day + TimeDelta::minutes(offset);
         compare(&meant, zone, from, day + TimeDelta::hours(60), TimeDelta::minutes(1))?;
     }
@@ -255,7 +273,7 @@ proptest! {
         (zone, day) in jump(),
         seconds in vec(-26_i64 * 3600..26 * 3600, 20),
     ) {
-        prop_assume!(has_dates(&meant));
+        prop_assume!(meant.has_dates());
         let until = day + TimeDelta::hours(50);
         let fires = walk(&meant, zone, day - TimeDelta::hours(30), until, TimeDelta::minutes(1));
         let schedule = meant.schedule(zone);
@@ -268,8 +286,82 @@ proptest! {
     }
 }
 
+/// Every change of offset of every zone, of the years in which offsets are whole minutes.
+static CHANGES: LazyLock<Vec<(Tz, DateTime<Utc>)>> = LazyLock::new(|| {
+    let zones = TZ_VARIANTS.iter().copied();
+    zones
+        .flat_map(|zone| changes(zone).into_iter().map(move |at| (zone, at)))
+        .collect()
+});
+
+fn changes(zone: Tz) -> Vec<DateTime<Utc>> {
+    let offset = |seconds: i64| {
+        let instant = DateTime::from_timestamp(seconds, 0).expect("in chrono's range");
+        zone.offset_from_utc_datetime(&instant.naive_utc()).fix()
+    };
+    let (first, last) = (
+        at("1973-01-01T00:00:00Z").timestamp(),
+        at("2040-01-01T00:00:00Z").timestamp(),
+    );
+    let week = 7 * 86_400;
+    let weeks = (first..last).step_by(week as usize);
+    let changed = weeks.filter(|start| offset(*start) != offset(start + week));
+    changed
+        .map(|start| {
+            let (mut before, mut after) = (start, start + week);
+            while after - before > 1 {
+                let middle = before + (after - before) / 2;
+                if offset(middle) == offset(start) {
+                    before = middle;
+                } else {
+                    after = middle;
+                }
+            }
+            DateTime::from_timestamp(after, 0).expect("in chrono's range")
+        })
+        .collect()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn around_any_change_of_any_zone_minutes_follow_the_rules(
+        meant in around_a_jump(second_zero()),
+        change in any::<prop::sample::Index>(),
+        offset in -30_i64 * 60..6 * 60,
+    ) {
+        prop_assume!(meant.has_dates());
+        let (zone, at) = *change.get(&CHANGES);
+        let from = at + TimeDelta::minutes(offset);
+        compare(&meant, zone, from, at + TimeDelta::hours(30), TimeDelta::minutes(1))?;
+    }
+
+    #[test]
+    fn what_never_matches_is_refused_and_nothing_else(meant in rare_dates()) {
+        let timing = Timing::parse(&meant.to_string()).unwrap_or_else(|error| panic!("{meant}: {error}"));
+        let refused = Schedule::new(vec![timing], Tz::UTC).is_err();
+        prop_assert_eq!(refused, !meant.has_dates(), "{}", meant);
+    }
+}
+
+/// The last days of the month, with and without a weekday that must fall on them.
+fn rare_dates() -> impl Strategy<Value = Meant> {
+    let date =
+        (28_u32..=31, 1_u32..=31).prop_map(|(n, s)| vec![item(format!("{n}/{s}"), (n..=31).step_by(s as usize))]);
+    let month = vec((1_u32..=12).prop_map(|n| item(n.to_string(), n..=n)), 1..3);
+    let weekday = prop_oneof![
+        every_value(0, 6),
+        (1_u32..=6).prop_map(|s| vec![item(format!("*/{s}"), (0..=6).step_by(s as usize))]),
+        (0_u32..=6).prop_map(|n| vec![item(n.to_string(), n..=n)]),
+    ];
+    (date, month, weekday).prop_map(|(date, month, weekday)| Meant {
+        fields: [zero(), zero(), zero(), date, month, weekday],
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(40))]
 
     #[test]
     fn around_jumps_of_the_clock_seconds_follow_the_rules(
@@ -277,7 +369,7 @@ proptest! {
         index in 0_usize..16,
         offset in -7200_i64..7200,
     ) {
-        prop_assume!(has_dates(&meant));
+        prop_assume!(meant.has_dates());
         let (zone, jump) = JUMP_INSTANTS[index];
         let from = at(jump) + TimeDelta::seconds(offset);
         compare(&meant, zone, from, at(jump) + TimeDelta::hours(3), TimeDelta::seconds(1))?;
@@ -370,14 +462,14 @@ fn shared_with_croner() -> impl Strategy<Value = Meant> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn in_utc_the_calendar_agrees_with_croner(
         meant in shared_with_croner(),
         after in 1_600_000_000_i64..2_000_000_000,
     ) {
-        prop_assume!(has_dates(&meant));
+        prop_assume!(meant.has_dates());
         let after = DateTime::from_timestamp(after, 0).expect("in chrono's range");
         let parser = croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Required).build();
         let oracle = parser.parse(&meant.to_string()).unwrap_or_else(|error| panic!("{meant}: {error}"));
