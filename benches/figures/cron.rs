@@ -15,8 +15,10 @@ use petit::core::schedule::{CronExpr, Schedule, Timing};
 use crate::paired::{Pair, Row, Unit, in_turn};
 
 /// What people write, from every minute to once in four years.
-const EXPRESSIONS: [&str; 11] = [
+const EXPRESSIONS: [&str; 13] = [
     "* * * * *",
+    "*/7 * * * * *",
+    "0-59/13 */3 * * * *",
     "*/10 * * * * *",
     "*/5 * * * *",
     "0,30 8-17 * * 1-5",
@@ -51,9 +53,89 @@ pub fn cron() -> Vec<Row> {
         "cron",
         format!("matches never: `{NEVER}`; croner"),
         Unit::Seconds,
-        "not over croner",
+        "under 20 µs; not over croner",
     ));
+    rows.extend(worst());
     rows
+}
+
+/// How many expressions are searched for the slowest.
+const SEARCHED: usize = 5_000;
+
+/// The slowest question about random expressions, those that match seldom or never among them. An expression's time is
+/// the least of three, so that what else the machine does is not taken for it.
+fn worst() -> [Row; 2] {
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    let start = DateTime::from_timestamp(1_790_000_000, 0).expect("in chrono's range");
+    let least = |ask: &dyn Fn()| (0..3).map(|_| time_of_each(&[()], |()| ask())).fold(f64::MAX, f64::min);
+    let (mut next, mut never) = ((0.0, String::new()), (0.0, String::new()));
+    for _ in 0..SEARCHED {
+        let text = chance.expression();
+        let expr = CronExpr::parse(&text).expect("a valid expression");
+        let timing = Timing::parse(&text).expect("a valid expression");
+        let (slowest, took) = match Schedule::new(vec![timing], Tz::Europe__Berlin) {
+            Ok(schedule) => {
+                let after = start + TimeDelta::seconds(i64::from(chance.below(300_000_000)));
+                (&mut next, least(&|| drop(black_box(schedule.next_after(after, start)))))
+            }
+            Err(_) => (&mut never, least(&|| assert!(!black_box(expr.can_match())))),
+        };
+        if took > slowest.0 {
+            *slowest = (took, text);
+        }
+    }
+    let row = |(took, text): (f64, String), which, goal| {
+        let what = format!("slowest of {SEARCHED} random expressions {which}: `{text}`");
+        Row::alone("cron", what, Unit::Seconds.written(took), goal)
+    };
+    [
+        row(next, "in Berlin", "under 1 ms"),
+        row(never, "that match never", "under 1 ms"),
+    ]
+}
+
+/// The same numbers each time (Marsaglia's xorshift).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        u32::try_from((self.0 >> 32) % u64::from(bound)).expect("below a bound of 32 bits")
+    }
+
+    fn expression(&mut self) -> String {
+        let time = [(0, 59), (0, 59), (0, 23)].map(|bounds| self.field(bounds));
+        // Days at the ends of months and single months are what is hard to find.
+        let date = match self.below(3) {
+            0 => self.field((1, 31)),
+            1 => (29 + self.below(3)).to_string(),
+            _ => format!("{}/{}", 29 + self.below(3), 1 + self.below(31)),
+        };
+        let month = match self.below(2) {
+            0 => self.field((1, 12)),
+            _ => (1 + self.below(12)).to_string(),
+        };
+        let weekday = match self.below(3) {
+            0 => self.field((0, 6)),
+            1 => "*".to_owned(),
+            _ => format!("*/{}", 1 + self.below(6)),
+        };
+        format!("{} {date} {month} {weekday}", time.join(" "))
+    }
+
+    fn field(&mut self, (min, max): (u32, u32)) -> String {
+        let (a, b) = (min + self.below(max - min + 1), min + self.below(max - min + 1));
+        let step = 1 + self.below(max);
+        match self.below(5) {
+            0 => "*".to_owned(),
+            1 => format!("*/{step}"),
+            2 => a.to_string(),
+            3 => format!("{}-{}", a.min(b), a.max(b)),
+            _ => format!("{a},{}/{step}", b),
+        }
+    }
 }
 
 /// The time of one question, at instants all over two years.

@@ -14,7 +14,7 @@ use crate::{
     daemon::journal_path,
     reconcile::{self, Plan},
     storage::{Sqlite, Storage},
-    view::{JobDetail, JobView, NextFire, RunView, Sources, StatusView, Why},
+    view::{JobDetail, JobView, NextView, RunView, Sources, StatusView, Why},
 };
 
 /// The daemon of the state folder that the options name, for commands. Whether it runs shows when it is asked.
@@ -127,7 +127,7 @@ impl Source {
     }
 
     /// Fires to come.
-    pub fn next(&self, query: &NextQuery) -> Result<Vec<NextFire>, CliError> {
+    pub fn next(&self, query: &NextQuery) -> Result<NextView, CliError> {
         match self {
             Self::Daemon(client) => block_on(client.next(query)),
             Self::Stores(stores) => {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     core::id::{JobId, RunId},
-    view::{JobDetail, JobView, NextFire, RunView, StatusView, Why},
+    view::{JobDetail, JobView, NextView, RunView, StatusView, Why},
 };
 
 /// Why there is no answer.
@@ -107,7 +107,7 @@ impl Client {
     }
 
     /// Fires to come.
-    pub async fn next(&self, query: &NextQuery) -> Result<Vec<NextFire>, ClientError> {
+    pub async fn next(&self, query: &NextQuery) -> Result<NextView, ClientError> {
         self.get(&with_query("/v1/next", query)).await
     }
 

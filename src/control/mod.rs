@@ -21,7 +21,7 @@ pub use wire::{
 use crate::{
     core::id::{JobId, RunId},
     events::Listener,
-    view::{JobDetail, JobView, NextFire, RunView, StatusView, Why},
+    view::{JobDetail, JobView, NextView, RunView, StatusView, Why},
 };
 
 /// The socket of the daemon that owns a state folder.
@@ -43,7 +43,7 @@ pub trait Backend: Send + Sync + 'static {
     /// One run, whole; with `wait`, once it has ended.
     fn run(&self, id: RunId, wait: bool) -> impl Future<Output = Result<RunView, Refusal>> + Send;
     /// Fires to come.
-    fn next(&self, query: NextQuery) -> impl Future<Output = Result<Vec<NextFire>, Refusal>> + Send;
+    fn next(&self, query: NextQuery) -> impl Future<Output = Result<NextView, Refusal>> + Send;
     /// What became of a slot.
     fn why(&self, query: WhyQuery) -> impl Future<Output = Result<Why, Refusal>> + Send;
     /// Makes a run by hand.

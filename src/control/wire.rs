@@ -11,7 +11,7 @@ use crate::{
     },
     reconcile::{Plan, SyncOutcome},
     storage::RunFilter,
-    view::{Filter, ViewError},
+    view::{AskedTime, Filter, ViewError},
 };
 
 /// Which runs to list.
@@ -58,9 +58,9 @@ pub struct NextQuery {
 pub struct WhyQuery {
     /// The job.
     pub job: JobId,
-    /// The slot; by default the latest.
+    /// The slot, by a time in the job's zone; by default the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<Timestamp>,
+    pub at: Option<AskedTime>,
 }
 
 /// Asks for a run by hand.

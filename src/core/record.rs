@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -254,11 +255,12 @@ impl PauseRecord {
     }
 }
 
-/// Who paused what, and why.
+/// Who paused what, when and why.
 impl fmt::Display for PauseRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = self.job.as_ref().map_or("everything", JobId::as_str);
-        write!(f, "{} paused {what}", self.by)?;
+        let since = self.since.to_rfc3339_opts(SecondsFormat::Secs, true);
+        write!(f, "{} paused {what} at {since}", self.by)?;
         self.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
     }
 }

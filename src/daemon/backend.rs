@@ -22,7 +22,7 @@ use crate::{
     reconcile::{self, PlanId, SyncStatus},
     scheduler::{self, CommandError},
     storage::{RunFilter, Storage},
-    view::{DaemonInfo, JobDetail, JobView, NextFire, RunView, Sources, StatusView, ViewError, Why},
+    view::{DaemonInfo, JobDetail, JobView, NextView, RunView, Sources, StatusView, ViewError, Why},
 };
 
 /// The handles that requests need.
@@ -111,7 +111,7 @@ impl control::Backend for Backend {
         }
     }
 
-    async fn next(&self, query: NextQuery) -> Result<Vec<NextFire>, Refusal> {
+    async fn next(&self, query: NextQuery) -> Result<NextView, Refusal> {
         self.view(move |sources| sources.next(query.job.as_ref(), query.after.unwrap_or(sources.now), query.count))
             .await
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunView, next_fires};
+use super::{RunView, next::next_fire};
 use crate::{
     core::{
         Timestamp,
@@ -105,7 +105,7 @@ impl Around<'_> {
             limit: Some(1),
             ..RunFilter::default()
         };
-        let next = next_fires(self.active, Some(&status.job), |_| pause.is_some(), self.now, 1);
+        let next = entry.and_then(|entry| next_fire(entry, self.pauses, self.now));
         let schedule = spec.and_then(|spec| spec.schedule.as_ref());
         Ok(JobView {
             id: status.job.clone(),
@@ -121,7 +121,7 @@ impl Around<'_> {
             generation: status.generation,
             schedule: schedule.map(written).unwrap_or_default(),
             timezone: schedule.and(entry).and_then(zone),
-            next: next.into_iter().next().map(|fire| fire.at),
+            next: next.map(|fire| fire.at),
             last_run: self.storage.runs(&latest)?.into_iter().next().map(RunView::from),
         })
     }

@@ -5,6 +5,7 @@
 //! are the interface that `--format json` prints, and they only ever gain fields. Nothing here commands anything.
 
 mod answer;
+mod asked;
 pub mod filter;
 mod job;
 mod next;
@@ -12,11 +13,13 @@ mod question;
 mod run;
 mod status;
 mod why;
+mod words;
 
 pub use answer::{Answer, Column, ColumnKind, Series};
+pub use asked::{AskedTime, NotATime};
 pub use filter::{Filter, FilterError};
 pub use job::{GraphNode, JobCondition, JobDetail, JobView};
-pub use next::{NextFire, next_fires};
+pub use next::{NextFire, NextView, Silence, SilentJob};
 pub use question::{Question, UnknownQuestion};
 pub use run::{AttemptView, RunView, TaskView};
 pub use status::{DaemonInfo, StatusView};
@@ -119,25 +122,35 @@ impl Sources<'_> {
             .ok_or(ViewError::NoSuchRun { id })
     }
 
-    /// The `count` fires after an instant, of one job or of all.
-    pub fn next(&self, only: Option<&JobId>, after: Timestamp, count: usize) -> Result<Vec<NextFire>, ViewError> {
-        if let Some(id) = only {
-            self.status_of(id)?;
-        }
-        Ok(next_fires(self.active, only, |id| self.is_paused(id), after, count))
+    /// The `count` fires after an instant, of one job or of all together, and which of them have none.
+    pub fn next(&self, only: Option<&JobId>, after: Timestamp, count: usize) -> Result<NextView, ViewError> {
+        let jobs = match only {
+            Some(id) => vec![self.status_of(id)?],
+            None => self.sync.jobs.iter().collect(),
+        };
+        Ok(next::next(&next::Question {
+            active: self.active,
+            jobs,
+            pauses: &self.pauses,
+            after,
+            count,
+        }))
     }
 
-    /// What became of a slot; without an instant, of the latest.
-    pub fn why(&self, id: &JobId, at: Option<Timestamp>) -> Result<Why, ViewError> {
-        self.status_of(id)?;
-        Ok(why::why(
-            self.storage,
-            id,
-            self.active.get(id).map(AsRef::as_ref),
-            &self.pauses,
-            at,
-            self.now,
-        )?)
+    /// What became of a slot; without a time, of the latest. A job that is gone is answered from what it left.
+    pub fn why(&self, id: &JobId, at: Option<AskedTime>) -> Result<Why, ViewError> {
+        let question = why::Question {
+            storage: self.storage,
+            job: id,
+            entry: self.active.get(id).map(AsRef::as_ref),
+            status: self.sync.job(id),
+            pause: self.pauses.iter().find(|pause| pause.covers(id)),
+            now: self.now,
+        };
+        if question.status.is_none() && !question.has_past()? {
+            self.status_of(id)?;
+        }
+        Ok(why::why(&question, at)?)
     }
 
     /// Everything at a glance; `daemon` is left out where none runs.
@@ -152,7 +165,7 @@ impl Sources<'_> {
             daemon,
             active_runs,
             waiting: Vec::new(),
-            next: self.next(None, self.now, FIRES_AT_A_GLANCE)?,
+            next: self.next(None, self.now, FIRES_AT_A_GLANCE)?.fires,
             pauses: self.pauses.clone(),
             sync: self.sync.clone(),
             conditions: Vec::new(),
@@ -166,10 +179,6 @@ impl Sources<'_> {
             pauses: &self.pauses,
             now: self.now,
         }
-    }
-
-    fn is_paused(&self, id: &JobId) -> bool {
-        self.pauses.iter().any(|pause| pause.covers(id))
     }
 
     fn status_of(&self, id: &JobId) -> Result<&JobStatus, ViewError> {

@@ -1,13 +1,32 @@
-//! Fires to come.
+//! Fires to come, and the jobs of which none will come by itself.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use chrono::SecondsFormat;
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::core::{
-    Timestamp,
-    active::{ActiveJob, ActiveSet},
-    id::JobId,
+use super::words::{list, local, who_paused};
+use crate::{
+    core::{
+        Timestamp,
+        active::{ActiveJob, ActiveSet},
+        id::JobId,
+        record::PauseRecord,
+        schedule::Schedule,
+    },
+    reconcile::{JobStatus, SyncState},
+    scheduler::series::Series,
 };
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NextView {
+    /// The fires, soonest first.
+    pub fires: Vec<NextFire>,
+    /// The jobs that no schedule will start, and why, by name.
+    pub silent: Vec<SilentJob>,
+}
 
 /// A fire to come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,42 +37,187 @@ pub struct NextFire {
     pub at: String,
     /// The same instant in UTC.
     pub at_utc: Timestamp,
+    /// When it starts: the instant and its share of the jitter.
+    pub starts_at: Timestamp,
     /// The job's zone.
     pub timezone: String,
+    /// What may keep it from starting then, in words.
+    pub note: Option<String>,
 }
 
-/// The next `count` fires after `now`, of one job or of all together, soonest first. Disabled jobs do not fire; `paused`
-/// says which others do not.
-pub fn next_fires(
-    active: &ActiveSet,
-    only: Option<&JobId>,
-    paused: impl Fn(&JobId) -> bool,
-    now: Timestamp,
-    count: usize,
-) -> Vec<NextFire> {
-    let mut fires: Vec<NextFire> = active
-        .iter()
-        .filter(|(id, entry)| only.is_none_or(|only| only == *id) && entry.job.spec.enabled && !paused(id))
-        .flat_map(|(_, entry)| fires_of(entry, now, count))
-        .collect();
-    fires.sort_by(|a, b| (a.at_utc, &a.job).cmp(&(b.at_utc, &b.job)));
-    fires.truncate(count);
-    fires
+/// A job that no schedule will start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SilentJob {
+    /// The job.
+    pub job: JobId,
+    /// Why.
+    pub reason: Silence,
+    /// The same in words.
+    pub message: String,
 }
 
-fn fires_of(entry: &ActiveJob, now: Timestamp, count: usize) -> Vec<NextFire> {
-    let Some(schedule) = &entry.job.schedule else {
-        return Vec::new();
-    };
-    let zone = schedule.zone();
-    let following = |after: Timestamp| schedule.next_after(after, entry.record.anchor);
-    std::iter::successors(following(now), |&slot| following(slot))
-        .take(count)
-        .map(|slot| NextFire {
-            job: entry.job.id.clone(),
-            at: slot.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false),
-            at_utc: slot,
-            timezone: zone.name().to_owned(),
+/// Why no schedule will start a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Silence {
+    /// It, or everything, is paused.
+    Paused,
+    /// Its file says `enabled: false`.
+    Disabled,
+    /// It runs after other jobs.
+    Dependency,
+    /// It runs by hand alone.
+    Manual,
+    /// No good version of its file was ever applied.
+    Inactive,
+    /// Its schedule has come to its end.
+    Over,
+}
+
+/// What the question is about.
+pub(super) struct Question<'a> {
+    pub active: &'a ActiveSet,
+    /// The jobs that are asked about.
+    pub jobs: Vec<&'a JobStatus>,
+    pub pauses: &'a [PauseRecord],
+    pub after: Timestamp,
+    /// How many fires.
+    pub count: usize,
+}
+
+/// The next fires of the jobs together, and why some have none.
+pub(super) fn next(question: &Question<'_>) -> NextView {
+    let mut silent = Vec::new();
+    let mut firing = Vec::new();
+    for &status in &question.jobs {
+        match voice(question, status) {
+            Ok(voice) => firing.push(voice),
+            Err(job) => silent.push(job),
+        }
+    }
+    let fires = merged(&firing, question.after, question.count)
+        .map(|(slot, voice)| NextFire {
+            note: note(voice.status, voice.entry),
+            ..fire(voice.entry, &voice.series, slot)
         })
-        .collect()
+        .collect();
+    NextView { fires, silent }
+}
+
+/// The next fire of a job that nothing holds.
+pub(super) fn next_fire(entry: &ActiveJob, pauses: &[PauseRecord], after: Timestamp) -> Option<NextFire> {
+    if !entry.job.spec.enabled || pauses.iter().any(|pause| pause.covers(&entry.job.id)) {
+        return None;
+    }
+    let series = Series::of(entry)?;
+    Some(fire(entry, &series, series.next_after(after)?))
+}
+
+/// A job whose schedule starts it.
+struct Voice<'a> {
+    status: &'a JobStatus,
+    entry: &'a ActiveJob,
+    series: Series<'a>,
+}
+
+fn voice<'a>(question: &Question<'a>, status: &'a JobStatus) -> Result<Voice<'a>, SilentJob> {
+    let silent = |reason, message| SilentJob {
+        job: status.job.clone(),
+        reason,
+        message,
+    };
+    let Some(entry) = question.active.get(&status.job) else {
+        let message = status.standing.message.as_deref().unwrap_or("its file was never valid");
+        let message = format!("no version of it is active: {message}");
+        return Err(silent(Silence::Inactive, message));
+    };
+    let Some(series) = Series::of(entry) else {
+        let (reason, message) = without_schedule(entry);
+        return Err(silent(reason, message));
+    };
+    let Some(first) = series.next_after(question.after) else {
+        let message = "its schedule names no date that is still to come".to_owned();
+        return Err(silent(Silence::Over, message));
+    };
+    let zone = zone(entry);
+    let would = format!("it would fire at {}", local(first, zone));
+    if !entry.job.spec.enabled {
+        let message = format!("disabled in {}; {would}", entry.record.file);
+        return Err(silent(Silence::Disabled, message));
+    }
+    if let Some(pause) = question.pauses.iter().find(|pause| pause.covers(&status.job)) {
+        let message = format!("{}; {would}", who_paused(pause, zone));
+        return Err(silent(Silence::Paused, message));
+    }
+    Ok(Voice { status, entry, series })
+}
+
+fn without_schedule(entry: &ActiveJob) -> (Silence, String) {
+    let upstream: Vec<String> = entry.job.spec.depends_on.iter().map(|it| it.job.to_string()).collect();
+    if upstream.is_empty() {
+        let message = format!("no schedule: it runs when `petit trigger {}` asks for it", entry.job.id);
+        (Silence::Manual, message)
+    } else {
+        let message = format!("no schedule: it runs after {}", list(&upstream));
+        (Silence::Dependency, message)
+    }
+}
+
+/// What a fire may have to wait for.
+fn note(status: &JobStatus, entry: &ActiveJob) -> Option<String> {
+    match status.standing.sync {
+        SyncState::Blocked => {
+            let message = status
+                .standing
+                .message
+                .as_deref()
+                .unwrap_or("a job it depends on is missing");
+            Some(format!("blocked: {message}"))
+        }
+        SyncState::Held => Some("its file is gone; its removal waits for approval".to_owned()),
+        SyncState::Synced
+        | SyncState::OutOfSync
+        | SyncState::Invalid
+        | SyncState::Conflict
+        | SyncState::Paused
+        | SyncState::Unknown => {
+            let upstream: Vec<String> = entry.job.spec.depends_on.iter().map(|it| it.job.to_string()).collect();
+            (!upstream.is_empty()).then(|| format!("if {} allows it", list(&upstream)))
+        }
+    }
+}
+
+/// The slots of all jobs in the order of their instants, of which each job computes no more than are taken.
+fn merged<'a>(
+    firing: &'a [Voice<'a>],
+    after: Timestamp,
+    count: usize,
+) -> impl Iterator<Item = (Timestamp, &'a Voice<'a>)> {
+    let following = |index: usize, after| {
+        let slot = firing[index].series.next_after(after)?;
+        Some(Reverse((slot, &firing[index].entry.job.id, index)))
+    };
+    let mut heads: BinaryHeap<_> = (0..firing.len()).filter_map(|index| following(index, after)).collect();
+    std::iter::from_fn(move || {
+        let Reverse((slot, _, index)) = heads.pop()?;
+        heads.extend(following(index, slot));
+        Some((slot, &firing[index]))
+    })
+    .take(count)
+}
+
+fn fire(entry: &ActiveJob, series: &Series<'_>, slot: Timestamp) -> NextFire {
+    let zone = zone(entry);
+    NextFire {
+        job: entry.job.id.clone(),
+        at: slot.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false),
+        at_utc: slot,
+        starts_at: series.start_of(slot),
+        timezone: zone.name().to_owned(),
+        note: None,
+    }
+}
+
+fn zone(entry: &ActiveJob) -> Tz {
+    entry.job.schedule.as_ref().map_or(Tz::UTC, Schedule::zone)
 }

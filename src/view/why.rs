@@ -1,23 +1,28 @@
 //! What became of a slot, in a sentence: the answer of `petit why`.
 //!
-//! Reads the ledger and says what it finds; it never guesses. A time that is no slot is answered with its neighbours.
+//! This half finds out what there is to tell: it reads the ledger, the runs and the active set, and never guesses. A time
+//! that is no slot is answered with its neighbours, one to come with what may hold it, a job that is gone with what it
+//! left. How it is said is in [`sentence`].
 
-use chrono::{SecondsFormat, TimeDelta};
+mod sentence;
+
+use chrono::TimeDelta;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use super::{asked::AskedTime, words::local};
 use crate::{
     core::{
         Timestamp,
         active::ActiveJob,
         id::JobId,
+        job::Job,
         record::{PauseRecord, RunRecord, SlotRecord, StretchRecord},
-        schedule::Schedule,
-        state::{RunStatus, SlotOutcome, SlotReason},
-        units::HumanDuration,
+        state::{RunStatus, Trigger},
     },
-    scheduler::neighbours,
-    storage::{Storage, StorageError},
+    reconcile::JobStatus,
+    scheduler::{neighbours, series::Series},
+    storage::{RunFilter, Storage, StorageError},
 };
 
 /// The answer to "what became of it?".
@@ -31,316 +36,462 @@ pub struct Why {
     pub answer: String,
     /// The slot, if the time is one and it has its own row.
     pub slot: Option<SlotRecord>,
+    /// The row that the slot shares with others, if it does.
+    #[serde(default)]
+    pub stretch: Option<StretchRecord>,
     /// The slot before the time.
     pub previous: Option<Timestamp>,
     /// The slot after the time.
     pub next: Option<Timestamp>,
 }
 
-/// How far back the latest slot is looked for.
-const LOOK_BACK: TimeDelta = TimeDelta::days(366);
+/// What a question is answered from.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub storage: &'a dyn Storage,
+    pub job: &'a JobId,
+    /// The job as it is active, if it is.
+    pub entry: Option<&'a ActiveJob>,
+    /// How its file stands, if it has one.
+    pub status: Option<&'a JobStatus>,
+    /// The pause that holds it.
+    pub pause: Option<&'a PauseRecord>,
+    pub now: Timestamp,
+}
 
-/// Explains the slot of `job` at `at`, or without `at` the latest that is in the ledger. `entry` is the job as it is active,
-/// if it is.
-pub(super) fn why(
-    storage: &dyn Storage,
-    job: &JobId,
-    entry: Option<&ActiveJob>,
-    pauses: &[PauseRecord],
-    at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Why, StorageError> {
-    let asked = match at {
-        Some(at) => Some(at),
-        None => latest_slot(storage, job, now)?,
+/// How far back the latest slot is looked for: first where it is likely, so that a job of every second does not bring a
+/// year of rows.
+const LOOK_BACK: [TimeDelta; 4] = [
+    TimeDelta::minutes(2),
+    TimeDelta::hours(2),
+    TimeDelta::days(7),
+    TimeDelta::days(366),
+];
+/// For how long a run that has not ended is looked for behind a time.
+const LONGEST_RUN: TimeDelta = TimeDelta::days(7);
+/// A time without seconds means its whole minute, when it is about runs.
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+
+/// Explains the slot at a time, or without one the latest that is in the ledger.
+pub(super) fn why(question: &Question<'_>, asked: Option<AskedTime>) -> Result<Why, StorageError> {
+    let zone = question.zone()?;
+    let told = Told { question, zone };
+    let Some(asked) = asked else {
+        return told.latest();
     };
-    let at = asked.unwrap_or(now);
-    let slot = storage.slots(job, at, at)?.into_iter().next();
-    let stretch = storage.stretches(job, at, at)?.into_iter().next();
-    let run = match slot.as_ref().and_then(|slot| slot.run) {
-        Some(run) => storage.run(run)?.map(|detail| detail.run),
-        None => None,
-    };
-    let around = Around::of(entry, at);
-    let paused = pauses.iter().find(|pause| pause.covers(job));
-    let zone = entry
-        .and_then(|entry| entry.job.schedule.as_ref())
-        .map_or(Tz::UTC, Schedule::zone);
-    let answer = match (&slot, &stretch, entry) {
-        (Some(slot), _, _) => of_slot(slot, run.as_ref(), zone),
-        (None, Some(stretch), _) if around.is_slot => of_stretch(stretch, at, zone),
-        (None, _, Some(entry)) if asked.is_none() => of_no_slot_yet(entry, paused, &around, now, zone),
-        (None, _, Some(entry)) => of_no_row(entry, paused, &around, at, now, zone),
-        (None, _, None) => format!("{job} is not active: no good version of its file was ever applied."),
-    };
-    Ok(Why {
-        job: job.clone(),
-        at,
-        answer,
-        slot,
-        previous: around.previous,
-        next: around.next,
+    let resolved = asked.resolve(zone, question.now);
+    let why = told.of(resolved.at)?;
+    Ok(match resolved.note {
+        Some(note) => Why {
+            answer: format!("{note} {}", why.answer),
+            ..why
+        },
+        None => why,
     })
 }
 
-/// The slots about a time.
-struct Around {
-    is_slot: bool,
-    previous: Option<Timestamp>,
-    next: Option<Timestamp>,
+impl Question<'_> {
+    /// Whether the journal has anything of the job.
+    pub(super) fn has_past(&self) -> Result<bool, StorageError> {
+        Ok(self.latest_row(self.now)?.is_some() || self.latest_run(None)?.is_some())
+    }
+
+    /// The zone of the job's schedule; of one that is gone, that of its latest version.
+    fn zone(&self) -> Result<Tz, StorageError> {
+        let schedule = match self.entry {
+            Some(entry) => entry.job.schedule.clone(),
+            None => match self.latest_row(self.now)? {
+                Some(row) => self.version_of(&row)?.and_then(|job| job.schedule),
+                None => None,
+            },
+        };
+        Ok(schedule.map_or(Tz::UTC, |schedule| schedule.zone()))
+    }
+
+    /// The latest row at or before an instant.
+    fn latest_row(&self, until: Timestamp) -> Result<Option<Row>, StorageError> {
+        for far in LOOK_BACK {
+            let from = until - far;
+            let slot = self.storage.slots(self.job, from, until)?.pop().map(Row::Slot);
+            let stretch = self.storage.stretches(self.job, from, until)?.pop().map(Row::Stretch);
+            if let Some(row) = slot.into_iter().chain(stretch).max_by_key(Row::last) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The row that an instant has, by itself or with others.
+    fn row_at(&self, at: Timestamp) -> Result<Option<Row>, StorageError> {
+        if let Some(slot) = self.storage.slots(self.job, at, at)?.pop() {
+            return Ok(Some(Row::Slot(slot)));
+        }
+        for stretch in self.storage.stretches(self.job, at, at)? {
+            if self.is_of(&stretch, at)? {
+                return Ok(Some(Row::Stretch(stretch)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an instant inside a stretch is one of its slots, by the schedule that the job had then. The first slot of
+    /// a stretch serves as the anchor of a period.
+    fn is_of(&self, stretch: &StretchRecord, at: Timestamp) -> Result<bool, StorageError> {
+        if at == stretch.from || at == stretch.to {
+            return Ok(true);
+        }
+        let job = self.version(&stretch.spec_hash)?;
+        Ok(job
+            .and_then(|job| job.schedule)
+            .is_some_and(|schedule| schedule.next_after(just_before(at), stretch.from) == Some(at)))
+    }
+
+    fn version_of(&self, row: &Row) -> Result<Option<Job>, StorageError> {
+        match row {
+            Row::Slot(slot) => self.version(&slot.spec_hash),
+            Row::Stretch(stretch) => self.version(&stretch.spec_hash),
+        }
+    }
+
+    /// A version of the job, if it is kept and this version of Petit can read it.
+    fn version(&self, hash: &crate::core::id::SpecHash) -> Result<Option<Job>, StorageError> {
+        let spec = self.storage.spec(hash)?;
+        Ok(spec.and_then(|spec| Job::from_canonical(&spec.canonical).ok()))
+    }
+
+    fn run_of(&self, row: &Row) -> Result<Option<RunRecord>, StorageError> {
+        let run = match row {
+            Row::Slot(slot) => slot.run,
+            Row::Stretch(stretch) => stretch.run,
+        };
+        Ok(match run {
+            Some(run) => self.storage.run(run)?.map(|detail| detail.run),
+            None => None,
+        })
+    }
+
+    fn latest_run(&self, trigger: Option<Trigger>) -> Result<Option<RunRecord>, StorageError> {
+        let filter = RunFilter {
+            job: Some(self.job.clone()),
+            trigger,
+            limit: Some(1),
+            ..RunFilter::default()
+        };
+        Ok(self.storage.runs(&filter)?.pop())
+    }
+
+    fn unfinished_run(&self) -> Result<Option<RunRecord>, StorageError> {
+        let filter = RunFilter {
+            job: Some(self.job.clone()),
+            statuses: vec![RunStatus::Running, RunStatus::Queued],
+            limit: Some(1),
+            ..RunFilter::default()
+        };
+        Ok(self.storage.runs(&filter)?.pop())
+    }
+
+    /// The runs that no slot made and that were going at an instant, or began in its minute; oldest first.
+    fn runs_about(&self, at: Timestamp) -> Result<Vec<RunRecord>, StorageError> {
+        let mut about = Vec::new();
+        for trigger in [Trigger::Manual, Trigger::Retry, Trigger::Dependency] {
+            let filter = RunFilter {
+                job: Some(self.job.clone()),
+                trigger: Some(trigger),
+                since: Some(at - LONGEST_RUN),
+                ..RunFilter::default()
+            };
+            let going = |run: &RunRecord| {
+                let began_in_it = (at..at + MINUTE).contains(&run.created_at);
+                began_in_it || run.created_at <= at && run.ended_at.is_none_or(|ended| ended > at)
+            };
+            about.extend(self.storage.runs(&filter)?.into_iter().filter(going));
+        }
+        about.sort_by_key(|run| run.created_at);
+        Ok(about)
+    }
+
+    /// When the job was removed, if that is among the reconciles that the journal keeps.
+    fn removed_at(&self) -> Result<Option<Timestamp>, StorageError> {
+        const LOOKED_THROUGH: u32 = 1_000;
+        let begins = format!("remove {} (", self.job);
+        let reconciles = self.storage.reconciles(LOOKED_THROUGH)?;
+        Ok(reconciles
+            .into_iter()
+            .find(|reconcile| reconcile.actions.iter().any(|action| action.starts_with(&begins)))
+            .map(|reconcile| reconcile.at))
+    }
 }
 
-impl Around {
-    fn of(entry: Option<&ActiveJob>, at: Timestamp) -> Self {
-        let Some((entry, schedule)) = entry.and_then(|entry| Some((entry, entry.job.schedule.as_ref()?))) else {
-            return Self {
-                is_slot: false,
-                previous: None,
-                next: None,
-            };
+/// A row of the ledger.
+enum Row {
+    Slot(SlotRecord),
+    Stretch(StretchRecord),
+}
+
+impl Row {
+    fn last(&self) -> Timestamp {
+        match self {
+            Self::Slot(slot) => slot.at,
+            Self::Stretch(stretch) => stretch.to,
+        }
+    }
+}
+
+/// A question, and the zone in which it is answered.
+struct Told<'a> {
+    question: &'a Question<'a>,
+    zone: Tz,
+}
+
+impl Told<'_> {
+    fn of(&self, at: Timestamp) -> Result<Why, StorageError> {
+        let (previous, next) = self.around(at);
+        let row = self.question.row_at(at)?;
+        let answer = self.answer(at, row.as_ref())?;
+        let (slot, stretch) = match row {
+            Some(Row::Slot(slot)) => (Some(slot), None),
+            Some(Row::Stretch(stretch)) => (None, Some(stretch)),
+            None => (None, None),
         };
-        let anchor = entry.record.anchor;
-        let (previous, next) = neighbours(schedule, at, anchor);
-        let is_slot = schedule.next_after(at - TimeDelta::milliseconds(1), anchor) == Some(at);
-        Self {
-            is_slot,
+        Ok(Why {
+            job: self.question.job.clone(),
+            at,
+            answer,
+            slot,
+            stretch,
             previous,
             next,
-        }
+        })
     }
-}
 
-fn latest_slot(storage: &dyn Storage, job: &JobId, now: Timestamp) -> Result<Option<Timestamp>, StorageError> {
-    let from = now - LOOK_BACK;
-    let slot = storage.slots(job, from, now)?.last().map(|slot| slot.at);
-    let stretch = storage.stretches(job, from, now)?.last().map(|stretch| stretch.to);
-    Ok(slot.max(stretch))
-}
-
-fn of_slot(slot: &SlotRecord, run: Option<&RunRecord>, zone: Tz) -> String {
-    let (job, when) = (&slot.job, local(slot.at, zone));
-    let detail = slot
-        .detail
-        .as_ref()
-        .map(|detail| format!(": {detail}"))
-        .unwrap_or_default();
-    let run_id = slot.run.map_or_else(|| "a run".to_owned(), |run| format!("run {run}"));
-    match slot.outcome {
-        None => {
-            let waits = run
-                .and_then(|run| run.reason.as_deref())
-                .unwrap_or("it waits for its turn");
-            format!("The slot of {job} at {when} is claimed, and {run_id} has not started yet: {waits}.")
-        }
-        Some(SlotOutcome::Ran) => format!(
-            "{job} ran at {when}{}.",
-            run.map(|run| how(run, slot.at)).unwrap_or_default()
-        ),
-        Some(SlotOutcome::Skipped) => {
-            format!("{job} was skipped at {when}, {}{detail}.", because(slot.reason))
-        }
-        Some(SlotOutcome::Missed) => format!("{job} missed its slot at {when}, {}{detail}.", because(slot.reason)),
-        Some(SlotOutcome::Merged) => {
-            format!(
-                "The slot of {job} at {when} was merged into {run_id}, {}{detail}.",
-                because(slot.reason)
-            )
-        }
-        Some(SlotOutcome::Refused) => format!("{job} could not run at {when}, {}{detail}.", because(slot.reason)),
+    /// Nothing was asked about but the job itself.
+    fn latest(&self) -> Result<Why, StorageError> {
+        let Question { job, entry, now, .. } = *self.question;
+        let Some(row) = self.question.latest_row(now)? else {
+            let first = entry.and_then(Series::of).and_then(|series| series.next_after(now));
+            let Some(first) = first else {
+                return self.of(now);
+            };
+            let why = self.of(first)?;
+            return Ok(Why {
+                at: now,
+                answer: format!("The journal has no slot of {job} yet. {}", why.answer),
+                ..why
+            });
+        };
+        let why = self.of(row.last())?;
+        Ok(match entry.and_then(|_| self.held()) {
+            Some(held) => Why {
+                answer: format!("{} {held}", why.answer),
+                ..why
+            },
+            None => why,
+        })
     }
-}
 
-fn how(run: &RunRecord, slot: Timestamp) -> String {
-    let late = run
-        .started_at
-        .map_or(String::new(), |start| format!(" {} late", lateness(start - slot)));
-    let ended = match (run.status, run.started_at.zip(run.ended_at)) {
-        (RunStatus::Queued | RunStatus::Running, _) | (_, None) => format!(" and is {}", run.status),
-        (status, Some((start, end))) => {
-            format!(
-                " and {} after {}",
-                past(status),
-                seconds((end - start).num_milliseconds())
-            )
+    fn answer(&self, at: Timestamp, row: Option<&Row>) -> Result<String, StorageError> {
+        let Some(entry) = self.question.entry else {
+            return self.of_no_job(at, row);
+        };
+        if let Some(row) = row {
+            return self.of_row(at, row);
         }
-    };
-    let reason = run
-        .reason
-        .as_ref()
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
-    format!(": run {} started{late}{ended}{reason}", run.id)
-}
-
-fn lateness(late: TimeDelta) -> String {
-    let millis = late.num_milliseconds().max(0);
-    if millis < 1_000 {
-        format!("{millis} ms")
-    } else {
-        seconds(millis)
-    }
-}
-
-const fn past(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Queued => "is queued",
-        RunStatus::Running => "is running",
-        RunStatus::Succeeded => "succeeded",
-        RunStatus::Failed => "failed",
-        RunStatus::Cancelled => "was cancelled",
-        RunStatus::Interrupted => "was interrupted",
-        RunStatus::TimedOut => "timed out",
-    }
-}
-
-fn because(reason: Option<SlotReason>) -> &'static str {
-    match reason {
-        None => "for no recorded reason",
-        Some(SlotReason::Overlap) => "because a run of it was still going",
-        Some(SlotReason::Paused) => "because it was paused",
-        Some(SlotReason::Down) => "because Petit was not running",
-        Some(SlotReason::Dependency) => "because a job it depends on had not met its condition",
-        Some(SlotReason::Clock) => "because the machine's clock was moved",
-        Some(SlotReason::Limit) => "because there were more late slots than its limit",
-        Some(SlotReason::Window) => "because it was older than the window for late slots",
-        Some(SlotReason::Disabled) => "because the job was disabled",
-        Some(SlotReason::Removed) => "because the job was removed",
-        Some(SlotReason::Cancelled) => "because it was cancelled before it started",
-        Some(SlotReason::Invalid) => "because its parameters could not be rendered",
-    }
-}
-
-fn of_stretch(stretch: &StretchRecord, at: Timestamp, zone: Tz) -> String {
-    let (job, when) = (&stretch.job, local(at, zone));
-    let among = format!(
-        "one of {} such slots from {} to {}",
-        stretch.slots,
-        local(stretch.from, zone),
-        local(stretch.to, zone)
-    );
-    match (stretch.outcome, stretch.run) {
-        (SlotOutcome::Merged, Some(run)) => {
-            format!(
-                "The slot of {job} at {when} was merged into run {run}, {}; {among}.",
-                because(Some(stretch.reason))
-            )
+        let Some(series) = Series::of(entry) else {
+            return self.of_no_schedule(entry, at);
+        };
+        if series.next_after(just_before(at)) != Some(at) {
+            return self.of_no_slot(entry, at);
         }
-        (outcome, _) => format!(
-            "The slot of {job} at {when} was {outcome}, {}; {among}.",
-            because(Some(stretch.reason))
-        ),
+        if at > self.question.now {
+            return self.of_slot_to_come(entry, &series, at);
+        }
+        if at <= entry.record.scheduled_since {
+            return self.of_slot_before(entry, at);
+        }
+        Ok(self.of_undecided(entry, &series, at))
     }
-}
 
-fn of_no_row(
-    entry: &ActiveJob,
-    paused: Option<&PauseRecord>,
-    around: &Around,
-    at: Timestamp,
-    now: Timestamp,
-    zone: Tz,
-) -> String {
-    let job = &entry.job.id;
-    let when = local(at, zone);
-    let Some(_) = &entry.job.schedule else {
-        return if entry.job.spec.depends_on.is_empty() {
+    fn of_row(&self, at: Timestamp, row: &Row) -> Result<String, StorageError> {
+        let run = self.question.run_of(row)?;
+        Ok(match row {
+            Row::Slot(slot) => sentence::of_slot(slot, run.as_ref(), self.zone),
+            Row::Stretch(stretch) => sentence::of_stretch(stretch, at, run.as_ref(), self.zone),
+        })
+    }
+
+    /// A job of which nothing is active: its file is gone, or was never good.
+    fn of_no_job(&self, at: Timestamp, row: Option<&Row>) -> Result<String, StorageError> {
+        let Question { job, status, now, .. } = *self.question;
+        if let Some(status) = status {
+            let why = status
+                .standing
+                .message
+                .as_deref()
+                .unwrap_or("no good version of its file was ever applied");
+            let now = format!("{job} is not active: {why}.");
+            return Ok(match row {
+                Some(row) => format!("{} Now {now}", self.of_row(at, row)?),
+                None => now,
+            });
+        }
+        let when = self.question.removed_at()?;
+        let when = when
+            .map(|when| format!(" at {}", local(when, self.zone)))
+            .unwrap_or_default();
+        if let Some(row) = row {
+            return Ok(format!("{} The job was removed{when}.", self.of_row(at, row)?));
+        }
+        let latest = match self.question.latest_row(now)? {
+            Some(row) => self.of_row(row.last(), &row)?,
+            None => "No slot of it is in the journal.".to_owned(),
+        };
+        let at = local(at, self.zone);
+        Ok(format!(
+            "{job} has no slot at {at} in the journal, and there is no such job any more: it was removed{when}. The \
+             latest that is known of it: {latest}"
+        ))
+    }
+
+    fn of_no_schedule(&self, entry: &ActiveJob, at: Timestamp) -> Result<String, StorageError> {
+        let job = self.question.job;
+        let mut said = vec![if entry.job.spec.depends_on.is_empty() {
             format!("{job} has no schedule: it runs only when `petit trigger {job}` asks for it.")
         } else {
-            let upstream: Vec<&str> = entry.job.spec.depends_on.iter().map(|dep| dep.job.as_str()).collect();
-            format!(
-                "{job} has no schedule: it runs each time that all of these have newly succeeded: {}.",
-                upstream.join(", ")
-            )
-        };
-    };
-    if !around.is_slot {
-        let name = |slot: Option<Timestamp>| slot.map_or_else(|| "none".to_owned(), |slot| local(slot, zone));
-        return format!(
-            "{when} is no slot of {job}: the one before it is {}, the one after it {}.",
-            name(around.previous),
-            name(around.next)
-        );
+            self.of_upstreams(entry)?
+        }];
+        said.extend(self.held().filter(|_| !entry.job.spec.depends_on.is_empty()));
+        let about = self.question.runs_about(at)?;
+        if about.is_empty() {
+            said.push(match self.question.latest_run(None)? {
+                Some(latest) => format!("Its latest is {}.", sentence::of_run(&latest, self.zone)),
+                None => "It has never run.".to_owned(),
+            });
+        }
+        said.extend(about.iter().map(|run| sentence::about(run, self.zone)));
+        Ok(said.join(" "))
     }
-    if at > now {
-        return if !entry.job.spec.enabled {
-            format!(
-                "{job} will not fire at {when}: the job is disabled in {}.",
-                entry.record.file
-            )
-        } else if let Some(pause) = paused {
-            format!(
-                "{job} will not fire at {when} unless it is resumed: {}.",
-                who_paused(pause, zone)
-            )
-        } else {
-            format!(
-                "{job} will fire at {when}, in {}.",
-                seconds((at - now).num_milliseconds())
-            )
-        };
-    }
-    if at <= entry.record.scheduled_since {
-        return format!(
-            "{job} had no slot at {when} yet: its present schedule counts from {}.",
-            local(entry.record.scheduled_since, zone)
-        );
-    }
-    // A pause is one row, which is written when it ends.
-    if !entry.job.spec.enabled {
-        return format!(
-            "{job} was skipped at {when}, because the job is disabled in {}.",
-            entry.record.file
-        );
-    }
-    if let Some(pause) = paused.filter(|pause| pause.since <= at) {
-        return format!(
-            "{job} was skipped at {when}, because it is paused: {}.",
-            who_paused(pause, zone)
-        );
-    }
-    format!(
-        "The slot of {job} at {when} has no row in the journal yet: it is due and not decided, or Petit is not running."
-    )
-}
 
-fn who_paused(pause: &PauseRecord, zone: Tz) -> String {
-    let reason = pause
-        .reason
-        .as_ref()
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
-    format!("{} paused it at {}{reason}", pause.by, local(pause.since, zone))
-}
+    /// What a job that runs after others waits for.
+    fn of_upstreams(&self, entry: &ActiveJob) -> Result<String, StorageError> {
+        let storage = self.question.storage;
+        let consumed = storage.latest(self.question.job)?.by_dependency;
+        let consumed = consumed.map(|run| run.consumed).unwrap_or_default();
+        let mut upstreams = Vec::new();
+        for dependency in &entry.job.spec.depends_on {
+            let latest = storage.latest(&dependency.job)?;
+            upstreams.push(sentence::of_upstream(dependency, &latest, &consumed, self.zone));
+        }
+        Ok(sentence::of_dependency(self.question.job, &upstreams))
+    }
 
-/// Nothing was asked about but the job itself, and none of its slots came yet: the first one is what there is to tell.
-fn of_no_slot_yet(
-    entry: &ActiveJob,
-    paused: Option<&PauseRecord>,
-    around: &Around,
-    now: Timestamp,
-    zone: Tz,
-) -> String {
-    match around.next {
-        None => of_no_row(entry, paused, around, now, now, zone),
-        Some(first) => {
-            let first = of_no_row(entry, paused, &Around::of(Some(entry), first), first, now, zone);
-            format!("The journal has no slot of {} yet. {first}", entry.job.id)
+    fn of_no_slot(&self, entry: &ActiveJob, at: Timestamp) -> Result<String, StorageError> {
+        let (previous, next) = self.around(at);
+        let name = |slot: Option<Timestamp>| slot.map_or_else(|| "none".to_owned(), |slot| local(slot, self.zone));
+        let mut said = vec![format!(
+            "{} is no slot of {}: the one before it is {}, the one after it {}.",
+            local(at, self.zone),
+            self.question.job,
+            name(previous),
+            name(next)
+        )];
+        let about = self.question.runs_about(at)?;
+        said.extend(about.iter().map(|run| sentence::about(run, self.zone)));
+        if at > self.question.now {
+            if let Some(next) = next {
+                said.push(self.answer(next, None)?);
+            }
+        } else if let Some(previous) = previous.filter(|slot| *slot > entry.record.scheduled_since) {
+            said.push(self.answer(previous, self.question.row_at(previous)?.as_ref())?);
+        }
+        Ok(said.join(" "))
+    }
+
+    /// A slot of the present schedule, before that counted.
+    fn of_slot_before(&self, entry: &ActiveJob, at: Timestamp) -> Result<String, StorageError> {
+        let (job, when) = (self.question.job, local(at, self.zone));
+        let since = local(entry.record.scheduled_since, self.zone);
+        let earlier = self.question.latest_row(at)?;
+        if entry.record.generation == 1 && earlier.is_none() {
+            return Ok(format!(
+                "{job} had no slot at {when} yet: the job was first applied at {since}."
+            ));
+        }
+        let mut said = format!(
+            "{job} had no slot at {when}: its present schedule counts only from {since}, when it was written, enabled or \
+             brought back."
+        );
+        if let Some(row) = earlier {
+            said += " The latest before that: ";
+            said += &self.of_row(row.last(), &row)?;
+        }
+        Ok(said)
+    }
+
+    fn of_slot_to_come(&self, entry: &ActiveJob, series: &Series<'_>, at: Timestamp) -> Result<String, StorageError> {
+        if let Some(held) = self.held() {
+            let when = local(at, self.zone);
+            return Ok(format!(
+                "{} will not fire at {when} as things stand. {held}",
+                self.question.job
+            ));
+        }
+        let fire = sentence::ToCome {
+            at,
+            starts: series.start_of(at),
+            unfinished: self.question.unfinished_run()?,
+            status: self.question.status,
+        };
+        Ok(sentence::of_slot_to_come(entry, &fire, self.question.now, self.zone))
+    }
+
+    /// A slot that is over, or begins now, and has no row. A pause is one row, which is written when it ends.
+    fn of_undecided(&self, entry: &ActiveJob, series: &Series<'_>, at: Timestamp) -> String {
+        let (job, when) = (self.question.job, local(at, self.zone));
+        let starts = series.start_of(at);
+        let paused = self.question.pause.is_some_and(|pause| pause.since <= at);
+        match self.held() {
+            Some(held) if paused || !entry.job.spec.enabled => format!("{job} was skipped at {when}. {held}"),
+            Some(_) | None if starts > self.question.now => format!(
+                "{job} is due since {when}, and its jitter delays the start to {}.",
+                local(starts, self.zone)
+            ),
+            Some(_) | None => format!(
+                "The slot of {job} at {when} has no row in the journal yet: either it is being decided at this moment, or \
+                 Petit is not running and will decide when it starts again."
+            ),
         }
     }
-}
 
-/// A time as people of the job's zone read it.
-fn local(at: Timestamp, zone: Tz) -> String {
-    let local = at.with_timezone(&zone);
-    if zone == Tz::UTC {
-        at.to_rfc3339_opts(SecondsFormat::Secs, true)
-    } else {
-        local.format("%F %T %Z").to_string()
+    /// What keeps the schedule from starting the job, now.
+    fn held(&self) -> Option<String> {
+        let Question { entry, pause, .. } = *self.question;
+        let entry = entry?;
+        if entry.job.spec.enabled {
+            pause.map(|pause| sentence::of_pause(pause, self.zone))
+        } else {
+            Some(format!(
+                "The job is disabled: {} says `enabled: false`.",
+                entry.record.file
+            ))
+        }
+    }
+
+    /// The slots on both sides of a time, by the schedule that is active.
+    fn around(&self, at: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+        let Some((entry, schedule)) = self
+            .question
+            .entry
+            .and_then(|entry| Some((entry, entry.job.schedule.as_ref()?)))
+        else {
+            return (None, None);
+        };
+        neighbours(schedule, at, entry.record.anchor)
     }
 }
 
-fn seconds(millis: i64) -> String {
-    HumanDuration::elapsed(millis).to_string()
+/// Slots are whole seconds, so that a millisecond is fine enough.
+fn just_before(at: Timestamp) -> Timestamp {
+    at - TimeDelta::milliseconds(1)
 }
 
 #[cfg(test)]
