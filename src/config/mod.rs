@@ -10,6 +10,7 @@
 //! of a file; out come values. Only [`settings`] opens a file, because nothing runs before it.
 
 pub mod check;
+pub mod contention;
 pub mod diagnostic;
 mod explain;
 pub mod render;

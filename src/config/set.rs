@@ -44,7 +44,7 @@ pub fn check_set(members: &[Member<'_>]) -> Vec<Diagnostic> {
         violations.extend(conflict(member, &by_id[&job.id]).map(|violation| (Kind::Conflict, violation)));
         violations.extend(missing(job, &by_id).map(|violation| (Kind::Blocked, violation)));
         violations.extend(cycles.get(&job.id).map(|violation| (Kind::File, violation.clone())));
-        found.extend(diagnose(member, violations));
+        found.extend(diagnose(member, violations, Severity::Error));
     }
     found
 }
@@ -56,10 +56,12 @@ pub fn check_capacity(member: &Member<'_>, capacity: &Capacity) -> Vec<Diagnosti
         too_much(member.job, capacity)
             .map(|violation| (Kind::File, violation))
             .collect(),
+        Severity::Error,
     )
 }
 
-fn diagnose(member: &Member<'_>, violations: Vec<(Kind, Violation)>) -> Vec<Diagnostic> {
+/// The violations with their places in the member's file.
+pub(super) fn diagnose(member: &Member<'_>, violations: Vec<(Kind, Violation)>, severity: Severity) -> Vec<Diagnostic> {
     if violations.is_empty() {
         return Vec::new();
     }
@@ -68,8 +70,9 @@ fn diagnose(member: &Member<'_>, violations: Vec<(Kind, Violation)>) -> Vec<Diag
         .into_iter()
         .flat_map(|(kind, violation)| {
             let findings: Vec<_> = match &document {
-                Ok(document) => locate_violations(document, vec![violation], Severity::Error).collect(),
+                Ok(document) => locate_violations(document, vec![violation], severity).collect(),
                 Err(_) => vec![super::diagnostic::Finding {
+                    severity,
                     expected: violation.expected,
                     hint: violation.hint,
                     ..super::diagnostic::Finding::error(0..0, violation.code, violation.message)

@@ -245,8 +245,7 @@ impl Client {
     }
 }
 
-/// Appends the fields of `query` that are set. Its values are ids, numbers, names and times, so only `+` and `:` of times
-/// could be misread, and `+` never occurs in UTC.
+/// Appends the fields of `query` that are set.
 fn with_query(path: &str, query: &impl Serialize) -> String {
     let value = serde_json::to_value(query).expect("queries are plain structures");
     let pairs: Vec<String> = value
@@ -255,11 +254,18 @@ fn with_query(path: &str, query: &impl Serialize) -> String {
         .flatten()
         .filter(|(_, value)| !value.is_null())
         .map(|(key, value)| {
-            format!(
-                "{key}={}",
-                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-            )
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{key}={}", escaped(&text))
         })
         .collect();
     format!("{path}?{}", pairs.join("&"))
+}
+
+/// A value as it may stand in a query: `tomorrow 03:00` and `+2h` are times that people ask about.
+fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }

@@ -221,3 +221,183 @@ fn fire(entry: &ActiveJob, series: &Series<'_>, slot: Timestamp) -> NextFire {
 fn zone(entry: &ActiveJob) -> Tz {
     entry.job.schedule.as_ref().map_or(Tz::UTC, Schedule::zone)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        core::{job::Job, record::ActiveRecord, spec::JobSpec},
+        reconcile::{Health, Standing},
+    };
+
+    const NOW: &str = "2026-03-01T12:00:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("an instant")
+    }
+
+    /// Jobs by name: what their files say, and how those stand.
+    struct Jobs {
+        active: ActiveSet,
+        statuses: Vec<JobStatus>,
+    }
+
+    impl Jobs {
+        fn of(files: &[(&str, &str)]) -> Self {
+            let entries = files.iter().map(|(name, yaml)| {
+                let yaml = format!("{yaml}\ntasks: {{only: {{command: [x]}}}}");
+                let spec: JobSpec = serde_yaml::from_str(&yaml).expect("the test's own YAML");
+                let job = Job::new(spec, &name.parse().expect("a slug"), Tz::UTC).expect("a valid job");
+                let since = at("2026-03-01T00:00:00Z");
+                let record = ActiveRecord {
+                    job: job.id.clone(),
+                    file: format!("{name}.yaml"),
+                    spec_hash: job.hash.clone(),
+                    generation: 1,
+                    applied_at: since,
+                    anchor: since,
+                    scheduled_since: since,
+                };
+                let entry = ActiveJob {
+                    job: Arc::new(job),
+                    record,
+                };
+                (entry.record.job.clone(), Arc::new(entry))
+            });
+            let active: ActiveSet = entries.collect();
+            let statuses = active.keys().map(|id| status(id, SyncState::Synced, None)).collect();
+            Self { active, statuses }
+        }
+
+        fn standing(mut self, job: &str, sync: SyncState, message: &str) -> Self {
+            let id: JobId = job.parse().expect("a slug");
+            self.statuses.retain(|status| status.job != id);
+            self.statuses.push(status(&id, sync, Some(message)));
+            self
+        }
+
+        fn next(&self, count: usize, pauses: &[PauseRecord]) -> NextView {
+            next(&Question {
+                active: &self.active,
+                jobs: self.statuses.iter().collect(),
+                pauses,
+                after: at(NOW),
+                count,
+            })
+        }
+    }
+
+    fn status(job: &JobId, sync: SyncState, message: Option<&str>) -> JobStatus {
+        JobStatus {
+            job: job.clone(),
+            file: format!("{job}.yaml"),
+            standing: Standing {
+                sync,
+                health: Health::Ok,
+                message: message.map(str::to_owned),
+                line: None,
+                column: None,
+                since: at(NOW),
+            },
+            spec_hash: None,
+            generation: None,
+        }
+    }
+
+    fn shown(view: &NextView) -> Vec<String> {
+        let fires = view.fires.iter().map(|fire| format!("{} {}", fire.job, fire.at));
+        fires.collect()
+    }
+
+    #[test]
+    fn the_fires_of_all_jobs_come_in_the_order_of_time() {
+        let jobs = Jobs::of(&[
+            ("b", "schedule: '*/20 * * * *'"),
+            (
+                "a",
+                "schedule: {cron: ['0 * * * *', '30 * * * *'], timezone: Asia/Kolkata}",
+            ),
+            ("c", "schedule: {every: 7h}"),
+        ]);
+        assert_eq!(
+            shown(&jobs.next(6, &[])),
+            [
+                "b 2026-03-01T12:20:00+00:00",
+                "a 2026-03-01T18:00:00+05:30",
+                "b 2026-03-01T12:40:00+00:00",
+                "a 2026-03-01T18:30:00+05:30",
+                "b 2026-03-01T13:00:00+00:00",
+                "b 2026-03-01T13:20:00+00:00",
+            ]
+        );
+        // Each takes part as often as it is due, whatever the number.
+        let many = jobs.next(10_000, &[]);
+        let instants: Vec<Timestamp> = many.fires.iter().map(|fire| fire.at_utc).collect();
+        assert!(instants.len() == 10_000 && instants.is_sorted());
+        for (_, entry) in &jobs.active {
+            let own: Vec<Timestamp> = many
+                .fires
+                .iter()
+                .filter(|fire| fire.job == entry.job.id)
+                .map(|fire| fire.at_utc)
+                .collect();
+            let schedule = entry.job.schedule.as_ref().expect("a schedule");
+            let last = instants[instants.len() - 1];
+            let alone: Vec<Timestamp> = schedule.slots_in(at(NOW), last, entry.record.anchor).collect();
+            assert_eq!(own, alone[..own.len()]);
+            assert!(
+                alone.len() - own.len() <= 1,
+                "only what shares the last instant may be cut off"
+            );
+        }
+    }
+
+    #[test]
+    fn jitter_delays_the_start_and_not_the_instant() {
+        let jobs = Jobs::of(&[
+            ("a", "schedule: {cron: '0 * * * *', jitter: 10m}"),
+            ("b", "schedule: '0 * * * *'"),
+        ]);
+        let view = jobs.next(2, &[]);
+        let [late, exact] = &view.fires[..] else {
+            panic!("{view:?}")
+        };
+        assert_eq!(late.at_utc, exact.at_utc);
+        assert_eq!(exact.starts_at, exact.at_utc);
+        let delay = late.starts_at - late.at_utc;
+        assert!(delay.num_milliseconds() > 0 && delay.num_minutes() < 10, "{delay}");
+    }
+
+    #[test]
+    fn jobs_without_a_fire_say_what_they_wait_for() {
+        let pause = PauseRecord {
+            job: Some("paused".parse().expect("a slug")),
+            since: at("2026-03-01T11:00:00Z"),
+            by: "ada".to_owned(),
+            reason: Some("moving disks".to_owned()),
+        };
+        let jobs = Jobs::of(&[
+            ("after", "depends_on: [{job: ingest}, {job: clean}]"),
+            ("blocked", "schedule: '0 * * * *'\ndepends_on: [{job: gone}]"),
+            ("disabled", "enabled: false\nschedule: '0 * * * *'"),
+            ("manual", ""),
+            ("paused", "schedule: {cron: '0 * * * *', timezone: Europe/Berlin}"),
+            ("waits", "schedule: '0 * * * *'\ndepends_on: [{job: ingest}]"),
+        ])
+        .standing("blocked", SyncState::Blocked, "there is no job `gone`")
+        .standing("bad", SyncState::Invalid, "bad.yaml has errors");
+        let view = jobs.next(2, &[pause]);
+        let fires = view.fires.iter().map(|fire| {
+            let note = fire.note.as_deref().unwrap_or_default();
+            format!("{} fires at {} {note}", fire.job, fire.at)
+        });
+        let silent = view
+            .silent
+            .iter()
+            .map(|it| format!("{} ({:?}): {}", it.job, it.reason, it.message));
+        let lines: Vec<String> = fires.chain(silent).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

@@ -235,6 +235,15 @@ impl Row {
             Self::Stretch(stretch) => stretch.to,
         }
     }
+
+    /// A slot of it that is not after an instant, after which the row does not begin.
+    fn last_until(&self, until: Timestamp) -> Timestamp {
+        match self {
+            Self::Slot(slot) => slot.at,
+            Self::Stretch(stretch) if stretch.to <= until => stretch.to,
+            Self::Stretch(stretch) => stretch.from,
+        }
+    }
 }
 
 /// A question, and the zone in which it is answered.
@@ -282,7 +291,7 @@ impl Told<'_> {
         let why = self.of(row.last())?;
         Ok(match entry.and_then(|_| self.held()) {
             Some(held) => Why {
-                answer: format!("{} {held}", why.answer),
+                answer: format!("{} It is held now: {held}.", why.answer),
                 ..why
             },
             None => why,
@@ -299,14 +308,14 @@ impl Told<'_> {
         let Some(series) = Series::of(entry) else {
             return self.of_no_schedule(entry, at);
         };
+        if at <= entry.record.scheduled_since {
+            return self.of_time_before(entry, at);
+        }
         if series.next_after(just_before(at)) != Some(at) {
             return self.of_no_slot(entry, at);
         }
         if at > self.question.now {
             return self.of_slot_to_come(entry, &series, at);
-        }
-        if at <= entry.record.scheduled_since {
-            return self.of_slot_before(entry, at);
         }
         Ok(self.of_undecided(entry, &series, at))
     }
@@ -359,7 +368,8 @@ impl Told<'_> {
         } else {
             self.of_upstreams(entry)?
         }];
-        said.extend(self.held().filter(|_| !entry.job.spec.depends_on.is_empty()));
+        let held = self.held().filter(|_| !entry.job.spec.depends_on.is_empty());
+        said.extend(held.map(|held| format!("It is held now: {held}.")));
         let about = self.question.runs_about(at)?;
         if about.is_empty() {
             said.push(match self.question.latest_run(None)? {
@@ -367,8 +377,13 @@ impl Told<'_> {
                 None => "It has never run.".to_owned(),
             });
         }
-        said.extend(about.iter().map(|run| sentence::about(run, self.zone)));
+        said.extend(self.about(&about, at));
         Ok(said.join(" "))
+    }
+
+    fn about<'r>(&'r self, runs: &'r [RunRecord], at: Timestamp) -> impl Iterator<Item = String> + 'r {
+        let is_now = at == self.question.now;
+        runs.iter().map(move |run| sentence::about(run, is_now, self.zone))
     }
 
     /// What a job that runs after others waits for.
@@ -386,34 +401,41 @@ impl Told<'_> {
 
     fn of_no_slot(&self, entry: &ActiveJob, at: Timestamp) -> Result<String, StorageError> {
         let (previous, next) = self.around(at);
-        let name = |slot: Option<Timestamp>| slot.map_or_else(|| "none".to_owned(), |slot| local(slot, self.zone));
-        let mut said = vec![format!(
-            "{} is no slot of {}: the one before it is {}, the one after it {}.",
-            local(at, self.zone),
-            self.question.job,
-            name(previous),
-            name(next)
-        )];
+        let previous = previous.filter(|slot| *slot > entry.record.scheduled_since);
+        let name = |slot: Timestamp| local(slot, self.zone);
+        let around = match (previous, next) {
+            (Some(previous), Some(next)) => {
+                format!(
+                    "the one before it is {}, the one after it {}",
+                    name(previous),
+                    name(next)
+                )
+            }
+            (Some(previous), None) => format!("the one before it is {}, and none comes after it", name(previous)),
+            (None, Some(next)) => format!("its first one is {}", name(next)),
+            (None, None) => "its schedule names no date that is still to come".to_owned(),
+        };
+        let mut said = vec![format!("{} is no slot of {}: {around}.", name(at), self.question.job)];
         let about = self.question.runs_about(at)?;
-        said.extend(about.iter().map(|run| sentence::about(run, self.zone)));
+        said.extend(self.about(&about, at));
         if at > self.question.now {
             if let Some(next) = next {
                 said.push(self.answer(next, None)?);
             }
-        } else if let Some(previous) = previous.filter(|slot| *slot > entry.record.scheduled_since) {
+        } else if let Some(previous) = previous {
             said.push(self.answer(previous, self.question.row_at(previous)?.as_ref())?);
         }
         Ok(said.join(" "))
     }
 
-    /// A slot of the present schedule, before that counted.
-    fn of_slot_before(&self, entry: &ActiveJob, at: Timestamp) -> Result<String, StorageError> {
+    /// A time before the present schedule counted.
+    fn of_time_before(&self, entry: &ActiveJob, at: Timestamp) -> Result<String, StorageError> {
         let (job, when) = (self.question.job, local(at, self.zone));
         let since = local(entry.record.scheduled_since, self.zone);
         let earlier = self.question.latest_row(at)?;
         if entry.record.generation == 1 && earlier.is_none() {
             return Ok(format!(
-                "{job} had no slot at {when} yet: the job was first applied at {since}."
+                "{job} had no slot at {when}: the job was first applied at {since}."
             ));
         }
         let mut said = format!(
@@ -422,7 +444,7 @@ impl Told<'_> {
         );
         if let Some(row) = earlier {
             said += " The latest before that: ";
-            said += &self.of_row(row.last(), &row)?;
+            said += &self.of_row(row.last_until(at), &row)?;
         }
         Ok(said)
     }
@@ -430,10 +452,8 @@ impl Told<'_> {
     fn of_slot_to_come(&self, entry: &ActiveJob, series: &Series<'_>, at: Timestamp) -> Result<String, StorageError> {
         if let Some(held) = self.held() {
             let when = local(at, self.zone);
-            return Ok(format!(
-                "{} will not fire at {when} as things stand. {held}",
-                self.question.job
-            ));
+            let job = self.question.job;
+            return Ok(format!("{job} will not fire at {when} as things stand: {held}."));
         }
         let fire = sentence::ToCome {
             at,
@@ -450,7 +470,7 @@ impl Told<'_> {
         let starts = series.start_of(at);
         let paused = self.question.pause.is_some_and(|pause| pause.since <= at);
         match self.held() {
-            Some(held) if paused || !entry.job.spec.enabled => format!("{job} was skipped at {when}. {held}"),
+            Some(held) if paused || !entry.job.spec.enabled => format!("{job} was skipped at {when}: {held}."),
             Some(_) | None if starts > self.question.now => format!(
                 "{job} is due since {when}, and its jitter delays the start to {}.",
                 local(starts, self.zone)
@@ -462,17 +482,15 @@ impl Told<'_> {
         }
     }
 
-    /// What keeps the schedule from starting the job, now.
+    /// What keeps the schedule from starting the job now, as a clause.
     fn held(&self) -> Option<String> {
         let Question { entry, pause, .. } = *self.question;
         let entry = entry?;
         if entry.job.spec.enabled {
             pause.map(|pause| sentence::of_pause(pause, self.zone))
         } else {
-            Some(format!(
-                "The job is disabled: {} says `enabled: false`.",
-                entry.record.file
-            ))
+            let file = &entry.record.file;
+            Some(format!("the job is disabled, since {file} says `enabled: false`"))
         }
     }
 

@@ -1,11 +1,13 @@
 //! `petit list`
 
+use std::collections::BTreeSet;
+
 use crate::cli::{
     CliError, Exit, Globals,
     output::{BAD, Cell, MUTED, Table},
     source::Source,
 };
-use crate::view::JobView;
+use crate::{core::harmless::harmless, reconcile::SyncState, view::JobView};
 
 /// List the jobs
 #[derive(Debug, clap::Args)]
@@ -25,9 +27,21 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         for job in &jobs {
             table.row(row(job, &output));
         }
-        table.render("no jobs: put a YAML file into the folder of jobs, or try `petit init`")
+        let table = table.render("no jobs: put a YAML file into the folder of jobs, or try `petit init`");
+        format!("{table}{}", pauses(&jobs))
     })?;
     Ok(Exit::Done)
+}
+
+/// Who paused what, when and why: a pause of everything once.
+fn pauses(jobs: &[JobView]) -> String {
+    let conditions = jobs.iter().flat_map(|job| &job.conditions);
+    let paused = conditions.filter(|condition| condition.reason == SyncState::Paused.as_str());
+    let messages: BTreeSet<&str> = paused.map(|condition| condition.message.as_str()).collect();
+    let lines = messages
+        .into_iter()
+        .map(|message| format!("⏸ {}\n", harmless(message.as_bytes())));
+    lines.collect()
 }
 
 fn row(job: &JobView, output: &crate::cli::output::Output) -> [Cell; 6] {

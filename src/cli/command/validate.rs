@@ -7,6 +7,8 @@ use std::{
     time::SystemTime,
 };
 
+use chrono::{SecondsFormat, Utc};
+
 use crate::{
     cli::{
         CliError, Exit, Format, Globals,
@@ -15,16 +17,17 @@ use crate::{
     },
     config::{
         check::{Checked, STDIN, check_file},
+        contention::check_contention,
         diagnostic::{Diagnostic, Severity},
         render,
         set::{Member, check_capacity, check_set},
     },
-    core::error_text::chain,
+    core::{Timestamp, error_text::chain, job::Job, schedule::Timing},
     execution::capacity,
     reconcile::scan::{Content, Scanner},
 };
 
-/// Check job files: their form, and that what they refer to exists
+/// Check job files: their form, and that what they refer to exists; shows when up to ten good ones will fire
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files and folders, or - for standard input; by default the folder of jobs. References are always checked against
@@ -60,7 +63,12 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
                 count(errors, "error"),
                 count(warnings, "warning")
             );
-            format!("{text}{}\n", output.paint(style, &summary))
+            let fires = if well && !output.quiet {
+                files.fires(Utc::now())
+            } else {
+                String::new()
+            };
+            format!("{text}{fires}{}\n", output.paint(style, &summary))
         }
     };
     globals.print_text(&text)?;
@@ -114,6 +122,15 @@ impl Files {
         Ok(Self { asked, around, unread })
     }
 
+    /// The next fires of the jobs that were asked for, a line each, if they are few.
+    fn fires(&self, now: Timestamp) -> String {
+        if self.asked.len() > MOST_FIRES_SHOWN {
+            return String::new();
+        }
+        let jobs = self.asked.values().filter_map(|checked| checked.job.as_ref());
+        jobs.filter_map(|job| fires_line(job, now)).collect()
+    }
+
     /// What is wrong with the files that were asked for, each by itself and among all others.
     fn check(&self, place: &Place) -> Vec<Diagnostic> {
         let members: Vec<Member<'_>> = self
@@ -131,6 +148,7 @@ impl Files {
         let capacity = capacity::of_machine(&place.settings);
         let beyond = members.iter().flat_map(|member| check_capacity(member, &capacity));
         let among = check_set(&members).into_iter().chain(beyond);
+        let among = among.chain(check_contention(&members, &capacity));
         let own = self
             .asked
             .values()
@@ -141,6 +159,31 @@ impl Files {
         all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         all
     }
+}
+
+/// Beyond so many files, when each fires is no longer an answer but noise: `petit next` is for that.
+const MOST_FIRES_SHOWN: usize = 10;
+/// How many fires of each file are shown.
+const FIRES: usize = 3;
+
+/// The next fires of a job, in its zone, on a line.
+fn fires_line(job: &Job, now: Timestamp) -> Option<String> {
+    let schedule = job.schedule.as_ref()?;
+    let id = &job.id;
+    if let [Timing::Every(every)] = schedule.timings()[..] {
+        return Some(format!("{id} fires every {every}, from when it is first applied\n"));
+    }
+    // Only a period looks at its anchor.
+    let fires = schedule.slots_after(now, now).take(FIRES);
+    let fires: Vec<String> = fires
+        .map(|fire| job.local_time(fire).to_rfc3339_opts(SecondsFormat::Secs, false))
+        .collect();
+    let what = if job.spec.enabled {
+        "fires next at"
+    } else {
+        "is disabled, and would fire next at"
+    };
+    Some(format!("{id} {what} {}\n", fires.join(", ")))
 }
 
 /// Reads the job files below a folder; returns what could not be read.

@@ -10,6 +10,7 @@
 //! handling of zones, which can answer with the past inside a repeated hour, is never reached.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -53,7 +54,7 @@ pub(super) enum Kind {
 }
 
 /// The six sets, the second being 0 where the expression has five fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Fields {
     pub second: FieldSet,
     pub minute: FieldSet,
@@ -82,6 +83,12 @@ impl PartialEq for CronExpr {
 }
 
 impl Eq for CronExpr {}
+
+impl Hash for CronExpr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fields.hash(state);
+    }
+}
 
 impl CronExpr {
     /// Parses one expression; the error says which of its bytes are wrong and what may stand there.

@@ -5,12 +5,13 @@
 //! [`FieldSet`] or a [`CronError`] that points at the guilty bytes comes out.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use super::error::{CronError, CronErrorKind};
 
 /// The fields in the order in which a six-field expression writes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// 0 to 59; left out of an expression of five fields, where it is 0.
     Second,
@@ -123,6 +124,12 @@ impl PartialEq for FieldSet {
 }
 
 impl Eq for FieldSet {}
+
+impl Hash for FieldSet {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.field, self.bits, self.starred).hash(state);
+    }
+}
 
 impl FieldSet {
     /// Parses one field. `text` must be a slice of `whole`, which the ranges of errors refer to.

@@ -43,42 +43,62 @@ impl Meant {
         self.fields[field][0].text.starts_with('*')
     }
 
-    fn has(&self, field: usize, value: u32) -> bool {
-        self.fields[field].iter().any(|item| item.values.contains(&value))
-    }
-
     fn interval(&self) -> bool {
         (0..3).any(|field| self.starred(field))
     }
 
-    fn matches(&self, wall: NaiveDateTime) -> bool {
-        self.matches_date(wall.date())
-            && self.has(0, wall.second())
-            && self.has(1, wall.minute())
-            && self.has(2, wall.hour())
-    }
-
-    fn matches_date(&self, wall: NaiveDate) -> bool {
-        let weekday = wall.weekday().num_days_from_sunday();
-        let date = self.has(3, wall.day());
-        let weekday = self.has(5, weekday) || weekday == 0 && self.has(5, 7);
-        let day = if self.starred(3) || self.starred(5) {
-            date && weekday
-        } else {
-            date || weekday
+    fn sets(&self) -> Sets {
+        let set = |field: usize| {
+            let values = self.fields[field].iter().flat_map(|item| &item.values);
+            values.fold(0_u64, |set, value| set | 1 << value)
         };
-        day && self.has(4, wall.month())
+        Sets {
+            values: [0, 1, 2, 3, 4, 5].map(set),
+            both_days: self.starred(3) || self.starred(5),
+        }
     }
 
     /// Whether any day matches: as the calendar repeats, 28 years without a missing leap day hold all there are.
     fn has_dates(&self) -> bool {
         let first = NaiveDate::from_ymd_opt(2001, 1, 1).expect("a date");
-        first.iter_days().take(28 * 366).any(|date| self.matches_date(date))
+        let sets = self.sets();
+        first.iter_days().take(28 * 366).any(|date| sets.match_date(date))
     }
 
     fn schedule(&self, zone: Tz) -> Schedule {
         let timing = Timing::parse(&self.to_string()).unwrap_or_else(|error| panic!("{self}: {error}"));
         Schedule::new(vec![timing], zone).unwrap_or_else(|error| panic!("{self}: {error}"))
+    }
+}
+
+/// The values of the fields, so that a walk of many steps is quick.
+struct Sets {
+    values: [u64; 6],
+    both_days: bool,
+}
+
+impl Sets {
+    fn has(&self, field: usize, value: u32) -> bool {
+        self.values[field] & 1 << value != 0
+    }
+
+    fn match_wall(&self, wall: NaiveDateTime) -> bool {
+        self.has(0, wall.second())
+            && self.has(1, wall.minute())
+            && self.has(2, wall.hour())
+            && self.match_date(wall.date())
+    }
+
+    fn match_date(&self, wall: NaiveDate) -> bool {
+        let weekday = wall.weekday().num_days_from_sunday();
+        let date = self.has(3, wall.day());
+        let weekday = self.has(5, weekday) || weekday == 0 && self.has(5, 7);
+        let day = if self.both_days {
+            date && weekday
+        } else {
+            date || weekday
+        };
+        day && self.has(4, wall.month())
     }
 }
 
@@ -208,18 +228,21 @@ fn at(text: &str) -> DateTime<Utc> {
 fn walk(meant: &Meant, zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>, step: TimeDelta) -> Vec<DateTime<Utc>> {
     let wall_at = |instant: DateTime<Utc>| instant.with_timezone(&zone).naive_local();
     let mut fires = Vec::new();
-    // The walk begins early, so that the first pass of a repeated hour is known when the second one begins.
-    let mut now = from - TimeDelta::hours(27);
+    let (sets, interval) = (meant.sets(), meant.interval());
+    // The walk begins early, so that the first pass of a repeated hour is known when the second one begins. Walks in
+    // seconds, which would be long, begin near jumps of two hours at most.
+    let early = if step < TimeDelta::minutes(1) { 5 } else { 27 };
+    let mut now = from - TimeDelta::hours(early);
     let mut seen = HashSet::new();
     let mut before = wall_at(now - step);
     while now <= until {
         let wall = wall_at(now);
-        let mut due = meant.matches(wall) && (meant.interval() || seen.insert(wall));
+        let mut due = sets.match_wall(wall) && (interval || seen.insert(wall));
         let gap = wall - before - step;
-        if !meant.interval() && gap > TimeDelta::zero() && gap <= TimeDelta::hours(3) {
+        if !interval && gap > TimeDelta::zero() && gap <= TimeDelta::hours(3) {
             let mut inside = before + step;
             while inside < wall {
-                due |= meant.matches(inside);
+                due |= sets.match_wall(inside);
                 inside += step;
             }
         }

@@ -35,7 +35,7 @@ pub(super) fn of_slot(slot: &SlotRecord, run: Option<&RunRecord>, zone: Tz) -> S
         Some(SlotOutcome::Missed) => format!("{job} missed its slot at {when}, {because}."),
         Some(SlotOutcome::Merged) => {
             let into = into(slot.run, run, zone);
-            format!("{job} did not run for its slot at {when} by itself, {because}: {into}.")
+            format!("The slot of {job} at {when} was merged into a later one, {because}: {into}.")
         }
         Some(SlotOutcome::Refused) => format!("{job} could not run at {when}, {because}."),
     }
@@ -58,7 +58,7 @@ pub(super) fn of_stretch(stretch: &StretchRecord, at: Timestamp, run: Option<&Ru
         return said;
     }
     format!(
-        "{said} It is one of {} slots in a row of which that is so, from {} to {}.",
+        "{said} The same is true of all {} slots from {} to {}.",
         stretch.slots,
         local(stretch.from, zone),
         local(stretch.to, zone)
@@ -72,9 +72,9 @@ fn waiting(slot: &SlotRecord, run: Option<&RunRecord>, zone: Tz) -> String {
         .unwrap_or("it waits for its turn");
     let until = run.and_then(|run| run.wait_until);
     let until = until.map(|until| format!(" It is skipped if that is still so at {}.", local(until, zone)));
-    let named = slot.run.map(|run| format!(", as run {run}")).unwrap_or_default();
+    let named = slot.run.map_or_else(|| "a run".to_owned(), |run| format!("run {run}"));
     format!(
-        "The slot of {} at {} is taken up{named}, and has not started yet: {waits}.{}",
+        "The slot of {} at {} has {named}, which has not started yet: {waits}.{}",
         slot.job,
         local(slot.at, zone),
         until.unwrap_or_default()
@@ -147,9 +147,14 @@ pub(super) fn of_run(run: &RunRecord, zone: Tz) -> String {
     )
 }
 
-/// A run that was going at a time that was asked about.
-pub(super) fn about(run: &RunRecord, zone: Tz) -> String {
-    format!("About that time there was {}.", of_run(run, zone))
+/// A run that was going at a time that was asked about, or that is going now.
+pub(super) fn about(run: &RunRecord, is_now: bool, zone: Tz) -> String {
+    let there = if is_now {
+        "Now there is"
+    } else {
+        "About that time there was"
+    };
+    format!("{there} {}.", of_run(run, zone))
 }
 
 /// What a run does, or how it ended, as a predicate.
@@ -257,14 +262,15 @@ fn wanted(dependency: &JobDependency) -> String {
     if dependency.wait.as_millis() == 0 {
         what
     } else {
-        format!("{what}, for which it waits up to {}", dependency.wait)
+        format!("{what} (it waits up to {} for that)", dependency.wait)
     }
 }
 
 /// A job that runs after others, and how each of them stands.
 pub(super) fn of_dependency(job: &JobId, upstreams: &[String]) -> String {
     format!(
-        "{job} has no schedule: it runs each time that all of the jobs it depends on have met their condition anew. {}.",
+        "{job} has no schedule: it runs each time that all of the jobs it depends on have met their condition anew. So \
+         far: {}.",
         upstreams.join("; ")
     )
 }
@@ -281,34 +287,30 @@ pub(super) fn of_upstream(dependency: &JobDependency, latest: &LatestRuns, consu
         JobCondition::LastComplete => "ended",
     };
     let Some(run) = counts else {
-        return format!("It waits for {job}, which has never {verb}");
+        return format!("{job} has never {verb}");
     };
     let when = local(run.ended_at.unwrap_or(run.created_at), zone);
     if consumed.contains(&run.id) {
         return format!(
-            "It waits for {job}, which has not {verb} again since run {} at {when}",
+            "{job} has not {verb} again since run {} at {when}, which is used already",
             run.id
         );
     }
     match (dependency.condition, &latest.finished) {
         (JobCondition::LastSuccess, Some(finished)) if finished.id != run.id => {
-            format!(
-                "It waits for {job}, whose latest run {} {}",
-                finished.id,
-                ended(finished)
-            )
+            format!("the latest run of {job}, {}, {}", finished.id, ended(finished))
         }
         (JobCondition::LastSuccess | JobCondition::LastComplete | JobCondition::WithinWindow, _) => {
-            format!("{job} has {verb} at {when}, as run {}", run.id)
+            format!("{job} has {verb} (run {} at {when})", run.id)
         }
     }
 }
 
-/// A pause that holds a job.
+/// A pause that holds a job, as a clause.
 pub(super) fn of_pause(pause: &PauseRecord, zone: Tz) -> String {
     let resume = match &pause.job {
         Some(job) => format!("petit resume {job}"),
         None => "petit resume".to_owned(),
     };
-    format!("{}; nothing fires until `{resume}`.", who_paused(pause, zone))
+    format!("{}, and nothing fires until `{resume}`", who_paused(pause, zone))
 }
