@@ -336,7 +336,7 @@ mod tests {
         let many = jobs.next(10_000, &[]);
         let instants: Vec<Timestamp> = many.fires.iter().map(|fire| fire.at_utc).collect();
         assert!(instants.len() == 10_000 && instants.is_sorted());
-        for (_, entry) in &jobs.active {
+        for entry in jobs.active.values() {
             let own: Vec<Timestamp> = many
                 .fires
                 .iter()

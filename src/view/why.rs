@@ -1,28 +1,27 @@
 //! What became of a slot, in a sentence: the answer of `petit why`.
 //!
-//! This half finds out what there is to tell: it reads the ledger, the runs and the active set, and never guesses. A time
-//! that is no slot is answered with its neighbours, one to come with what may hold it, a job that is gone with what it
-//! left. How it is said is in [`sentence`].
+//! Here it is decided what there is to tell: a time that is no slot is answered with its neighbours, one to come with what
+//! may hold it, a job that is gone with what it left. Nothing is guessed. What the journal knows is looked up in
+//! [`facts`], and how it is said is in [`sentence`].
 
+mod facts;
 mod sentence;
 
-use chrono::TimeDelta;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use self::facts::{Row, just_before};
 use super::{asked::AskedTime, words::local};
 use crate::{
     core::{
         Timestamp,
         active::ActiveJob,
         id::JobId,
-        job::Job,
         record::{PauseRecord, RunRecord, SlotRecord, StretchRecord},
-        state::{RunStatus, Trigger},
     },
     reconcile::JobStatus,
     scheduler::{neighbours, series::Series},
-    storage::{RunFilter, Storage, StorageError},
+    storage::{Storage, StorageError},
 };
 
 /// The answer to "what became of it?".
@@ -59,19 +58,6 @@ pub(super) struct Question<'a> {
     pub now: Timestamp,
 }
 
-/// How far back the latest slot is looked for: first where it is likely, so that a job of every second does not bring a
-/// year of rows.
-const LOOK_BACK: [TimeDelta; 4] = [
-    TimeDelta::minutes(2),
-    TimeDelta::hours(2),
-    TimeDelta::days(7),
-    TimeDelta::days(366),
-];
-/// For how long a run that has not ended is looked for behind a time.
-const LONGEST_RUN: TimeDelta = TimeDelta::days(7);
-/// A time without seconds means its whole minute, when it is about runs.
-const MINUTE: TimeDelta = TimeDelta::minutes(1);
-
 /// Explains the slot at a time, or without one the latest that is in the ledger.
 pub(super) fn why(question: &Question<'_>, asked: Option<AskedTime>) -> Result<Why, StorageError> {
     let zone = question.zone()?;
@@ -88,162 +74,6 @@ pub(super) fn why(question: &Question<'_>, asked: Option<AskedTime>) -> Result<W
         },
         None => why,
     })
-}
-
-impl Question<'_> {
-    /// Whether the journal has anything of the job.
-    pub(super) fn has_past(&self) -> Result<bool, StorageError> {
-        Ok(self.latest_row(self.now)?.is_some() || self.latest_run(None)?.is_some())
-    }
-
-    /// The zone of the job's schedule; of one that is gone, that of its latest version.
-    fn zone(&self) -> Result<Tz, StorageError> {
-        let schedule = match self.entry {
-            Some(entry) => entry.job.schedule.clone(),
-            None => match self.latest_row(self.now)? {
-                Some(row) => self.version_of(&row)?.and_then(|job| job.schedule),
-                None => None,
-            },
-        };
-        Ok(schedule.map_or(Tz::UTC, |schedule| schedule.zone()))
-    }
-
-    /// The latest row at or before an instant.
-    fn latest_row(&self, until: Timestamp) -> Result<Option<Row>, StorageError> {
-        for far in LOOK_BACK {
-            let from = until - far;
-            let slot = self.storage.slots(self.job, from, until)?.pop().map(Row::Slot);
-            let stretch = self.storage.stretches(self.job, from, until)?.pop().map(Row::Stretch);
-            if let Some(row) = slot.into_iter().chain(stretch).max_by_key(Row::last) {
-                return Ok(Some(row));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The row that an instant has, by itself or with others.
-    fn row_at(&self, at: Timestamp) -> Result<Option<Row>, StorageError> {
-        if let Some(slot) = self.storage.slots(self.job, at, at)?.pop() {
-            return Ok(Some(Row::Slot(slot)));
-        }
-        for stretch in self.storage.stretches(self.job, at, at)? {
-            if self.is_of(&stretch, at)? {
-                return Ok(Some(Row::Stretch(stretch)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether an instant inside a stretch is one of its slots, by the schedule that the job had then. The first slot of
-    /// a stretch serves as the anchor of a period.
-    fn is_of(&self, stretch: &StretchRecord, at: Timestamp) -> Result<bool, StorageError> {
-        if at == stretch.from || at == stretch.to {
-            return Ok(true);
-        }
-        let job = self.version(&stretch.spec_hash)?;
-        Ok(job
-            .and_then(|job| job.schedule)
-            .is_some_and(|schedule| schedule.next_after(just_before(at), stretch.from) == Some(at)))
-    }
-
-    fn version_of(&self, row: &Row) -> Result<Option<Job>, StorageError> {
-        match row {
-            Row::Slot(slot) => self.version(&slot.spec_hash),
-            Row::Stretch(stretch) => self.version(&stretch.spec_hash),
-        }
-    }
-
-    /// A version of the job, if it is kept and this version of Petit can read it.
-    fn version(&self, hash: &crate::core::id::SpecHash) -> Result<Option<Job>, StorageError> {
-        let spec = self.storage.spec(hash)?;
-        Ok(spec.and_then(|spec| Job::from_canonical(&spec.canonical).ok()))
-    }
-
-    fn run_of(&self, row: &Row) -> Result<Option<RunRecord>, StorageError> {
-        let run = match row {
-            Row::Slot(slot) => slot.run,
-            Row::Stretch(stretch) => stretch.run,
-        };
-        Ok(match run {
-            Some(run) => self.storage.run(run)?.map(|detail| detail.run),
-            None => None,
-        })
-    }
-
-    fn latest_run(&self, trigger: Option<Trigger>) -> Result<Option<RunRecord>, StorageError> {
-        let filter = RunFilter {
-            job: Some(self.job.clone()),
-            trigger,
-            limit: Some(1),
-            ..RunFilter::default()
-        };
-        Ok(self.storage.runs(&filter)?.pop())
-    }
-
-    fn unfinished_run(&self) -> Result<Option<RunRecord>, StorageError> {
-        let filter = RunFilter {
-            job: Some(self.job.clone()),
-            statuses: vec![RunStatus::Running, RunStatus::Queued],
-            limit: Some(1),
-            ..RunFilter::default()
-        };
-        Ok(self.storage.runs(&filter)?.pop())
-    }
-
-    /// The runs that no slot made and that were going at an instant, or began in its minute; oldest first.
-    fn runs_about(&self, at: Timestamp) -> Result<Vec<RunRecord>, StorageError> {
-        let mut about = Vec::new();
-        for trigger in [Trigger::Manual, Trigger::Retry, Trigger::Dependency] {
-            let filter = RunFilter {
-                job: Some(self.job.clone()),
-                trigger: Some(trigger),
-                since: Some(at - LONGEST_RUN),
-                ..RunFilter::default()
-            };
-            let going = |run: &RunRecord| {
-                let began_in_it = (at..at + MINUTE).contains(&run.created_at);
-                began_in_it || run.created_at <= at && run.ended_at.is_none_or(|ended| ended > at)
-            };
-            about.extend(self.storage.runs(&filter)?.into_iter().filter(going));
-        }
-        about.sort_by_key(|run| run.created_at);
-        Ok(about)
-    }
-
-    /// When the job was removed, if that is among the reconciles that the journal keeps.
-    fn removed_at(&self) -> Result<Option<Timestamp>, StorageError> {
-        const LOOKED_THROUGH: u32 = 1_000;
-        let begins = format!("remove {} (", self.job);
-        let reconciles = self.storage.reconciles(LOOKED_THROUGH)?;
-        Ok(reconciles
-            .into_iter()
-            .find(|reconcile| reconcile.actions.iter().any(|action| action.starts_with(&begins)))
-            .map(|reconcile| reconcile.at))
-    }
-}
-
-/// A row of the ledger.
-enum Row {
-    Slot(SlotRecord),
-    Stretch(StretchRecord),
-}
-
-impl Row {
-    fn last(&self) -> Timestamp {
-        match self {
-            Self::Slot(slot) => slot.at,
-            Self::Stretch(stretch) => stretch.to,
-        }
-    }
-
-    /// A slot of it that is not after an instant, after which the row does not begin.
-    fn last_until(&self, until: Timestamp) -> Timestamp {
-        match self {
-            Self::Slot(slot) => slot.at,
-            Self::Stretch(stretch) if stretch.to <= until => stretch.to,
-            Self::Stretch(stretch) => stretch.from,
-        }
-    }
 }
 
 /// A question, and the zone in which it is answered.
@@ -505,11 +335,6 @@ impl Told<'_> {
         };
         neighbours(schedule, at, entry.record.anchor)
     }
-}
-
-/// Slots are whole seconds, so that a millisecond is fine enough.
-fn just_before(at: Timestamp) -> Timestamp {
-    at - TimeDelta::milliseconds(1)
 }
 
 #[cfg(test)]

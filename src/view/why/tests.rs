@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use serde_json::Map;
 
 use super::*;
 use crate::{
     core::{
         id::RunId,
+        job::Job,
         record::{ActiveRecord, Actor, ReconcileRecord, SpecRecord, TaskRecord},
         spec::JobSpec,
-        state::{SlotOutcome, SlotReason},
+        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     reconcile::{Health, Standing, SyncState},
     storage::{Change, Memory},
