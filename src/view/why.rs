@@ -202,7 +202,7 @@ impl Told<'_> {
         said.extend(held.map(|held| format!("It is held now: {held}.")));
         let about = self.question.runs_about(at)?;
         if about.is_empty() {
-            said.push(match self.question.latest_run(None)? {
+            said.push(match self.question.latest_run()? {
                 Some(latest) => format!("Its latest is {}.", sentence::of_run(&latest, self.zone)),
                 None => "It has never run.".to_owned(),
             });

@@ -34,7 +34,7 @@ const MINUTE: TimeDelta = TimeDelta::minutes(1);
 impl Question<'_> {
     /// Whether the journal has anything of the job.
     pub(in crate::view) fn has_past(&self) -> Result<bool, StorageError> {
-        Ok(self.latest_row(self.now)?.is_some() || self.latest_run(None)?.is_some())
+        Ok(self.latest_row(self.now)?.is_some() || self.latest_run()?.is_some())
     }
 
     /// The zone of the job's schedule; of one that is gone, that of its latest version.
@@ -111,10 +111,9 @@ impl Question<'_> {
         })
     }
 
-    pub(super) fn latest_run(&self, trigger: Option<Trigger>) -> Result<Option<RunRecord>, StorageError> {
+    pub(super) fn latest_run(&self) -> Result<Option<RunRecord>, StorageError> {
         let filter = RunFilter {
             job: Some(self.job.clone()),
-            trigger,
             limit: Some(1),
             ..RunFilter::default()
         };
@@ -133,21 +132,16 @@ impl Question<'_> {
 
     /// The runs that no slot made and that were going at an instant, or began in its minute; oldest first.
     pub(super) fn runs_about(&self, at: Timestamp) -> Result<Vec<RunRecord>, StorageError> {
-        let mut about = Vec::new();
-        for trigger in [Trigger::Manual, Trigger::Retry, Trigger::Dependency] {
-            let filter = RunFilter {
-                job: Some(self.job.clone()),
-                trigger: Some(trigger),
-                since: Some(at - LONGEST_RUN),
-                ..RunFilter::default()
-            };
-            let going = |run: &RunRecord| {
-                let began_in_it = (at..at + MINUTE).contains(&run.created_at);
-                began_in_it || run.created_at <= at && run.ended_at.is_none_or(|ended| ended > at)
-            };
-            about.extend(self.storage.runs(&filter)?.into_iter().filter(going));
-        }
-        about.sort_by_key(|run| run.created_at);
+        let filter = RunFilter {
+            job: Some(self.job.clone()),
+            triggers: vec![Trigger::Manual, Trigger::Retry, Trigger::Dependency],
+            since: Some(at - LONGEST_RUN),
+            until: Some(at + MINUTE),
+            ..RunFilter::default()
+        };
+        let mut about = self.storage.runs(&filter)?;
+        about.retain(|run| run.created_at >= at || run.ended_at.is_none_or(|ended| ended > at));
+        about.reverse();
         Ok(about)
     }
 
