@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use chrono::{DateTime, Days, LocalResult, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, Days, LocalResult, NaiveDateTime, NaiveTime, SecondsFormat, SubsecRound, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 
@@ -57,10 +57,16 @@ impl AskedTime {
     /// the gap, where a schedule that names it fires; a repeated one means its first pass.
     pub fn resolve(self, zone: Tz, now: Timestamp) -> Resolved {
         let sure = |at| Resolved { at, note: None };
+        // Slots are whole seconds, and answers are told in them.
+        let second = now.trunc_subsecs(0);
         match self {
             Self::Instant(at) => sure(at),
-            Self::Ago(long) => sure(now.checked_sub_signed(long.to_delta()).unwrap_or(DateTime::UNIX_EPOCH)),
-            Self::Ahead(long) => sure(now.checked_add_signed(long.to_delta()).unwrap_or(now)),
+            Self::Ago(long) => sure(
+                second
+                    .checked_sub_signed(long.to_delta())
+                    .unwrap_or(DateTime::UNIX_EPOCH),
+            ),
+            Self::Ahead(long) => sure(second.checked_add_signed(long.to_delta()).unwrap_or(second)),
             Self::Wall(wall) => on_the_clock(wall, zone),
             Self::Day(day, time) => {
                 let today = now.with_timezone(&zone).date_naive();
@@ -191,7 +197,7 @@ mod tests {
 
     fn resolved(text: &str) -> Resolved {
         // 01:30 in Berlin: there, it is already the 31st.
-        let now = "2026-01-31T00:30:00Z".parse().expect("an instant");
+        let now = "2026-01-31T00:30:00.750Z".parse().expect("an instant");
         let asked: AskedTime = text.parse().expect(text);
         assert_eq!(asked.to_string().parse(), Ok(asked), "{text} survives the socket");
         asked.resolve(Tz::Europe__Berlin, now)
