@@ -162,11 +162,11 @@ named_states! {
         Overlap = "overlap",
         /// The job, or everything, was paused.
         Paused = "paused",
-        /// Petit was not running, or the machine slept.
+        /// Petit was not running, or ran and could not act: its journal could not be written, say.
         Down = "down",
         /// A job that it depends on had not met its condition.
         Dependency = "dependency",
-        /// The machine's clock was moved.
+        /// The machine's clock was moved while Petit ran, or the machine slept.
         Clock = "clock",
         /// More late slots than the job's limit.
         Limit = "limit",

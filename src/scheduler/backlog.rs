@@ -1,8 +1,8 @@
 //! What becomes of late slots: the misfire policy, as a function of values.
 //!
-//! In: a job's slots between what is recorded and what is due, and the policy. Out: which slot is to start, and what
-//! became of the others, in as few rows as say it. Nothing here knows of runs: whether the slot that is to start can
-//! start is the gate's question.
+//! In: a job's slots between what is recorded and what is due, the policy, and what Petit was there for. Out: which slots
+//! are to start, and what became of the others, in as few rows as say it. Nothing here knows of runs: whether a slot that
+//! is to start can start is the gate's question.
 
 use crate::core::{
     Timestamp,
@@ -10,7 +10,10 @@ use crate::core::{
     state::{SlotOutcome, SlotReason},
 };
 
-use super::series::Series;
+use super::{
+    presence::{Absence, Presence},
+    series::Series,
+};
 
 /// Slots in a row that will not run, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +34,11 @@ pub enum Fate {
     /// Older than the window for late slots.
     TooOld,
     /// Late, and not to be made up for.
-    Missed,
+    Missed(Absence),
     /// The slot that starts stands for it too; if that one cannot start after all, it is missed.
-    Merged,
+    Merged(Absence),
+    /// More late slots than are made up for.
+    OverLimit,
     /// Its job was held, or went, before it could start.
     Skipped(SlotReason),
 }
@@ -62,8 +67,9 @@ impl Fate {
     pub const fn row(self) -> (SlotOutcome, SlotReason) {
         match self {
             Self::TooOld => (SlotOutcome::Missed, SlotReason::Window),
-            Self::Missed => (SlotOutcome::Missed, SlotReason::Down),
-            Self::Merged => (SlotOutcome::Merged, SlotReason::Down),
+            Self::Missed(absence) => (SlotOutcome::Missed, absence.reason()),
+            Self::Merged(absence) => (SlotOutcome::Merged, absence.reason()),
+            Self::OverLimit => (SlotOutcome::Missed, SlotReason::Limit),
             Self::Skipped(reason) => (SlotOutcome::Skipped, reason),
         }
     }
@@ -72,40 +78,81 @@ impl Fate {
 /// What is to be done about the slots that are due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// The slot that is to start.
-    pub start: Option<Timestamp>,
+    /// The slots that are to start, oldest first: at most one, unless late ones are made up for one by one.
+    pub starts: Vec<Timestamp>,
     /// The others, oldest first.
     pub passed: Vec<Passed>,
     /// The last of all of them: with it recorded, every slot up to here is.
     pub last: Timestamp,
 }
 
-/// Judges the slots in (after, last], of which `last` is one.
-pub fn judge(series: &Series<'_>, after: Timestamp, last: Timestamp, now: Timestamp, misfire: &MisfireSpec) -> Due {
-    let start = match late(series.start_of(last), last, now, misfire) {
-        Late::OnTime => Some(last),
-        Late::TooOld => None,
-        Late::InWindow => match misfire.policy {
-            MisfirePolicy::Skip => None,
-            // Making up for each slot needs runs that wait for each other; until then `all` makes up for the latest.
-            MisfirePolicy::Once | MisfirePolicy::All => Some(last),
-        },
+/// Judges the slots in (after, last], of which `last` is one. The newest runs as normal when it is within the grace; the
+/// policy decides about the others, and about the newest too when it is later than that.
+pub fn judge(
+    series: &Series<'_>,
+    after: Timestamp,
+    last: Timestamp,
+    now: Timestamp,
+    misfire: &MisfireSpec,
+    presence: &Presence,
+) -> Due {
+    let newest = late(series.start_of(last), last, now, misfire);
+    // Of the slots that the policy decides about, those up to here are beyond the window.
+    let too_old_until = match newest {
+        Late::OnTime => just_before(now - misfire.window.to_delta()).clamp(after, just_before(last).max(after)),
+        Late::InWindow => just_before(now - misfire.window.to_delta()).max(after),
+        Late::TooOld => last,
     };
-    let fate = match (start, misfire.policy) {
-        (None, _) | (Some(_), MisfirePolicy::Skip) => Fate::Missed,
-        (Some(_), MisfirePolicy::Once | MisfirePolicy::All) => Fate::Merged,
+    let normal = (newest == Late::OnTime).then_some(last);
+    let policy_until = normal.map_or(last, just_before);
+    let mut passed: Vec<Passed> = stretch(series, after, too_old_until, Fate::TooOld)
+        .into_iter()
+        .collect();
+    let starts = match misfire.policy {
+        MisfirePolicy::Skip => {
+            passed.extend(absent(series, too_old_until, policy_until, presence, Fate::Missed));
+            normal.into_iter().collect()
+        }
+        MisfirePolicy::Once => {
+            let start = match newest {
+                Late::OnTime | Late::InWindow => Some(last),
+                Late::TooOld => None,
+            };
+            let merged_until = start.map_or(policy_until, just_before);
+            passed.extend(absent(series, too_old_until, merged_until, presence, Fate::Merged));
+            start.into_iter().collect()
+        }
+        MisfirePolicy::All => {
+            let limit = usize::try_from(misfire.limit).unwrap_or(usize::MAX);
+            let mut starts: Vec<Timestamp> = series.slots_in(too_old_until, policy_until).take(limit).collect();
+            let made_up_until = starts.last().copied().unwrap_or(too_old_until);
+            passed.extend(stretch(series, made_up_until, policy_until, Fate::OverLimit));
+            starts.extend(normal);
+            starts
+        }
     };
-    let before = if start.is_some() { just_before(last) } else { last };
-    let window_begins = just_before(now - misfire.window.to_delta()).clamp(after, before.max(after));
-    let passed = [
-        stretch(series, after, window_begins, Fate::TooOld),
-        stretch(series, window_begins, before, fate),
-    ];
-    Due {
-        start,
-        passed: passed.into_iter().flatten().collect(),
-        last,
+    Due { starts, passed, last }
+}
+
+/// The slots in (after, until] that nobody looked at in time, as a row for each reason.
+fn absent(
+    series: &Series<'_>,
+    after: Timestamp,
+    until: Timestamp,
+    presence: &Presence,
+    fate: fn(Absence) -> Fate,
+) -> Vec<Passed> {
+    let mut rows: Vec<Passed> = Vec::new();
+    for (from, to, absence) in presence.absences(after, until, series.jitter()) {
+        let Some(row) = stretch(series, from, to, fate(absence)) else {
+            continue;
+        };
+        match rows.last_mut().filter(|last| last.fate == row.fate) {
+            Some(last) => (last.to, last.slots) = (row.to, last.slots + row.slots),
+            None => rows.push(row),
+        }
     }
+    rows
 }
 
 /// How late a slot is, in the terms of the policy.

@@ -3,10 +3,11 @@
 //! A [`Timeline`] is all that matters of a job's past: the version that is active, up to where its slots are recorded,
 //! and whether something holds it. It does not change by itself and holds no clock.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     backlog::{Due, Fate, Hold, Passed, judge, stretch},
+    presence::Presence,
     series::Series,
 };
 use crate::core::{
@@ -22,11 +23,18 @@ pub struct Timeline {
     pub active: Arc<ActiveJob>,
     /// Every slot up to here is recorded.
     pub watermark: Option<Timestamp>,
+    /// Slots beyond the watermark that have run already, before the clock was put back.
+    pub taken: BTreeSet<Timestamp>,
     /// What keeps the schedule from starting anything.
     pub hold: Option<Hold>,
 }
 
 impl Timeline {
+    /// The job's slots, if it has a schedule.
+    pub fn series(&self) -> Option<Series<'_>> {
+        Some(Series::of(&self.active)?.without(&self.taken))
+    }
+
     /// From where on slots are still to be looked at: a backlog begins at the latest of what is recorded and the instant
     /// from which the schedule counts. The end of a pause is among the former.
     pub fn begins(&self) -> Timestamp {
@@ -49,29 +57,29 @@ impl Timeline {
         if self.hold.is_some() {
             return None;
         }
-        let series = Series::of(&self.active)?;
+        let series = self.series()?;
         series.next_after(self.begins()).map(|slot| series.start_of(slot))
     }
 
     /// The slots up to an instant that are not decided, as skipped: those of a pause at its end, or those of a job that
     /// goes before their jitter has passed.
     pub fn skipped_until(&self, until: Timestamp, reason: SlotReason) -> Option<Passed> {
-        stretch(&Series::of(&self.active)?, self.begins(), until, Fate::Skipped(reason))
+        stretch(&self.series()?, self.begins(), until, Fate::Skipped(reason))
     }
 }
 
 /// What is to be done about a job's slots up to `until` that are due and not recorded; `None` if there are none. `until`
 /// is before `now` only when another schedule counts from then on. A job that is held owes nothing until the hold ends
 /// ([`Timeline::skipped_until`]), so that its pause is one row.
-pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp) -> Option<Due> {
+pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp, presence: &Presence) -> Option<Due> {
     if timeline.hold.is_some() {
         return None;
     }
-    let series = Series::of(&timeline.active)?;
+    let series = timeline.series()?;
     let begins = timeline.begins();
     let last = last_due(&series, begins, until, now)?;
     let misfire = timeline.active.job.spec.schedule.as_ref()?.misfire;
-    Some(judge(&series, begins, last, now, &misfire))
+    Some(judge(&series, begins, last, now, &misfire, presence))
 }
 
 /// The last slot that is due. One whose jitter has not passed stops the search, even if a later one is ready: slots are
@@ -92,25 +100,36 @@ fn last_due(series: &Series<'_>, begins: Timestamp, until: Timestamp, now: Times
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::fixtures::{active, at};
+    use crate::scheduler::{
+        fixtures::{active, at},
+        presence::Leap,
+    };
 
     fn timeline(yaml: &str, since: &str, watermark: Option<&str>) -> Timeline {
         Timeline {
             active: active("job", yaml, since),
             watermark: watermark.map(at),
+            taken: BTreeSet::new(),
             hold: None,
         }
     }
 
-    /// Start, then `(from, to, slots, fate)` of the others, as text.
+    /// What is due to a Petit that has just begun.
     fn judged(timeline: &Timeline, now: &str) -> String {
+        judged_by(timeline, now, &Presence::since(at(now)))
+    }
+
+    /// Starts, then `(from, to, slots, fate)` of the others, as text.
+    fn judged_by(timeline: &Timeline, now: &str, presence: &Presence) -> String {
         let show = |instant: Timestamp| instant.format("%dT%H:%M:%S").to_string();
-        let Some(due) = due(timeline, at(now), at(now)) else {
+        let Some(due) = due(timeline, at(now), at(now), presence) else {
             return "nothing".to_owned();
         };
-        let mut text = due
-            .start
-            .map_or("none".to_owned(), |slot| format!("start {}", show(slot)));
+        let starts: Vec<String> = due.starts.iter().map(|slot| show(*slot)).collect();
+        let mut text = match &starts[..] {
+            [] => "none".to_owned(),
+            starts => format!("start {}", starts.join(" ")),
+        };
         for passed in due.passed {
             text += &format!(
                 "; {}..{} {} {:?}",
@@ -137,39 +156,70 @@ mod tests {
                 "policy: once",
                 "10T10:00:00",
                 "10T10:10:30",
-                "start 10T10:10:00; 10T10:01:00..10T10:09:00 9 Merged",
+                "start 10T10:10:00; 10T10:01:00..10T10:09:00 9 Merged(Down)",
             ),
             (
                 "policy: skip",
                 "10T10:00:00",
                 "10T10:10:30",
-                "start 10T10:10:00; 10T10:01:00..10T10:09:00 9 Missed",
+                "start 10T10:10:00; 10T10:01:00..10T10:09:00 9 Missed(Down)",
             ),
             // The newest is too late to run as normal.
             (
                 "policy: skip, grace: 10s",
                 "10T10:00:00",
                 "10T10:10:30",
-                "none; 10T10:01:00..10T10:10:00 10 Missed",
+                "none; 10T10:01:00..10T10:10:00 10 Missed(Down)",
             ),
             (
                 "policy: once, grace: 10s",
                 "10T10:00:00",
                 "10T10:10:30",
-                "start 10T10:10:00; 10T10:01:00..10T10:09:00 9 Merged",
+                "start 10T10:10:00; 10T10:01:00..10T10:09:00 9 Merged(Down)",
             ),
             // Older than the window; the slot on its edge is inside.
             (
                 "policy: once, window: 5m",
                 "10T10:00:00",
                 "10T10:10:00",
-                "start 10T10:10:00; 10T10:01:00..10T10:04:00 4 TooOld; 10T10:05:00..10T10:09:00 5 Merged",
+                "start 10T10:10:00; 10T10:01:00..10T10:04:00 4 TooOld; 10T10:05:00..10T10:09:00 5 Merged(Down)",
             ),
             (
                 "policy: once, window: 10s, grace: 5s",
                 "10T10:00:00",
                 "10T10:10:30",
                 "none; 10T10:01:00..10T10:10:00 10 TooOld",
+            ),
+            // Each late slot is made up for, oldest first, and the newest runs as normal beyond the limit.
+            (
+                "policy: all",
+                "10T10:00:00",
+                "10T10:04:30",
+                "start 10T10:01:00 10T10:02:00 10T10:03:00 10T10:04:00",
+            ),
+            (
+                "policy: all, limit: 2",
+                "10T10:00:00",
+                "10T10:05:30",
+                "start 10T10:01:00 10T10:02:00 10T10:05:00; 10T10:03:00..10T10:04:00 2 OverLimit",
+            ),
+            (
+                "policy: all, limit: 2, grace: 10s",
+                "10T10:00:00",
+                "10T10:05:30",
+                "start 10T10:01:00 10T10:02:00; 10T10:03:00..10T10:05:00 3 OverLimit",
+            ),
+            (
+                "policy: all, limit: 2, window: 3m, grace: 10s",
+                "10T10:00:00",
+                "10T10:05:30",
+                "start 10T10:03:00 10T10:04:00; 10T10:01:00..10T10:02:00 2 TooOld; 10T10:05:00..10T10:05:00 1 OverLimit",
+            ),
+            (
+                "policy: all, window: 10s, grace: 5s",
+                "10T10:00:00",
+                "10T10:02:30",
+                "none; 10T10:01:00..10T10:02:00 2 TooOld",
             ),
         ];
         for (misfire, watermark, now, expected) in cases {
@@ -233,9 +283,80 @@ mod tests {
         let slot = at("2026-01-10T10:01:00Z");
         assert!(start >= slot && start < slot + chrono::TimeDelta::seconds(50));
         let millisecond = chrono::TimeDelta::milliseconds(1);
-        let ask = |now| due(&jittered, now, now);
+        let ask = |now| due(&jittered, now, now, &Presence::since(now));
         assert_eq!(ask(start - millisecond), None);
-        let due = ask(start + millisecond).expect("it is due");
-        assert_eq!((due.start, due.last, due.passed), (Some(slot), slot, vec![]));
+        // Grace counts from the delayed start, whatever the slot is called.
+        for on_time in [start + millisecond, start + chrono::TimeDelta::seconds(1)] {
+            let due = ask(on_time).expect("it is due");
+            assert_eq!((due.starts, due.last, due.passed), (vec![slot], slot, vec![]));
+        }
+        let late = ask(start + chrono::TimeDelta::milliseconds(1_001)).expect("it is due");
+        assert_eq!((late.starts, late.last), (vec![], slot));
+    }
+
+    #[test]
+    fn an_undecided_slot_holds_up_the_ones_behind_it() {
+        // Of two slots in a row, the second of which is delayed less, the second waits for the first.
+        let begin = at("2026-01-10T10:00:00Z");
+        let jittered = timeline(
+            "schedule: {cron: '* * * * * *', jitter: 30s}",
+            "2026-01-10T10:00:00Z",
+            None,
+        );
+        let series = jittered.series().expect("a schedule");
+        let starts: Vec<_> = series
+            .slots_in(begin, begin + chrono::TimeDelta::seconds(60))
+            .map(|slot| (slot, series.start_of(slot)))
+            .collect();
+        let pair = starts.windows(2).find(|pair| pair[1].1 < pair[0].1);
+        let &[(first, start), (second, _)] = pair.expect("one such pair among sixty") else {
+            panic!("a pair is two");
+        };
+        let mut before = jittered.clone();
+        before.watermark = Some(first - chrono::TimeDelta::seconds(1));
+        let ask = |now| due(&before, now, now, &Presence::since(begin));
+        assert_eq!(ask(start - chrono::TimeDelta::milliseconds(1)), None);
+        assert_eq!(before.next_start(), Some(start));
+        assert!(ask(start).expect("both are due").last >= second);
+    }
+
+    #[test]
+    fn a_slot_is_late_because_of_the_clock_when_petit_was_there() {
+        let skip = timeline(
+            "schedule: {cron: '* * * * *', misfire: {policy: skip, grace: 10s}}",
+            "2026-01-01T00:00:00Z",
+            Some("2026-01-10T10:00:00Z"),
+        );
+        let mut presence = Presence::since(at("2026-01-10T10:02:30Z"));
+        assert_eq!(
+            judged_by(&skip, "2026-01-10T10:03:30Z", &presence),
+            "none; 10T10:01:00..10T10:03:00 3 Missed(Down)"
+        );
+        presence.leap = Some(Leap {
+            from: at("2026-01-10T10:03:00Z"),
+            to: at("2026-01-10T10:30:30Z"),
+        });
+        assert_eq!(
+            judged_by(&skip, "2026-01-10T10:30:30Z", &presence),
+            "none; 10T10:01:00..10T10:03:00 3 Missed(Down); 10T10:04:00..10T10:30:00 27 Missed(Clock)"
+        );
+    }
+
+    #[test]
+    fn what_ran_before_the_clock_went_back_is_no_slot_again() {
+        let mut again = timeline(
+            "schedule: {cron: '* * * * *', misfire: {policy: skip, grace: 10s}}",
+            "2026-01-01T00:00:00Z",
+            Some("2026-01-10T10:00:00Z"),
+        );
+        again.taken = ["2026-01-10T10:01:00Z", "2026-01-10T10:03:00Z", "2026-01-10T10:05:00Z"]
+            .map(at)
+            .into();
+        assert_eq!(again.next_start(), Some(at("2026-01-10T10:02:00Z")));
+        assert_eq!(judged(&again, "2026-01-10T10:02:00Z"), "start 10T10:02:00");
+        assert_eq!(
+            judged(&again, "2026-01-10T10:05:30Z"),
+            "none; 10T10:02:00..10T10:04:00 2 Missed(Down)"
+        );
     }
 }

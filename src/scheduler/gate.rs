@@ -26,8 +26,11 @@ pub struct Newcomer {
     pub created_at: Timestamp,
     /// Until when it may wait for other jobs, if that was said before.
     pub wait_until: Option<Timestamp>,
-    /// Whether it was let in before and waits: a run by hand is not turned away then.
+    /// Whether it was let in before and waits: it is not turned away for another run then.
     pub waits: bool,
+    /// Whether it belongs to late slots that are made up for one by one. Such runs line up behind whatever is in their way
+    /// and behind each other, since a policy that let them push each other out would make up for one of them only.
+    pub in_line: bool,
     /// Whether it starts beside others whatever the policy says.
     pub ignore_overlap: bool,
 }
@@ -41,6 +44,8 @@ pub struct Ahead {
     pub trigger: Trigger,
     /// Whether it has been held back so far.
     pub waits: bool,
+    /// Whether it makes up for a late slot: nothing takes its place while it waits.
+    pub made_up: bool,
 }
 
 /// How a job stands that another depends on.
@@ -102,26 +107,26 @@ pub fn gate(
     upstreams: &BTreeMap<JobId, Upstream>,
     now: Timestamp,
 ) -> Verdict {
-    let overlap = if newcomer.ignore_overlap {
-        Overlap::Allow
-    } else {
-        spec.overlap
+    let overlap = match spec.overlap {
+        _ if newcomer.ignore_overlap => Overlap::Allow,
+        Overlap::Skip | Overlap::Queue | Overlap::Replace if newcomer.in_line => Overlap::Queue,
+        policy => policy,
     };
-    let accepted_by_hand = newcomer.waits && newcomer.trigger == Trigger::Manual;
-    if let (Overlap::Skip, Some(first), false) = (overlap, ahead.first(), accepted_by_hand) {
+    if let (Overlap::Skip, Some(first), false) = (overlap, ahead.first(), newcomer.waits) {
         return Verdict::Skip {
             reason: SlotReason::Overlap,
             detail: format!("run {} of the job was still going", first.run),
             blocker: Some(first.run),
         };
     }
-    let superseded = || match (overlap, newcomer.trigger) {
-        (Overlap::Queue | Overlap::Replace, Trigger::Schedule) => ahead
+    let takes_places = newcomer.trigger == Trigger::Schedule && !newcomer.waits && !newcomer.in_line;
+    let superseded = || match overlap {
+        Overlap::Queue | Overlap::Replace if takes_places => ahead
             .iter()
-            .filter(|older| older.waits && older.trigger == Trigger::Schedule)
+            .filter(|older| older.waits && older.trigger == Trigger::Schedule && !older.made_up)
             .map(|older| older.run)
             .collect(),
-        (Overlap::Skip | Overlap::Allow, _) | (_, Trigger::Manual | Trigger::Dependency | Trigger::Retry) => Vec::new(),
+        Overlap::Skip | Overlap::Queue | Overlap::Replace | Overlap::Allow => Vec::new(),
     };
     if newcomer.trigger == Trigger::Schedule
         && let Some(unmet) = first_unmet(&spec.depends_on, upstreams, now)
@@ -141,19 +146,24 @@ pub fn gate(
             }
         };
     }
-    let Some(first) = ahead.first() else {
+    let (Some(first), Some(last)) = (ahead.first(), ahead.last()) else {
         return Verdict::Start;
     };
-    let detail = format!("waits for run {} of the job to end", first.run);
+    // Of a long line only the first says which run it waits for, so that a step forward changes one note and not all.
+    let detail = if last.waits {
+        "waits for its turn behind older runs of the job".to_owned()
+    } else {
+        format!("waits for run {} of the job to end", first.run)
+    };
     match overlap {
         Overlap::Allow => Verdict::Start,
-        Overlap::Skip | Overlap::Queue => Verdict::Queue {
-            detail,
-            supersede: superseded(),
-        },
-        Overlap::Replace => Verdict::Replace {
+        Overlap::Replace if !ahead.iter().any(|older| older.waits && older.made_up) => Verdict::Replace {
             detail,
             cancel: ahead.iter().map(|older| older.run).collect(),
+        },
+        Overlap::Skip | Overlap::Queue | Overlap::Replace => Verdict::Queue {
+            detail,
+            supersede: superseded(),
         },
     }
 }
@@ -225,6 +235,7 @@ mod tests {
             created_at: at(NOW),
             wait_until: None,
             waits: false,
+            in_line: false,
             ignore_overlap: false,
         }
     }
@@ -234,6 +245,7 @@ mod tests {
             run: run_id(number),
             trigger,
             waits,
+            made_up: false,
         }
     }
 
@@ -281,6 +293,35 @@ mod tests {
         };
         assert_eq!(superseded(Trigger::Schedule), [run_id(2)]);
         assert_eq!(superseded(Trigger::Manual), []);
+    }
+
+    #[test]
+    fn late_slots_that_are_made_up_for_line_up() {
+        let mut older = ahead(2, Trigger::Schedule, true);
+        older.made_up = true;
+        let line = [ahead(1, Trigger::Schedule, false), older];
+        let made_up = Newcomer {
+            in_line: true,
+            ..newcomer(Trigger::Schedule)
+        };
+        for policy in ["skip", "queue", "replace"] {
+            assert!(
+                matches!(overlap(policy, made_up, &line), Verdict::Queue { supersede, .. } if supersede.is_empty()),
+                "{policy}"
+            );
+            assert_eq!(overlap(policy, made_up, &[]), Verdict::Start);
+        }
+        assert_eq!(overlap("allow", made_up, &line), Verdict::Start);
+
+        // A slot of its own time does not push them out either.
+        let slot = newcomer(Trigger::Schedule);
+        assert!(matches!(overlap("skip", slot, &line), Verdict::Skip { .. }));
+        for policy in ["queue", "replace"] {
+            assert!(
+                matches!(overlap(policy, slot, &line), Verdict::Queue { supersede, .. } if supersede.is_empty()),
+                "{policy}"
+            );
+        }
     }
 
     #[test]

@@ -6,10 +6,7 @@
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{
-    desk::{NextFire, Triggered},
-    params::ParamError,
-};
+use super::{desk::Triggered, params::ParamError};
 use crate::{
     core::id::{JobId, RunId},
     storage::StorageError,
@@ -22,7 +19,6 @@ const QUEUE: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    ready: watch::Receiver<bool>,
     condition: watch::Receiver<Option<String>>,
 }
 
@@ -94,7 +90,6 @@ pub(super) enum Command {
         reason: String,
         answer: Answer<()>,
     },
-    NextFires(Answer<Vec<NextFire>>),
     Stop,
 }
 
@@ -102,7 +97,6 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Desked {
     pub commands: mpsc::Receiver<Command>,
-    pub ready: watch::Sender<bool>,
     /// What keeps the loop from recording what is due.
     pub condition: watch::Sender<Option<String>>,
 }
@@ -110,18 +104,12 @@ pub(super) struct Desked {
 impl Handle {
     pub(super) fn new() -> (Self, Desked) {
         let (commands, received) = mpsc::channel(QUEUE);
-        let (set_ready, ready) = watch::channel(false);
         let (set_condition, condition) = watch::channel(None);
         let desked = Desked {
             commands: received,
-            ready: set_ready,
             condition: set_condition,
         };
-        let handle = Self {
-            commands,
-            ready,
-            condition,
-        };
+        let handle = Self { commands, condition };
         (handle, desked)
     }
 
@@ -164,24 +152,9 @@ impl Handle {
         self.ask(|answer| Command::Cancel { run, reason, answer }).await
     }
 
-    /// When each active job fires next.
-    pub async fn next_fires(&self) -> Result<Vec<NextFire>, CommandError> {
-        self.ask(Command::NextFires).await
-    }
-
     /// What keeps slots from being recorded and started, in words; it passes by itself when its cause does.
     pub fn condition(&self) -> Option<String> {
         self.condition.borrow().clone()
-    }
-
-    /// Waits until the backlog is decided and slots are started on time.
-    pub async fn ready(&self) -> Result<(), CommandError> {
-        let mut ready = self.ready.clone();
-        ready
-            .wait_for(|ready| *ready)
-            .await
-            .map(|_| ())
-            .map_err(|_| CommandError::Stopped)
     }
 
     /// Has the loop end after what it is doing. What was claimed has been ordered by then.

@@ -16,6 +16,7 @@ pub mod due;
 pub mod gate;
 pub mod handle;
 pub mod params;
+pub mod presence;
 pub mod series;
 pub mod service;
 
@@ -28,7 +29,7 @@ mod tests;
 
 pub use backlog::Hold;
 pub use clock::{Clock, SimulatedClock, SystemClock};
-pub use desk::{NextFire, Order, Triggered};
+pub use desk::{Order, Triggered};
 pub use handle::{CommandError, Handle};
 pub use series::neighbours;
 pub use service::{Parts, Scheduler};

@@ -4,6 +4,11 @@
 //! answered in a bounded number of steps whatever the distance. Nothing here knows what was recorded or what became of a
 //! slot.
 
+use std::{
+    collections::BTreeSet,
+    ops::Bound::{Excluded, Included},
+};
+
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
@@ -11,6 +16,7 @@ use crate::core::{
     Timestamp,
     active::ActiveJob,
     id::JobId,
+    job::Job,
     schedule::{Schedule, Timing},
     units::HumanDuration,
 };
@@ -26,6 +32,8 @@ pub struct Series<'a> {
     schedule: &'a Schedule,
     anchor: Timestamp,
     jitter: HumanDuration,
+    /// Instants that are left out.
+    taken: Option<&'a BTreeSet<Timestamp>>,
 }
 
 impl<'a> Series<'a> {
@@ -37,22 +45,59 @@ impl<'a> Series<'a> {
             schedule: active.job.schedule.as_ref()?,
             anchor: active.record.anchor,
             jitter: spec.jitter,
+            taken: None,
         })
+    }
+
+    /// The same without some instants, which have run already.
+    pub fn without(self, taken: &'a BTreeSet<Timestamp>) -> Self {
+        let taken = Some(taken).filter(|taken| !taken.is_empty());
+        Self { taken, ..self }
     }
 
     /// The first slot strictly after an instant.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        self.schedule.next_after(after, self.anchor)
+        self.slots_after(after).next()
+    }
+
+    /// The slots in (after, until], in order.
+    pub fn slots_in(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> + use<'a> {
+        self.slots_after(after).take_while(move |slot| *slot <= until)
+    }
+
+    fn slots_after(&self, after: Timestamp) -> impl Iterator<Item = Timestamp> + use<'a> {
+        let taken = self.taken;
+        let is_taken = move |slot: &Timestamp| taken.is_some_and(|taken| taken.contains(slot));
+        self.schedule
+            .slots_after(after, self.anchor)
+            .filter(move |slot| !is_taken(slot))
     }
 
     /// The last slot in (after, until].
     pub fn last_in(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
-        last_in(self.schedule, self.anchor, after, until)
+        let mut last = last_in(self.schedule, self.anchor, after, until)?;
+        while self.taken.is_some_and(|taken| taken.contains(&last)) {
+            last = last_in(self.schedule, self.anchor, after, last - TimeDelta::milliseconds(1))?;
+        }
+        Some(last)
     }
 
     /// How many slots lie in (after, until]: exact for periods, and for cron expressions up to 100,000; beyond that the
     /// rest is taken to be as dense as those.
     pub fn count_in(&self, after: Timestamp, until: Timestamp) -> u64 {
+        // What was taken under another schedule is no slot of this one.
+        let is_slot = |at: &&Timestamp| {
+            let before = **at - TimeDelta::milliseconds(1);
+            self.schedule.next_after(before, self.anchor) == Some(**at)
+        };
+        let left_out = match self.taken {
+            Some(taken) if after < until => taken.range((Excluded(after), Included(until))).filter(is_slot).count(),
+            Some(_) | None => 0,
+        };
+        self.count_all(after, until).saturating_sub(left_out as u64)
+    }
+
+    fn count_all(&self, after: Timestamp, until: Timestamp) -> u64 {
         if let [Timing::Every(_)] = self.schedule.timings()[..] {
             return self.schedule.count_in(after, until, self.anchor, usize::MAX) as u64;
         }
@@ -79,6 +124,12 @@ impl<'a> Series<'a> {
     pub fn jitter(&self) -> TimeDelta {
         self.jitter.to_delta()
     }
+}
+
+/// When a slot of a job is to be started: its instant and its share of the jitter.
+pub fn start_of(job: &Job, slot: Timestamp) -> Timestamp {
+    let jitter = job.spec.schedule.as_ref().map(|schedule| schedule.jitter);
+    slot + share(&job.id, slot, jitter.unwrap_or_default())
 }
 
 /// The slots on both sides of an instant: the last before it and the first after it.
@@ -172,6 +223,7 @@ mod tests {
                 schedule: &schedule,
                 anchor,
                 jitter: HumanDuration::default(),
+                taken: None,
             };
             assert_eq!(series.count_in(anchor, year), 365 * 86_400, "{text}");
             assert_eq!(series.last_in(anchor, year), Some(year), "{text}");

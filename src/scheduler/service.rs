@@ -7,15 +7,19 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use tokio::sync::{
-    broadcast::error::{RecvError, TryRecvError},
-    mpsc, watch,
+use tokio::{
+    sync::{
+        broadcast::error::{RecvError, TryRecvError},
+        mpsc, watch,
+    },
+    time::{Instant, sleep_until},
 };
 
 use super::{
     clock::Clock,
     desk::{Around, Batch, Desk, Order, Past, TriggerRefusal, give_up},
     handle::{Command, CommandError, Desked, Handle},
+    presence::{Moved, Vigil},
 };
 use crate::{
     core::{
@@ -64,6 +68,11 @@ pub struct Scheduler {
     known: Arc<ActiveSet>,
     /// Whether events were missed, and the journal has not been read since.
     behind: bool,
+    vigil: Vigil,
+    /// Since when the steady clock of the vigil counts.
+    born: Instant,
+    /// Whether the clock may have been put back behind what is recorded, and that was not looked at since.
+    put_back: bool,
 }
 
 impl Scheduler {
@@ -72,6 +81,7 @@ impl Scheduler {
     pub fn new(mut parts: Parts) -> (Self, Handle) {
         let (handle, desked) = Handle::new();
         let known = Arc::clone(&parts.active.borrow_and_update());
+        let now = parts.clock.now();
         let scheduler = Self {
             listener: parts.bus.listen(),
             known,
@@ -79,6 +89,9 @@ impl Scheduler {
             desked,
             desk: Desk::default(),
             behind: false,
+            vigil: Vigil::new(now, Duration::ZERO),
+            born: Instant::now(),
+            put_back: true,
         };
         (scheduler, handle)
     }
@@ -87,37 +100,47 @@ impl Scheduler {
     pub async fn run(mut self) -> Result<(), StorageError> {
         let mut backoff = BACKOFF.0;
         let mut loaded = false;
+        // By the steady clock, since the other may be put back while a commit waits to be tried again.
         let mut not_before = None;
         loop {
             self.catch_up();
-            let now = self.parts.clock.now();
-            let mut wake = self.desk.next_wake();
-            if not_before.is_none_or(|instant| instant <= now) {
+            if not_before.is_none_or(|instant| instant <= Instant::now()) {
                 let done = if loaded { self.step().await } else { self.begin().await };
                 match done {
                     Ok(()) => {
                         loaded = true;
                         not_before = None;
                         backoff = BACKOFF.0;
-                        self.desked.ready.send_replace(true);
+                        self.vigil.settled();
                         self.set_condition(None);
-                        wake = self.desk.next_wake();
                     }
                     Err(StorageError::Closed) => return Ok(()),
                     Err(error) if error.is_passing() => {
                         self.set_condition(Some(chain(&error)));
-                        not_before = Some(now + TimeDelta::from_std(backoff).unwrap_or(LONGEST_SLEEP));
+                        not_before = Some(Instant::now() + backoff);
                         backoff = (backoff * 2).min(BACKOFF.1);
                     }
                     Err(error) => return Err(error),
                 }
             }
-            // While a commit waits to be tried again, what is due is no reason to wake.
-            let wake = not_before.or(wake).unwrap_or(Timestamp::MAX_UTC);
-            if !self.sleep(wake, loaded).await {
+            if !self.sleep(not_before, loaded).await {
                 return Ok(());
             }
         }
+    }
+
+    /// What time it is. Asked in no other way, so that no move of the clock goes unnoticed.
+    fn now(&mut self) -> Timestamp {
+        let now = self.parts.clock.now();
+        match self.vigil.look(now, self.born.elapsed()) {
+            Moved::Not => {}
+            Moved::Forwards => tracing::info!("the clock leapt forwards to {now}, or the machine slept"),
+            Moved::Backwards => {
+                tracing::warn!("the clock was put back to {now}: what is recorded beyond does not fire again");
+                self.put_back = true;
+            }
+        }
+        now
     }
 
     /// Says what keeps slots from being recorded; logged when it begins and ends, not at every try.
@@ -137,12 +160,15 @@ impl Scheduler {
         });
     }
 
-    /// Waits until `wake`, or until something happens; `false` when it is time to end. Every arm only receives, so that the
-    /// ones that are dropped have lost nothing.
-    async fn sleep(&mut self, wake: Timestamp, loaded: bool) -> bool {
-        let until = wake.min(self.parts.clock.now() + LONGEST_SLEEP);
+    /// Waits until something is due or happens, or until a commit that failed may be tried again; `false` when it is time
+    /// to end. Every arm only receives, so that the ones that are dropped have lost nothing.
+    async fn sleep(&mut self, not_before: Option<Instant>, loaded: bool) -> bool {
+        let longest = self.now() + LONGEST_SLEEP;
+        let until = self.desk.next_wake().map_or(longest, |wake| wake.min(longest));
         tokio::select! {
-            () = self.parts.clock.sleep_until(until) => true,
+            // While a commit waits to be tried again, what is due is no reason to wake.
+            () = sleep_until(not_before.unwrap_or_else(Instant::now)), if not_before.is_some() => true,
+            () = self.parts.clock.sleep_until(until), if not_before.is_none() => true,
             changed = self.parts.active.changed() => changed.is_ok(),
             // Before the desk knows the journal, its answers would be wrong.
             command = self.desked.commands.recv(), if loaded => match command {
@@ -204,7 +230,8 @@ impl Scheduler {
         for detail in storage.unfinished()? {
             if detail.run.status == RunStatus::Queued {
                 let Some(job) = self.bound_to(&detail.run)? else {
-                    self.carry_out(vec![give_up(&detail, self.parts.clock.now())]).await?;
+                    let now = self.now();
+                    self.carry_out(vec![give_up(&detail, now)]).await?;
                     continue;
                 };
                 bound.insert(detail.run.spec_hash.clone(), job);
@@ -249,13 +276,15 @@ impl Scheduler {
         let due = self.decide(|desk, around| desk.tick(&newest, around))?;
         self.carry_out(due).await?;
         if !Arc::ptr_eq(&newest, &self.known) {
-            let edits = self.desk.edit(&newest, self.parts.clock.now());
+            let now = self.now();
+            let edits = self.desk.edit(&newest, now);
             self.carry_out(edits).await?;
             self.desk.swap(&newest);
             self.known = newest;
         }
         loop {
-            let stirred = self.desk.stirred(self.parts.clock.now());
+            let now = self.now();
+            let stirred = self.desk.stirred(now);
             if stirred.is_empty() {
                 return Ok(());
             }
@@ -269,9 +298,11 @@ impl Scheduler {
     }
 
     fn decide<T>(&mut self, question: impl FnOnce(&Desk, &mut Around<'_>) -> T) -> T {
+        let now = self.now();
         let storage = &self.parts.storage;
         let mut around = Around {
-            now: self.parts.clock.now(),
+            now,
+            presence: self.vigil.presence(),
             random: &mut *self.parts.random,
             latest: &|job| storage.latest(job),
             revision: self.parts.revision.borrow().clone(),
@@ -342,11 +373,10 @@ impl Scheduler {
             } => {
                 let decided = self.decide(|desk, around| desk.trigger(&job, params, ignore_overlap, around));
                 let result = match decided {
-                    Err(error) => Err(CommandError::Storage(error)),
-                    Ok(Err(TriggerRefusal::UnknownJob)) => Err(CommandError::UnknownJob(job)),
-                    Ok(Err(TriggerRefusal::Params(errors))) => Err(CommandError::Params { job, errors }),
-                    Ok(Err(TriggerRefusal::Overlap(run))) => Err(CommandError::Overlap { job, run }),
-                    Ok(Ok((batch, triggered))) => {
+                    Err(TriggerRefusal::UnknownJob) => Err(CommandError::UnknownJob(job)),
+                    Err(TriggerRefusal::Params(errors)) => Err(CommandError::Params { job, errors }),
+                    Err(TriggerRefusal::Overlap(run)) => Err(CommandError::Overlap { job, run }),
+                    Ok((batch, triggered)) => {
                         tracing::info!(%job, run = %triggered.run, by, "started by hand");
                         self.record(batch).await.map(|()| triggered)
                     }
@@ -362,7 +392,8 @@ impl Scheduler {
                 let _ = answer.send(self.pause(job, by, reason).await);
             }
             Command::Resume { job, by, answer } => {
-                let batch = self.desk.resume(job.as_ref(), self.parts.clock.now());
+                let now = self.now();
+                let batch = self.desk.resume(job.as_ref(), now);
                 let result = match batch {
                     None => Err(CommandError::NotPaused(job)),
                     Some(batch) => {
@@ -373,11 +404,9 @@ impl Scheduler {
                 let _ = answer.send(result);
             }
             Command::Cancel { run, reason, answer } => {
-                let batch = self.desk.cancel(run, reason, self.parts.clock.now());
+                let now = self.now();
+                let batch = self.desk.cancel(run, reason, now);
                 let _ = answer.send(self.record(batch).await);
-            }
-            Command::NextFires(answer) => {
-                let _ = answer.send(Ok(self.desk.next_fires()));
             }
             Command::Stop => {}
         }
@@ -398,12 +427,8 @@ impl Scheduler {
             .decide(|desk, around| desk.tick(&set, around))
             .map_err(CommandError::Storage)?;
         self.carry_out(due).await.map_err(CommandError::Storage)?;
-        let batch = self.desk.pause(PauseRecord {
-            job,
-            since: self.parts.clock.now(),
-            by,
-            reason,
-        });
+        let since = self.now();
+        let batch = self.desk.pause(PauseRecord { job, since, by, reason });
         self.record(batch).await
     }
 

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use super::{
     desk::{Around, Batch, Desk, Order, Past},
     fixtures::{active_at, at, spec_record},
+    presence::Presence,
 };
 use crate::{
     core::{
@@ -122,6 +123,7 @@ struct World {
     set: ActiveSet,
     regimes: BTreeMap<JobId, Vec<Regime>>,
     now: Timestamp,
+    presence: Presence,
     random: u128,
     start_after: i64,
     take: i64,
@@ -140,6 +142,7 @@ impl World {
             set: ActiveSet::new(),
             regimes: BTreeMap::new(),
             now: at("2026-03-28T20:10:00Z"),
+            presence: Presence::since(at("2026-03-28T20:10:00Z")),
             random: 0,
             start_after: 0,
             take: 30,
@@ -166,6 +169,7 @@ impl World {
         let (storage, random) = (&self.storage, &mut self.random);
         let mut around = Around {
             now: self.now,
+            presence: self.presence,
             random: &mut || {
                 *random += 1;
                 *random
@@ -307,6 +311,7 @@ impl World {
     }
 
     fn wake_up(&mut self) {
+        self.presence = Presence::since(self.now);
         for (_, run) in std::mem::take(&mut self.running) {
             self.end(&run, RunStatus::Interrupted);
         }

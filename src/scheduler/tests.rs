@@ -167,7 +167,9 @@ impl Machine {
             disk: Arc::clone(&self.disk),
             clock: Arc::clone(&self.clock),
         };
-        petit.handle.ready().await.expect("it begins");
+        // Commands are answered once the backlog is decided.
+        let answer = petit.trigger("nobody", json!({}), false).await;
+        assert!(matches!(answer, Err(CommandError::UnknownJob(_))), "{answer:?}");
         petit
     }
 
@@ -697,7 +699,6 @@ async fn a_slot_of_a_job_without_a_value_for_a_parameter_is_refused() {
 async fn an_edit_that_leaves_the_schedule_alone_keeps_the_next_fire() {
     let machine = Machine::new(&[("a", "schedule: {every: 1h}"), ("b", "schedule: {every: 1h}")]);
     let mut petit = machine.start().await;
-    let before = petit.handle.next_fires().await.expect("it runs");
     sleep(minutes(30)).await;
     let edited = active_at("a", "schedule: {every: 1h}\npriority: 3", at(BEGIN));
     machine.commit(vec![Change::PutSpec(spec_record(&edited))]);
@@ -705,8 +706,12 @@ async fn an_edit_that_leaves_the_schedule_alone_keeps_the_next_fire() {
     machine.active.send_replace(set(&[Arc::clone(&edited), kept]));
     let (first, when) = petit.ordered().await;
     assert_eq!(first.spec_hash, edited.job.hash);
-    assert_eq!(before.iter().map(|fire| fire.at).collect::<Vec<_>>(), [first.slot; 2]);
-    assert_eq!(first.slot.map(time), Some(time(when)));
+    let (second, _) = petit.ordered().await;
+    // Both count from the instant at which they were first applied.
+    for run in [&first, &second] {
+        assert_eq!(run.slot.map(time), Some("11:00:00".to_owned()), "{}", run.job);
+    }
+    assert_eq!(time(when), "11:00:00");
 }
 
 #[tokio::test(start_paused = true)]
@@ -749,5 +754,128 @@ async fn a_moved_clock_is_noticed_and_repeats_nothing() {
     assert!(
         when - run.slot.expect("a slot") < TimeDelta::seconds(31),
         "noticed at {when}"
+    );
+}
+
+/// Ends what was ordered, one run after the other, until nothing is ordered for a second; the slots in their order.
+async fn drain(petit: &mut Petit) -> Vec<String> {
+    let mut slots = Vec::new();
+    while let Some(order) = petit.order_within(Duration::from_secs(1)).await {
+        let Order::Start { run, .. } = order else {
+            panic!("nothing is to be cancelled: {order:?}")
+        };
+        petit.begins(&run);
+        assert_eq!(
+            petit.order_within(Duration::from_millis(10)).await,
+            None,
+            "one run after the other"
+        );
+        petit.ends(&run, RunStatus::Succeeded);
+        slots.push(run.slot.map(time).unwrap_or_default());
+    }
+    slots
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_makes_up_for_each_slot_in_order_and_up_to_its_limit() {
+    let all = |overlap: &str| {
+        format!("overlap: {overlap}\nschedule: {{cron: '* * * * *', misfire: {{policy: all, grace: 40s, limit: 3}}}}")
+    };
+    for overlap in ["skip", "queue", "replace"] {
+        let machine = Machine::new(&[("tick", &all(overlap))]);
+        let petit = machine.start().await;
+        petit.dies().await;
+        sleep(minutes(6) + Duration::from_secs(15)).await;
+        let mut petit = machine.start().await;
+        assert_eq!(
+            drain(&mut petit).await,
+            ["10:01:00", "10:02:00", "10:03:00", "10:06:00"],
+            "{overlap}"
+        );
+        assert_eq!(
+            machine.ledger("tick"),
+            [
+                row("10:01:00", RAN, None, 1),
+                row("10:02:00", RAN, None, 1),
+                row("10:03:00", RAN, None, 1),
+                row("10:04:00", MISSED, Some(SlotReason::Limit), 2),
+                row("10:06:00", RAN, None, 1),
+            ],
+            "{overlap}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_overlap_allow_all_late_slots_start_at_once() {
+    let machine = Machine::new(&[(
+        "tick",
+        "overlap: allow\nschedule: {cron: '* * * * *', misfire: {policy: all}}",
+    )]);
+    machine.start().await.dies().await;
+    sleep(minutes(4)).await;
+    let mut petit = machine.start().await;
+    for slot in ["10:01:00", "10:02:00", "10:03:00", "10:04:00"] {
+        let (run, when) = petit.ordered().await;
+        assert_eq!(
+            (run.slot.map(time), time(when)),
+            (Some(slot.to_owned()), "10:04:00".to_owned())
+        );
+        petit.begins(&run);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_of_late_slots_outlives_another_crash_and_newer_slots() {
+    let machine = Machine::new(&[(
+        "tick",
+        "overlap: queue\nschedule: {cron: '* * * * *', misfire: {policy: all, grace: 10s}}",
+    )]);
+    machine.start().await.dies().await;
+    sleep(minutes(4) + Duration::from_secs(15)).await;
+    let mut petit = machine.start().await;
+    let (first, _) = petit.ordered().await;
+    petit.begins(&first);
+    // Two newer slots come: they wait behind the line, and of them only the newest.
+    assert_eq!(petit.order_within(Duration::from_secs(130)).await, None);
+    petit.dies().await;
+    machine.commit(vec![Change::EndRun {
+        run: first.id,
+        status: RunStatus::Interrupted,
+        at: machine.clock.now(),
+        reason: None,
+    }]);
+    let mut petit = machine.start().await;
+    assert_eq!(
+        drain(&mut petit).await,
+        ["10:02:00", "10:03:00", "10:04:00", "10:06:00"]
+    );
+    assert_eq!(
+        machine.ledger("tick")[4],
+        row("10:05:00", MERGED, Some(SlotReason::Overlap), 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_clock_leapt_over_is_not_called_down() {
+    let job = "schedule: {cron: '* * * * *', misfire: {policy: skip, grace: 10s}}";
+    let machine = Machine::new(&[("tick", job)]);
+    let mut petit = machine.start().await;
+    let (run, _) = petit.ordered().await;
+    petit.succeeds(&run);
+    machine.clock.step(TimeDelta::seconds(150));
+    let (run, _) = petit.ordered().await;
+    petit.succeeds(&run);
+    petit.dies().await;
+    sleep(Duration::from_secs(150)).await;
+    let _petit = machine.start().await;
+    assert_eq!(
+        machine.ledger("tick"),
+        [
+            row("10:01:00", RAN, None, 1),
+            row("10:02:00", MISSED, Some(SlotReason::Clock), 2),
+            row("10:04:00", RAN, None, 1),
+            row("10:05:00", MISSED, Some(SlotReason::Down), 2),
+        ]
     );
 }

@@ -30,8 +30,6 @@ struct Later {
     document: Document,
     /// Keys from the root; `*` stands for any.
     path: &'static [&'static str],
-    /// The only value that is meant, if not every value is.
-    value: Option<&'static str>,
     verdict: Verdict,
     /// What does not happen.
     consequence: &'static str,
@@ -41,70 +39,54 @@ const TABLE: &[Later] = &[
     Later {
         document: Document::Job,
         path: &["secrets"],
-        value: None,
         verdict: Verdict::Refused,
         consequence: "the values would not reach the tasks, and would not be masked",
     },
     Later {
         document: Document::Job,
         path: &["tasks", "*", "limits"],
-        value: None,
         verdict: Verdict::Refused,
         consequence: "the task would run without them",
     },
     Later {
         document: Document::Job,
         path: &["tasks", "*", "uses"],
-        value: None,
         verdict: Verdict::Refused,
         consequence: "no such task could be started",
     },
     Later {
         document: Document::Job,
         path: &["tasks", "*", "with"],
-        value: None,
         verdict: Verdict::Refused,
         consequence: "no task would receive it",
     },
     Later {
         document: Document::Job,
         path: &["notify"],
-        value: None,
         verdict: Verdict::Warned,
         consequence: "nobody is told",
     },
     Later {
-        document: Document::Job,
-        path: &["schedule", "misfire", "policy"],
-        value: Some("all"),
-        verdict: Verdict::Warned,
-        consequence: "only the latest of the late slots runs, as with `once`",
-    },
-    Later {
         document: Document::Settings,
         path: &["api"],
-        value: None,
         verdict: Verdict::Refused,
         consequence: "nothing would listen there",
     },
     Later {
         document: Document::Settings,
         path: &["notify"],
-        value: None,
         verdict: Verdict::Warned,
         consequence: "nobody is told",
     },
     Later {
         document: Document::Settings,
         path: &["retention", "runs"],
-        value: None,
         verdict: Verdict::Warned,
         consequence: "runs are kept",
     },
     Later {
         document: Document::Settings,
         path: &["retention", "logs"],
-        value: None,
         verdict: Verdict::Warned,
         consequence: "logs are kept",
     },
@@ -117,10 +99,8 @@ pub fn find(document: Document, verdict: Verdict, value: &Value) -> Vec<Violatio
         .iter()
         .filter(|later| later.document == document && later.verdict == verdict)
     {
-        walk(value, later.path, &mut Vec::new(), &mut |path, at| {
-            if later.value.is_none_or(|only| at.as_str() == Some(only)) {
-                found.push(later.violation(path));
-            }
+        walk(value, later.path, &mut Vec::new(), &mut |path| {
+            found.push(later.violation(path))
         });
     }
     found
@@ -129,10 +109,7 @@ pub fn find(document: Document, verdict: Verdict, value: &Value) -> Vec<Violatio
 impl Later {
     fn violation(&self, path: &[&str]) -> Violation {
         let key = self.path.last().copied().unwrap_or_default();
-        let name = match self.value {
-            None => format!("`{key}`"),
-            Some(value) => format!("`{key}: {value}`"),
-        };
+        let name = format!("`{key}`");
         let (code, message, hint) = match self.verdict {
             Verdict::Refused => (
                 "comes-later",
@@ -148,16 +125,15 @@ impl Later {
         Violation {
             expected: (self.verdict == Verdict::Refused).then(|| format!("nothing called `{key}` yet")),
             hint: Some(hint.to_owned()),
-            // A value that alone is meant is pointed at itself.
-            at_key: self.value.is_none(),
+            at_key: true,
             ..Violation::new(pointer_to(path), code, message)
         }
     }
 }
 
-fn walk<'a>(value: &'a Value, rest: &[&str], path: &mut Vec<&'a str>, visit: &mut impl FnMut(&[&'a str], &'a Value)) {
+fn walk<'a>(value: &'a Value, rest: &[&str], path: &mut Vec<&'a str>, visit: &mut impl FnMut(&[&'a str])) {
     let Some((first, rest)) = rest.split_first() else {
-        return visit(path, value);
+        return visit(path);
     };
     let Value::Object(map) = value else { return };
     for (key, child) in map.iter().filter(|(key, _)| *first == "*" || key == first) {

@@ -113,7 +113,7 @@ fn what_has_no_effect_is_named() {
                 depends_on: [{job: a, window: 1h}]\ntasks: {a: {command: [x]}}";
     let found = job(yaml).expect("valid").warnings();
     let places: Vec<&str> = found.iter().map(|violation| violation.pointer.as_str()).collect();
-    assert_eq!(places, ["/notify", "/schedule/misfire/policy", "/depends_on/0/window"]);
+    assert_eq!(places, ["/notify", "/depends_on/0/window"]);
 }
 
 #[test]

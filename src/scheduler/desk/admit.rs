@@ -1,27 +1,26 @@
 //! Making a run: it binds the active version, gets its inputs, and passes the gate or does not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{Around, Batch, Desk, Order};
+use super::{Around, Batch, Desk, Going, Order};
 use crate::{
     core::{
         Timestamp,
         id::{JobId, RunId},
         job::Job,
         record::{RunRecord, SlotRecord, TaskRecord},
+        spec::MisfirePolicy,
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::Event,
     scheduler::{
-        gate::{Ahead, Newcomer, Verdict, gate},
+        gate::{Ahead, Newcomer, Upstream, Verdict, gate},
         params::{self, ParamError, RunFacts},
+        series::start_of,
     },
-    storage::{Change, StorageError},
+    storage::Change,
 };
 
 /// What makes a run.
@@ -77,56 +76,76 @@ pub(super) fn in_words(errors: &[ParamError]) -> String {
 }
 
 impl Desk {
-    /// Makes the run of a slot, or records why there is none. Returns the run, if one was made.
+    /// Makes the run of a slot, or records why there is none. Returns the run, if one was made; it has joined the line.
     pub(super) fn admit_slot(
         &self,
         batch: &mut Batch,
-        job: &Arc<Job>,
-        slot: Timestamp,
-        starting: &BTreeSet<&JobId>,
+        slot: &DueSlot<'_>,
+        ahead: &mut Vec<Ahead>,
+        upstreams: &BTreeMap<JobId, Upstream>,
         around: &mut Around<'_>,
-    ) -> Result<Option<RunId>, StorageError> {
+    ) -> Option<RunId> {
+        let DueSlot {
+            at,
+            judged_by,
+            bound,
+            in_line,
+        } = slot;
         let decided = |outcome, reason, detail: String, now| SlotRecord {
-            job: job.id.clone(),
-            at: slot,
+            job: bound.id.clone(),
+            at: *at,
             outcome: Some(outcome),
             reason: Some(reason),
             detail: Some(detail),
             decided_at: Some(now),
             run: None,
-            spec_hash: job.hash.clone(),
+            spec_hash: judged_by.hash.clone(),
         };
         let cause = Cause {
             trigger: Trigger::Schedule,
-            slot: Some(slot),
+            slot: Some(*at),
             consumed: Vec::new(),
             given: Map::new(),
         };
-        let record = match new_run(job, cause, around) {
+        let record = match new_run(bound, cause, around) {
             Ok(record) => record,
             Err(unfit) => {
                 let detail = in_words(&unfit.errors);
                 batch.put_slot(decided(SlotOutcome::Refused, SlotReason::Invalid, detail, around.now));
-                return Ok(None);
+                return None;
             }
         };
-        let verdict = gate(
-            &job.spec,
-            &newcomer(&record, false),
-            &self.ahead_of(&record),
-            &self.upstreams(job, starting, around)?,
-            around.now,
-        );
+        let newcomer = Newcomer {
+            in_line: *in_line,
+            ..newcomer(&record, false)
+        };
+        let verdict = gate(&bound.spec, &newcomer, ahead, upstreams, around.now);
         if let Verdict::Skip { reason, detail, .. } = verdict {
             batch.put_slot(decided(SlotOutcome::Skipped, reason, detail, around.now));
-            return Ok(None);
+            return None;
         }
         let id = record.id;
-        self.enter(batch, record, job, verdict, around.now);
-        Ok(Some(id))
+        ahead.push(Ahead {
+            run: id,
+            trigger: record.trigger,
+            waits: verdict != Verdict::Start,
+            made_up: is_made_up(&record, bound),
+        });
+        batch.put_slot(SlotRecord {
+            job: bound.id.clone(),
+            at: *at,
+            outcome: None,
+            reason: None,
+            detail: None,
+            decided_at: None,
+            run: Some(id),
+            spec_hash: judged_by.hash.clone(),
+        });
+        self.enter(batch, record, bound, verdict, around.now);
+        Some(id)
     }
 
-    /// Records a new run as the gate judged it, with the claim of its slot, and says what follows from that.
+    /// Records a new run as the gate judged it, and says what follows from that. The claim of its slot stands before it.
     pub(super) fn enter(
         &self,
         batch: &mut Batch,
@@ -156,18 +175,7 @@ impl Desk {
                 (Vec::new(), cancel, false, None)
             }
         };
-        if let Some(at) = run.slot {
-            batch.put_slot(SlotRecord {
-                job: run.job.clone(),
-                at,
-                outcome: None,
-                reason: None,
-                detail: None,
-                decided_at: None,
-                run: Some(run.id),
-                spec_hash: run.spec_hash.clone(),
-            });
-        }
+        batch.bound.insert(run.id, Arc::clone(job));
         batch.changes.push(Change::CreateRun {
             run: run.clone(),
             tasks: TaskRecord::of_new_run(job, run.id),
@@ -191,18 +199,51 @@ impl Desk {
         }
     }
 
-    /// Unfinished runs of the same job that count before this one. Of those that are held back only the older do, or two
-    /// that wait would wait for each other.
-    pub(super) fn ahead_of(&self, run: &RunRecord) -> Vec<Ahead> {
-        let others = self.runs.get(&run.job).into_iter().flat_map(BTreeMap::values);
-        others
-            .filter(|other| other.record.id != run.id && (!other.waits() || other.record.id < run.id))
-            .map(|other| Ahead {
-                run: other.record.id,
-                trigger: other.record.trigger,
-                waits: other.waits(),
-            })
-            .collect()
+    /// The unfinished runs of a job, as a run that is made now finds them ahead of it: those that go, and then those that
+    /// wait, in the order of their turns.
+    pub(super) fn line(&self, job: &JobId) -> Vec<Ahead> {
+        let mut runs: Vec<&Going> = self.runs.get(job).into_iter().flat_map(BTreeMap::values).collect();
+        runs.sort_by_key(|going| (going.waits(), going.turn()));
+        runs.into_iter().map(Going::ahead).collect()
+    }
+}
+
+impl Going {
+    /// Who comes first. Runs that were made at the same instant make up for slots, of which the oldest is first.
+    pub(super) fn turn(&self) -> (Timestamp, Option<Timestamp>, RunId) {
+        (self.record.created_at, self.record.slot, self.record.id)
+    }
+
+    pub(super) fn ahead(&self) -> Ahead {
+        Ahead {
+            run: self.record.id,
+            trigger: self.record.trigger,
+            waits: self.waits(),
+            made_up: self.made_up,
+        }
+    }
+}
+
+/// A slot whose run may start.
+pub(super) struct DueSlot<'a> {
+    pub at: Timestamp,
+    /// The version of its time.
+    pub judged_by: &'a Job,
+    /// The version that is active now, which it runs.
+    pub bound: &'a Arc<Job>,
+    /// Whether it is one of several that are made up for one by one.
+    pub in_line: bool,
+}
+
+/// Whether a run makes up for a slot that was late when it was made. Said by what is recorded, so that it still holds after
+/// a restart.
+pub(super) fn is_made_up(run: &RunRecord, bound: &Job) -> bool {
+    let misfire = bound.spec.schedule.as_ref().map(|schedule| schedule.misfire);
+    match (run.slot, misfire) {
+        (Some(slot), Some(misfire)) => {
+            misfire.policy == MisfirePolicy::All && run.created_at - start_of(bound, slot) > misfire.grace.to_delta()
+        }
+        (None, _) | (_, None) => false,
     }
 }
 
@@ -212,6 +253,7 @@ pub(super) fn newcomer(run: &RunRecord, waits: bool) -> Newcomer {
         created_at: run.created_at,
         wait_until: run.wait_until,
         waits,
+        in_line: false,
         ignore_overlap: false,
     }
 }

@@ -3,7 +3,7 @@
 //! The rows of slots that do not run, and of runs that end before they started, are written here and nowhere else in this
 //! room.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     core::{
@@ -48,6 +48,8 @@ pub struct Batch {
     pub orders: Vec<Order>,
     /// For whoever listens, likewise.
     pub events: Vec<Event>,
+    /// The version that each run which is made here is bound to; the journal has its hash only.
+    pub bound: BTreeMap<RunId, Arc<Job>>,
 }
 
 impl Batch {
@@ -85,13 +87,11 @@ impl Batch {
     /// Records slots that do not run: a stretch is one row, a single slot is a slot's row. `run` is what stands for slots
     /// that are merged.
     pub(super) fn pass(&mut self, job: &Job, passed: &Passed, run: Option<RunId>, now: Timestamp) {
-        let merged = passed.fate == Fate::Merged;
-        let fate = if merged && run.is_none() {
-            Fate::Missed
-        } else {
-            passed.fate
+        let (fate, run) = match (passed.fate, run) {
+            (Fate::Merged(absence), None) => (Fate::Missed(absence), None),
+            (Fate::Merged(_), Some(run)) => (passed.fate, Some(run)),
+            (Fate::TooOld | Fate::Missed(_) | Fate::OverLimit | Fate::Skipped(_), _) => (passed.fate, None),
         };
-        let run = run.filter(|_| merged);
         let (outcome, reason) = fate.row();
         if passed.slots == 1 {
             self.put_slot(SlotRecord {

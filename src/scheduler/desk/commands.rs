@@ -1,6 +1,6 @@
 //! Runs that are made by hand, and runs that are ended by hand.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
@@ -19,7 +19,6 @@ use crate::{
         gate::{Newcomer, Verdict, gate},
         params::ParamError,
     },
-    storage::StorageError,
 };
 
 /// A run that was made by hand.
@@ -43,16 +42,16 @@ pub enum TriggerRefusal {
 }
 
 impl Desk {
-    /// Makes a run by hand. The outer error is the journal's, the inner one the asker's.
+    /// Makes a run by hand.
     pub fn trigger(
         &self,
         id: &JobId,
         given: Map<String, Value>,
         ignore_overlap: bool,
         around: &mut Around<'_>,
-    ) -> Result<Result<(Batch, Triggered), TriggerRefusal>, StorageError> {
+    ) -> Result<(Batch, Triggered), TriggerRefusal> {
         let Some(entry) = self.jobs.get(id) else {
-            return Ok(Err(TriggerRefusal::UnknownJob));
+            return Err(TriggerRefusal::UnknownJob);
         };
         let job = &entry.timeline.active.job;
         let cause = Cause {
@@ -63,14 +62,14 @@ impl Desk {
         };
         let run = match new_run(job, cause, around) {
             Ok(run) => run,
-            Err(unfit) => return Ok(Err(TriggerRefusal::Params(unfit.errors))),
+            Err(unfit) => return Err(TriggerRefusal::Params(unfit.errors)),
         };
         let newcomer = Newcomer {
             ignore_overlap,
             ..newcomer(&run, false)
         };
-        let upstreams = self.upstreams(job, &BTreeSet::new(), around)?;
-        let verdict = gate(&job.spec, &newcomer, &self.ahead_of(&run), &upstreams, around.now);
+        // Runs by hand do not wait for other jobs, so that nobody needs to ask how these stand.
+        let verdict = gate(&job.spec, &newcomer, &self.line(id), &BTreeMap::new(), around.now);
         let mut notes: Vec<String> = entry
             .timeline
             .hold
@@ -78,7 +77,7 @@ impl Desk {
             .into_iter()
             .collect();
         match &verdict {
-            Verdict::Skip { blocker: Some(run), .. } => return Ok(Err(TriggerRefusal::Overlap(*run))),
+            Verdict::Skip { blocker: Some(run), .. } => return Err(TriggerRefusal::Overlap(*run)),
             Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } | Verdict::Replace { detail, .. } => {
                 notes.push(detail.clone());
             }
@@ -90,7 +89,7 @@ impl Desk {
             note: (!notes.is_empty()).then(|| notes.join("; ")),
         };
         self.enter(&mut batch, run, job, verdict, around.now);
-        Ok(Ok((batch, triggered)))
+        Ok((batch, triggered))
     }
 
     /// Ends a run on somebody's wish. A run that is not known here is the executor's business.

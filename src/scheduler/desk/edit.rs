@@ -1,7 +1,7 @@
 //! What a new active set, a pause or its end does to jobs: slots that waited are let go, and a stretch that was held is
 //! recorded as one row.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Batch, Desk, Entry, Order, Phase, hold};
 use crate::{
@@ -81,6 +81,7 @@ impl Desk {
             let timeline = Timeline {
                 active: Arc::clone(active),
                 watermark: None,
+                taken: BTreeSet::new(),
                 hold: None,
             };
             self.jobs.insert(id.clone(), Entry { timeline, next: None });
@@ -141,7 +142,11 @@ impl Desk {
 /// those of a job that is removed finish.
 fn let_go(desk: &Desk, batch: &mut Batch, job: &JobId, reason: SlotReason, detail: &str, now: Timestamp) {
     for going in desk.runs.get(job).into_iter().flat_map(|runs| runs.values()) {
-        if going.has_started() || going.record.trigger == Trigger::Manual {
+        let somebodys_wish = match going.record.trigger {
+            Trigger::Manual | Trigger::Retry => true,
+            Trigger::Schedule | Trigger::Dependency => false,
+        };
+        if going.has_started() || somebodys_wish {
             continue;
         }
         match &going.phase {

@@ -24,10 +24,14 @@ pub use batch::{Batch, Order};
 pub use commands::{TriggerRefusal, Triggered};
 pub use recover::give_up;
 
+use admit::{DueSlot, is_made_up};
+use chrono::SecondsFormat;
+
 use super::{
-    backlog::Hold,
+    backlog::{Due, Hold},
     due::{Timeline, due},
     gate::Upstream,
+    presence::Presence,
 };
 use crate::{
     core::{
@@ -45,6 +49,8 @@ use crate::{
 pub struct Around<'a> {
     /// The time.
     pub now: Timestamp,
+    /// What Petit was there for until now.
+    pub presence: Presence,
     /// Randomness for ids.
     pub random: &'a mut dyn FnMut() -> u128,
     /// What the journal says of a job's latest runs.
@@ -66,17 +72,6 @@ pub struct Past {
     pub bound: BTreeMap<SpecHash, Arc<Job>>,
 }
 
-/// A job that will fire, or why it will not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NextFire {
-    /// The job.
-    pub job: JobId,
-    /// When its next slot is to start; `None` without a schedule, or while something holds it.
-    pub at: Option<Timestamp>,
-    /// What holds it.
-    pub hold: Option<Hold>,
-}
-
 /// Everything that the scheduler knows.
 #[derive(Debug, Default)]
 pub struct Desk {
@@ -87,6 +82,8 @@ pub struct Desk {
     deadlines: BTreeSet<(Timestamp, JobId)>,
     /// Also of jobs that are gone, whose state returns when their file does.
     watermarks: BTreeMap<JobId, Timestamp>,
+    /// Slots beyond the watermark that have run already, before the clock was put back.
+    taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
     /// Unfinished runs, oldest first.
     runs: BTreeMap<JobId, BTreeMap<RunId, Going>>,
     pauses: BTreeMap<Option<JobId>, PauseRecord>,
@@ -109,6 +106,8 @@ struct Going {
     phase: Phase,
     /// Whether its end has been ordered.
     cancelling: bool,
+    /// Whether it makes up for a late slot. Not known of one that ran before Petit was started again.
+    made_up: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -168,46 +167,44 @@ impl Desk {
         fronts.into_iter().flatten().map(|(at, _)| *at).min()
     }
 
-    /// When each job fires next.
-    pub fn next_fires(&self) -> Vec<NextFire> {
-        let fire = |(job, entry): (&JobId, &Entry)| NextFire {
-            job: job.clone(),
-            at: entry.next,
-            hold: entry.timeline.hold,
-        };
-        self.jobs.iter().map(fire).collect()
-    }
-
     /// Decides every slot that is due: a batch for each job that has one. `next` is the active set that is about to take
-    /// over, if not the one that the desk has: slots of a schedule that it replaces are due up to that instant only.
+    /// over, if not the one that the desk has: slots of a schedule that it replaces are due up to that instant only. They
+    /// are judged by the version of their time, and run with the one of `next`.
     pub fn tick(&self, next: &ActiveSet, around: &mut Around<'_>) -> Result<Vec<Batch>, StorageError> {
         let now = around.now;
         let ready = self.agenda.iter().take_while(|(at, _)| *at <= now);
-        let due: Vec<_> = ready
+        let due: BTreeMap<&JobId, Due> = ready
             .filter_map(|(_, job)| {
                 let timeline = &self.jobs.get(job)?.timeline;
-                due(timeline, timeline.ends(next, now), now).map(|due| (job, due))
+                due(timeline, timeline.ends(next, now), now, &around.presence).map(|due| (job, due))
             })
             .collect();
-        let starting: BTreeSet<&JobId> = due
-            .iter()
-            .filter(|(_, due)| due.start.is_some())
-            .map(|(job, _)| *job)
-            .collect();
         let mut batches = Vec::with_capacity(due.len());
-        for (id, due) in &due {
+        for (id, owed) in &due {
             let Some(entry) = self.jobs.get(*id) else { continue };
+            let judged_by = &entry.timeline.active.job;
+            let bound = next.get(*id).map_or(judged_by, |newer| &newer.job);
             let mut batch = Batch::default();
-            let run = match due.start {
-                Some(slot) => self.admit_slot(&mut batch, &entry.timeline.active.job, slot, &starting, around)?,
-                None => None,
-            };
-            for passed in &due.passed {
-                batch.pass(&entry.timeline.active.job, passed, run, around.now);
+            let mut run = None;
+            if !owed.starts.is_empty() {
+                let upstreams = self.upstreams(bound, &due, around)?;
+                let mut ahead = self.line(id);
+                for at in &owed.starts {
+                    let slot = DueSlot {
+                        at: *at,
+                        judged_by,
+                        bound,
+                        in_line: owed.starts.len() > 1,
+                    };
+                    run = self.admit_slot(&mut batch, &slot, &mut ahead, &upstreams, around);
+                }
+            }
+            for passed in &owed.passed {
+                batch.pass(judged_by, passed, run, now);
             }
             batch.changes.push(Change::SetWatermark {
                 job: (*id).clone(),
-                at: due.last,
+                at: owed.last,
             });
             batches.push(batch);
         }
@@ -217,7 +214,7 @@ impl Desk {
     /// Takes in a batch that was committed.
     pub fn apply(&mut self, batch: &Batch) {
         for change in &batch.changes {
-            self.apply_change(change);
+            self.apply_change(change, &batch.bound);
         }
         for order in &batch.orders {
             let (run, is_cancel) = match order {
@@ -257,19 +254,20 @@ impl Desk {
         }
     }
 
-    fn apply_change(&mut self, change: &Change) {
+    fn apply_change(&mut self, change: &Change, bound: &BTreeMap<RunId, Arc<Job>>) {
         match change {
             Change::SetWatermark { job, at } => {
                 let watermark = self.watermarks.entry(job.clone()).or_insert(*at);
                 *watermark = (*watermark).max(*at);
+                if let Some(taken) = self.taken.get_mut(job) {
+                    taken.retain(|slot| slot > watermark);
+                }
                 self.reschedule(job);
+                // What is decided is no longer due, and somebody may have waited for that.
+                self.stir_dependents(job);
             }
             Change::CreateRun { run, .. } => {
-                let bound = self
-                    .jobs
-                    .get(&run.job)
-                    .map(|entry| Arc::clone(&entry.timeline.active.job));
-                let phase = bound.map_or(Phase::Running, Phase::Waiting);
+                let phase = bound.get(&run.id).cloned().map_or(Phase::Running, Phase::Waiting);
                 self.add_run(run.clone(), phase);
             }
             Change::NoteRun { run, reason } => {
@@ -287,8 +285,6 @@ impl Desk {
                     self.remove_run(&job, *run);
                 }
             }
-            // A slot that is decided without a run is no longer due, and somebody may have waited for that.
-            Change::PutSlot(slot) if slot.outcome.is_some() => self.stir_dependents(&slot.job),
             Change::Pause(pause) => {
                 self.pauses.insert(pause.job.clone(), pause.clone());
                 self.reschedule_all(pause.job.as_ref());
@@ -316,9 +312,14 @@ impl Desk {
         if let (Phase::Waiting(_), Some(until)) = (&phase, record.wait_until) {
             self.deadlines.insert((until, record.job.clone()));
         }
+        let made_up = match &phase {
+            Phase::Waiting(bound) => is_made_up(&record, bound),
+            Phase::Ordered | Phase::Running => false,
+        };
         let going = Going {
             phase,
             cancelling: false,
+            made_up,
             record,
         };
         let runs = self.runs.entry(going.record.job.clone()).or_default();
@@ -349,6 +350,7 @@ impl Desk {
             self.agenda.remove(&(next, job.clone()));
         }
         entry.timeline.watermark = self.watermarks.get(job).copied();
+        entry.timeline.taken = self.taken.get(job).cloned().unwrap_or_default();
         entry.timeline.hold = hold;
         entry.next = entry.timeline.next_start();
         if let Some(next) = entry.next {
@@ -373,31 +375,46 @@ impl Desk {
         hold(&entry.timeline.active, &self.pauses)
     }
 
-    /// How the jobs stand that a job depends on; those in `starting` have a slot that is due this very moment.
+    /// How the jobs stand that a job depends on. `due` is what is decided this very moment.
     fn upstreams(
         &self,
         job: &Job,
-        starting: &BTreeSet<&JobId>,
+        due: &BTreeMap<&JobId, Due>,
         around: &Around<'_>,
     ) -> Result<BTreeMap<JobId, Upstream>, StorageError> {
         let mut upstreams = BTreeMap::new();
         for dependency in &job.spec.depends_on {
             let id = &dependency.job;
-            let by_itself = |going: &&Going| going.record.trigger != Trigger::Manual;
+            let by_itself = |going: &&Going| match going.record.trigger {
+                Trigger::Schedule | Trigger::Dependency => true,
+                Trigger::Manual | Trigger::Retry => false,
+            };
             let unfinished = self.runs.get(id).and_then(|runs| runs.values().find(by_itself));
-            let upstream = if !self.jobs.contains_key(id) {
-                Upstream::Absent
-            } else if let Some(going) = unfinished {
-                Upstream::Unfinished(format!("has an unfinished run {}", going.record.id))
-            } else if starting.contains(id) {
-                Upstream::Unfinished("has a slot that is due now".to_owned())
-            } else {
-                Upstream::Settled(Box::new((around.latest)(id)?))
+            let upstream = match (self.jobs.get(id), unfinished) {
+                (None, _) => Upstream::Absent,
+                (Some(_), Some(going)) => Upstream::Unfinished(format!("has an unfinished run {}", going.record.id)),
+                (Some(entry), None) => match undecided(&entry.timeline, due.get(id), around.now) {
+                    Some(slot) => Upstream::Unfinished(format!(
+                        "has a slot that is due since {}",
+                        slot.to_rfc3339_opts(SecondsFormat::Secs, true)
+                    )),
+                    None => Upstream::Settled(Box::new((around.latest)(id)?)),
+                },
             };
             upstreams.insert(id.clone(), upstream);
         }
         Ok(upstreams)
     }
+}
+
+/// A slot of a job whose instant has come and whose run has not: it starts this very moment, or its jitter holds it back.
+fn undecided(timeline: &Timeline, due: Option<&Due>, now: Timestamp) -> Option<Timestamp> {
+    let starts = due.and_then(|due| due.starts.last().copied());
+    if starts.is_some() || timeline.hold.is_some() {
+        return starts;
+    }
+    let decided = due.map_or_else(|| timeline.begins(), |due| due.last);
+    timeline.series()?.next_after(decided).filter(|slot| *slot <= now)
 }
 
 /// What holds a job back. Being disabled is named first, because ending a pause would not end it.

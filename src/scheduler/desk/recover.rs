@@ -3,23 +3,24 @@
 //! Such a slot is recorded, so no tick will see it again; it is a late slot all the same, and is judged by the same policy as
 //! those that nobody recorded. One that waited for its turn or for other jobs, and still has to, goes on waiting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{Around, Batch, Desk, Going, Phase, admit::newcomer};
+use super::{Around, Batch, Desk, Going, admit::newcomer};
 use crate::{
     core::{
         Timestamp,
-        id::{JobId, RunId},
+        id::JobId,
         job::Job,
         record::{SlotRecord, TaskRecord},
-        spec::{MisfirePolicy, MisfireSpec},
+        spec::MisfirePolicy,
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
     scheduler::{
         backlog::{Fate, Late, late},
         due::due,
         gate::{Verdict, gate},
-        series::Series,
+        presence::Absence,
+        series::start_of,
     },
     storage::{Change, RunDetail, StorageError},
 };
@@ -76,9 +77,9 @@ impl Desk {
             });
             batches.push(batch);
         }
-        for (job, runs) in &self.runs {
+        for job in self.runs.keys() {
             let mut batch = Batch::default();
-            self.recover_job(&mut batch, job, runs, around)?;
+            self.recover_job(&mut batch, job, around)?;
             if !batch.is_empty() {
                 batches.push(batch);
             }
@@ -86,17 +87,18 @@ impl Desk {
         Ok(batches)
     }
 
-    fn recover_job(
-        &self,
-        batch: &mut Batch,
-        id: &JobId,
-        runs: &BTreeMap<RunId, Going>,
-        around: &Around<'_>,
-    ) -> Result<(), StorageError> {
+    fn recover_job(&self, batch: &mut Batch, id: &JobId, around: &Around<'_>) -> Result<(), StorageError> {
         let now = around.now;
         let mut free: Vec<(&Going, &Job)> = Vec::new();
-        for going in runs.values().filter(|going| going.record.trigger != Trigger::Manual) {
-            let Phase::Waiting(bound) = &going.phase else { continue };
+        let (waiting, mut ahead) = self.waiting_and_going(id);
+        for (going, bound) in waiting {
+            match going.record.trigger {
+                Trigger::Schedule | Trigger::Dependency => {}
+                Trigger::Manual | Trigger::Retry => {
+                    ahead.push(going.ahead());
+                    continue;
+                }
+            }
             let mut end = |reason, detail| {
                 batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
             };
@@ -104,16 +106,11 @@ impl Desk {
                 None => end(SlotReason::Removed, "the job was removed"),
                 Some(Some(hold)) => end(hold.reason(), "the job was paused or disabled before its run started"),
                 Some(None) => {
-                    let upstreams = self.upstreams(bound, &BTreeSet::new(), around)?;
-                    let verdict = gate(
-                        &bound.spec,
-                        &newcomer(&going.record, true),
-                        &self.ahead_of(&going.record),
-                        &upstreams,
-                        now,
-                    );
-                    match verdict {
-                        Verdict::Wait { .. } | Verdict::Queue { .. } => {}
+                    let upstreams = self.upstreams(bound, &BTreeMap::new(), around)?;
+                    let newcomer = newcomer(&going.record, true);
+                    match gate(&bound.spec, &newcomer, &ahead, &upstreams, now) {
+                        // Something else than what was left with it is in its way.
+                        Verdict::Wait { .. } | Verdict::Queue { .. } => ahead.push(going.ahead()),
                         Verdict::Start | Verdict::Skip { .. } | Verdict::Replace { .. } => free.push((going, bound)),
                     }
                 }
@@ -121,32 +118,31 @@ impl Desk {
         }
         free.retain(|(going, _)| going.record.slot.is_some());
         free.sort_by_key(|(going, _)| going.record.slot);
-        let Some(entry) = self.jobs.get(id) else { return Ok(()) };
-        let Some(series) = Series::of(&entry.timeline.active) else {
+        let Some(timeline) = self.jobs.get(id).map(|entry| &entry.timeline) else {
             return Ok(());
         };
-        let misfire = entry
-            .timeline
-            .active
-            .job
-            .spec
-            .schedule
-            .as_ref()
-            .map_or_else(MisfireSpec::default, |s| s.misfire);
-        let newer = due(&entry.timeline, now, now).is_some_and(|due| due.start.is_some());
+        let newer = due(timeline, now, now, &around.presence).is_some_and(|due| !due.starts.is_empty());
         let latest = free.len().checked_sub(1).filter(|_| !newer);
         for (position, (going, bound)) in free.into_iter().enumerate() {
             let Some(slot) = going.record.slot else { continue };
-            let fate = match (late(series.start_of(slot), slot, now, &misfire), misfire.policy) {
-                (Late::OnTime, _) if latest == Some(position) => continue,
+            let misfire = bound
+                .spec
+                .schedule
+                .as_ref()
+                .map(|schedule| schedule.misfire)
+                .unwrap_or_default();
+            let is_latest = latest == Some(position);
+            let fate = match (late(start_of(bound, slot), slot, now, &misfire), misfire.policy) {
                 (Late::TooOld, _) => Fate::TooOld,
-                (Late::OnTime | Late::InWindow, MisfirePolicy::Skip) => Fate::Missed,
-                (Late::OnTime | Late::InWindow, MisfirePolicy::Once | MisfirePolicy::All) => {
-                    if latest == Some(position) {
-                        continue;
-                    }
-                    Fate::Merged
+                // Each goes on, and takes its turn.
+                (Late::OnTime | Late::InWindow, MisfirePolicy::All) => continue,
+                (Late::OnTime, MisfirePolicy::Skip | MisfirePolicy::Once) | (Late::InWindow, MisfirePolicy::Once)
+                    if is_latest =>
+                {
+                    continue;
                 }
+                (Late::OnTime | Late::InWindow, MisfirePolicy::Skip) => Fate::Missed(Absence::Down),
+                (Late::OnTime | Late::InWindow, MisfirePolicy::Once) => Fate::Merged(Absence::Down),
             };
             let (outcome, reason) = fate.row();
             batch.end_waiting(&going.record, bound, (outcome, reason), CLAIMED_ONLY, now);

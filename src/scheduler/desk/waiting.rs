@@ -1,7 +1,10 @@
 //! Runs that are held back, judged again when something they may wait for has happened; and runs that the success of
 //! other jobs makes.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Map;
 
@@ -12,14 +15,24 @@ use super::{
 use crate::{
     core::{
         Timestamp,
-        id::{JobId, RunId},
+        id::{JobId, RunId, SpecHash},
         job::Job,
         record::RunRecord,
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
-    scheduler::gate::{Verdict, gate, met},
+    scheduler::gate::{Ahead, Newcomer, Upstream, Verdict, gate, met},
     storage::{Change, StorageError},
 };
+
+/// What looking at a run that waits came to.
+enum Judged {
+    /// It goes on waiting.
+    Waits,
+    /// It has ended, and is in nobody's way any more.
+    Ended,
+    /// It starts, or others end for it.
+    Moves,
+}
 
 impl Desk {
     /// The jobs to look at now: something happened that concerns them, or a wait is over.
@@ -42,28 +55,66 @@ impl Desk {
     /// What can be decided about a job's runs that wait, or about a run that it owes to the success of others; `None` if
     /// nothing can. To be asked until it is `None`.
     pub fn look_at(&self, job: &JobId, around: &mut Around<'_>) -> Result<Option<Batch>, StorageError> {
-        for going in self.runs.get(job).into_iter().flat_map(|runs| runs.values()) {
-            if let Phase::Waiting(bound) = &going.phase {
-                let batch = self.judge_again(going, bound, around)?;
-                if !batch.is_empty() {
-                    return Ok(Some(batch));
-                }
+        let mut batch = Batch::default();
+        let (waiting, mut ahead) = self.waiting_and_going(job);
+        let bursts = self.bursts(job);
+        let mut upstreams: BTreeMap<&SpecHash, BTreeMap<JobId, Upstream>> = BTreeMap::new();
+        for (going, bound) in waiting {
+            if !upstreams.contains_key(&bound.hash) {
+                upstreams.insert(&bound.hash, self.upstreams(bound, &BTreeMap::new(), around)?);
+            }
+            let run = &going.record;
+            let newcomer = Newcomer {
+                in_line: going.made_up || (run.slot.is_some() && bursts.contains(&run.created_at)),
+                ..newcomer(run, true)
+            };
+            let verdict = gate(&bound.spec, &newcomer, &ahead, &upstreams[&bound.hash], around.now);
+            match self.judge_again(&mut batch, going, bound, verdict, around.now) {
+                Judged::Waits => ahead.push(going.ahead()),
+                Judged::Ended => {}
+                // What follows from this for the others is decided once it is committed.
+                Judged::Moves => return Ok(Some(batch)),
             }
         }
-        self.owed_to_upstreams(job, around)
+        if batch.is_empty() {
+            self.owed_to_upstreams(job, around)
+        } else {
+            Ok(Some(batch))
+        }
     }
 
-    fn judge_again(&self, going: &Going, job: &Arc<Job>, around: &Around<'_>) -> Result<Batch, StorageError> {
-        let (run, now) = (&going.record, around.now);
-        let verdict = gate(
-            &job.spec,
-            &newcomer(run, true),
-            &self.ahead_of(run),
-            &self.upstreams(job, &BTreeSet::new(), around)?,
-            now,
-        );
-        let mut batch = Batch::default();
-        let note = match verdict {
+    /// A job's runs that wait, in the order of their turns, and those that go.
+    pub(super) fn waiting_and_going(&self, job: &JobId) -> (Vec<(&Going, &Arc<Job>)>, Vec<Ahead>) {
+        let (mut waiting, mut going) = (Vec::new(), Vec::new());
+        for run in self.runs.get(job).into_iter().flat_map(BTreeMap::values) {
+            match &run.phase {
+                Phase::Waiting(bound) => waiting.push((run, bound)),
+                Phase::Ordered | Phase::Running => going.push(run.ahead()),
+            }
+        }
+        waiting.sort_by_key(|(run, _)| run.turn());
+        (waiting, going)
+    }
+
+    /// When runs of a job were made that make up for late slots. The newest slot that was due then may have been in time;
+    /// its run was made at the same instant, and stands in the same line.
+    fn bursts(&self, job: &JobId) -> BTreeSet<Timestamp> {
+        let runs = self.runs.get(job).into_iter().flat_map(BTreeMap::values);
+        runs.filter(|going| going.made_up)
+            .map(|going| going.record.created_at)
+            .collect()
+    }
+
+    fn judge_again(
+        &self,
+        batch: &mut Batch,
+        going: &Going,
+        job: &Arc<Job>,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Judged {
+        let run = &going.record;
+        let (note, judged) = match verdict {
             Verdict::Start => {
                 let run = RunRecord {
                     reason: None,
@@ -73,16 +124,18 @@ impl Desk {
                     run: Box::new(run),
                     job: Arc::clone(job),
                 });
-                None
+                (None, Judged::Moves)
             }
             Verdict::Skip { reason, detail, .. } => {
                 batch.end_waiting(run, job, (SlotOutcome::Skipped, reason), &detail, now);
-                return Ok(batch);
+                return Judged::Ended;
             }
-            Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => Some(detail),
+            Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
             Verdict::Replace { detail, cancel } => {
-                self.make_way(&mut batch, run, &cancel, now);
-                Some(detail)
+                let before = batch.orders.len() + batch.changes.len();
+                self.make_way(batch, run, &cancel, now);
+                let moves = batch.orders.len() + batch.changes.len() > before;
+                (Some(detail), if moves { Judged::Moves } else { Judged::Waits })
             }
         };
         if note != run.reason {
@@ -91,7 +144,7 @@ impl Desk {
                 reason: note,
             });
         }
-        Ok(batch)
+        judged
     }
 
     /// Ends runs that have waited so far: a newer slot stands for theirs.
@@ -143,7 +196,7 @@ impl Desk {
         if job.spec.schedule.is_some() || job.spec.depends_on.is_empty() || entry.timeline.hold.is_some() {
             return Ok(None);
         }
-        let upstreams = self.upstreams(job, &BTreeSet::new(), around)?;
+        let upstreams = self.upstreams(job, &BTreeMap::new(), around)?;
         let used = (around.latest)(id)?
             .by_dependency
             .map_or_else(Vec::new, |run| run.consumed);
@@ -170,7 +223,7 @@ impl Desk {
                 let verdict = gate(
                     &job.spec,
                     &newcomer(&run, false),
-                    &self.ahead_of(&run),
+                    &self.line(id),
                     &upstreams,
                     around.now,
                 );
