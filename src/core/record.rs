@@ -128,6 +128,16 @@ pub struct StretchRecord {
     pub spec_hash: SpecHash,
 }
 
+/// The clock was put back so far that a job's slots begin again: what the ledger says of the slots after an instant is void,
+/// save of those that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupersedeRecord {
+    /// The job.
+    pub job: JobId,
+    /// What the clock showed when that was decided: slots after it come again.
+    pub after: Timestamp,
+}
+
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::core::{
     Timestamp,
     id::{JobId, RunId, TaskId},
-    record::{AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, TaskRecord},
+    record::{
+        AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
+    },
     state::{RunStatus, TaskState},
 };
 
@@ -28,6 +30,8 @@ pub enum Fact {
     Slot(SlotRecord),
     /// A stretch of slots was decided.
     Stretch(StretchRecord),
+    /// What was said of the slots after an instant is void, because the clock was put back.
+    Supersede(SupersedeRecord),
     /// A run ended.
     Run(RunRecord),
     /// A task of a run ended, with what it published.
@@ -44,6 +48,7 @@ impl Fact {
             Self::Reconcile(_) => "reconcile",
             Self::Slot(_) => "slot",
             Self::Stretch(_) => "stretch",
+            Self::Supersede(_) => "supersede",
             Self::Run(_) => "run",
             Self::Task(_) => "task",
             Self::Attempt(_) => "attempt",

@@ -17,8 +17,12 @@ use crate::{
         Timestamp,
         id::{JobId, RunId, SpecHash, TaskId},
         job::Job,
-        record::{AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, TaskRecord},
+        record::{
+            AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord,
+            TaskRecord,
+        },
         spec::ResourceRequirements,
+        state::SlotOutcome,
     },
     events::Fact,
     storage::{NumberedFact, Storage, StorageError, ending_parts},
@@ -109,12 +113,23 @@ pub(super) fn append(
             Fact::Reconcile(reconcile) => tables.reconcile(*number, reconcile)?,
             Fact::Slot(slot) => tables.slot(*number, slot)?,
             Fact::Stretch(stretch) => tables.stretch(*number, stretch)?,
+            Fact::Supersede(_) => {}
             Fact::Run(run) => tables.run(*number, run)?,
             Fact::Task(task) => tables.task(*number, *at, task, known)?,
             Fact::Attempt(attempt) => tables.attempt(*number, attempt, known)?,
         }
     }
-    Ok(tables.flush()?)
+    tables.flush()?;
+    // Afterwards, because a row that is void may be among those that were just appended.
+    for NumberedFact { number, fact, .. } in facts {
+        if let Fact::Supersede(SupersedeRecord { job, after }) = fact {
+            connection.execute(
+                "DELETE FROM slots WHERE journal = ? AND fact < ? AND job = ? AND last_slot > ? AND outcome <> ?",
+                params![journal, number, job.as_str(), At(*after), SlotOutcome::Ran.as_str()],
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// An appender for each table, which take their rows in the order of [`TABLES`]' columns.

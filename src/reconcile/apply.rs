@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::{
     desired::Version,
     plan::{Action, Plan, set_hash},
@@ -73,6 +75,12 @@ pub fn apply(plan: &Plan, active: &ActiveSet, occasion: Occasion) -> Applied {
             after.remove(job);
         }
     }
+    for active in after.values_mut() {
+        if let Some(record) = put_back(active, occasion.now) {
+            changes.push(Change::SetActive(record.clone()));
+            Arc::make_mut(active).record = record;
+        }
+    }
     let record = (!plan.is_empty()).then(|| ReconcileRecord {
         at: occasion.now,
         actor: occasion.actor,
@@ -108,6 +116,32 @@ fn next_version(version: &Version, old: Option<&ActiveJob>, now: Timestamp) -> A
         scheduled_since: goes_on.map_or(now, |old| old.record.scheduled_since),
     };
     ActiveJob { job, record }
+}
+
+/// How far ahead of the clock a schedule may begin to count before it begins again: the scheduler waits as long for a clock
+/// that was put back.
+const LONGEST_WAIT: TimeDelta = TimeDelta::hours(3);
+
+/// The record of a job that was applied under a clock that has been put back since: counted from there, it would not fire
+/// until the clock has come there again. Periods keep their beat.
+fn put_back(active: &ActiveJob, now: Timestamp) -> Option<ActiveRecord> {
+    let record = &active.record;
+    if record.scheduled_since.max(record.anchor) <= now + LONGEST_WAIT {
+        return None;
+    }
+    let every = active.job.spec.schedule.as_ref().and_then(|schedule| schedule.every);
+    let period = every.map_or(0, |every| every.to_delta().num_milliseconds());
+    let ahead = (record.anchor - now).num_milliseconds();
+    let anchor = match (ahead > 0, period > 0) {
+        (false, _) => record.anchor,
+        (true, false) => now,
+        (true, true) => record.anchor - TimeDelta::milliseconds(ahead + (period - ahead % period) % period),
+    };
+    Some(ActiveRecord {
+        scheduled_since: record.scheduled_since.min(now),
+        anchor,
+        ..record.clone()
+    })
 }
 
 /// Whether two specs have the same slots. Jitter and the policy for late slots do not make other slots.

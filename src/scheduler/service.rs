@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     clock::Clock,
-    desk::{Around, Batch, Desk, Order, Past, TriggerRefusal, give_up},
+    desk::{Around, Batch, Beyond, Desk, LONGEST_WAIT, Order, Past, TriggerRefusal, give_up},
     handle::{Command, CommandError, Desked, Handle},
     presence::{Moved, Vigil},
 };
@@ -240,11 +240,13 @@ impl Scheduler {
         }
         let past = Past {
             watermarks: storage.watermarks()?,
+            beyond_watermark: storage.beyond_watermark()?,
             pauses: storage.pauses()?,
             bound,
             unfinished,
         };
         self.desk = Desk::new(&self.known, past);
+        self.start_again().await?;
         let claimed = storage.claimed()?;
         let batches = self.decide(|desk, around| desk.recover(&claimed, around))?;
         self.carry_out(batches).await?;
@@ -270,8 +272,37 @@ impl Scheduler {
         Ok(job.ok().map(Arc::new))
     }
 
+    /// Has jobs start again whose slots are recorded too far ahead of a clock that was put back.
+    async fn start_again(&mut self) -> Result<(), StorageError> {
+        let now = self.now();
+        if !self.put_back {
+            return Ok(());
+        }
+        let jobs = self.desk.far_ahead(now);
+        if !jobs.is_empty() {
+            tracing::warn!(
+                jobs = jobs.len(),
+                "the clock shows {now}, and these jobs have slots recorded more than {} h ahead of it: they start again \
+                 from now, and what ran already does not run again",
+                LONGEST_WAIT.num_hours()
+            );
+        }
+        let mut batches = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            let beyond = Beyond {
+                slots: self.parts.storage.slots(job, now, Timestamp::MAX_UTC)?,
+                stretches: self.parts.storage.stretches(job, now, Timestamp::MAX_UTC)?,
+            };
+            batches.push(self.desk.start_again(job, &beyond, now));
+        }
+        self.carry_out(batches).await?;
+        self.put_back = false;
+        Ok(())
+    }
+
     /// Decides everything that can be decided now.
     async fn step(&mut self) -> Result<(), StorageError> {
+        self.start_again().await?;
         let newest = Arc::clone(&self.parts.active.borrow_and_update());
         let due = self.decide(|desk, around| desk.tick(&newest, around))?;
         self.carry_out(due).await?;

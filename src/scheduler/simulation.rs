@@ -328,6 +328,7 @@ impl World {
         });
         let past = Past {
             watermarks: self.storage.watermarks().expect("memory answers"),
+            beyond_watermark: self.storage.beyond_watermark().expect("memory answers"),
             pauses: self.storage.pauses().expect("memory answers"),
             bound: bound.collect(),
             unfinished,

@@ -10,7 +10,7 @@ use crate::{
         id::{JobId, RunId, SpecHash, TaskId},
         record::{
             ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, TaskRecord,
+            StretchRecord, SupersedeRecord, TaskRecord,
         },
         state::RunStatus,
     },
@@ -47,6 +47,12 @@ pub(super) trait Rows {
     /// Writes what a decision changes: outcome, reason, detail, decided_at.
     fn update_slot(&mut self, slot: &SlotRecord) -> Result<(), StorageError>;
     fn insert_stretch(&mut self, stretch: &StretchRecord) -> Result<(), StorageError>;
+    /// Removes the decided slots after an instant that did not run.
+    fn remove_slots(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError>;
+    /// Removes the stretches that reach beyond an instant.
+    fn remove_stretches(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError>;
+    /// Moves back, if it is there and lies beyond.
+    fn lower_watermark(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError>;
     /// Inserts, or moves forward; never back.
     fn raise_watermark(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError>;
 
@@ -124,6 +130,13 @@ fn apply(rows: &mut impl Rows, change: Change) -> Result<Option<Fact>, StorageEr
         Change::SetWatermark { job, at } => {
             rows.raise_watermark(&job, at)?;
             Ok(None)
+        }
+        Change::Supersede(superseded) => {
+            let SupersedeRecord { job, after } = &superseded;
+            rows.remove_slots(job, *after)?;
+            rows.remove_stretches(job, *after)?;
+            rows.lower_watermark(job, *after)?;
+            Ok(Some(Fact::Supersede(superseded)))
         }
         Change::CreateRun { run, tasks } => {
             require_spec(rows, &run.spec_hash)?;

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     hash::{BuildHasher, RandomState},
+    ops::Bound::{Excluded, Unbounded},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,7 +26,7 @@ use crate::{
             ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
             StretchRecord, TaskRecord,
         },
-        state::{RunStatus, Trigger},
+        state::{RunStatus, SlotOutcome, Trigger},
     },
     events::Fact,
 };
@@ -203,6 +204,19 @@ impl Storage for Memory {
         Ok(claimed)
     }
 
+    fn beyond_watermark(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError> {
+        let state = self.state();
+        let beyond = |(job, at): (&JobId, &Timestamp)| {
+            let slots = state.slots.range((Excluded((job.clone(), *at)), Unbounded));
+            let of_job = slots.map(|(key, _)| key.clone()).take_while({
+                let job = job.clone();
+                move |(of, _)| *of == job
+            });
+            of_job.collect::<Vec<_>>()
+        };
+        Ok(state.watermarks.iter().flat_map(beyond).collect())
+    }
+
     fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError> {
         let (from, to) = (to_micros(from), to_micros(to));
         let state = self.state();
@@ -366,6 +380,31 @@ impl Rows for Step<'_> {
 
     fn insert_stretch(&mut self, stretch: &StretchRecord) -> Result<(), StorageError> {
         self.push(|state| &mut state.stretches, stretch.clone());
+        Ok(())
+    }
+
+    fn remove_slots(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError> {
+        let slots = self.state.slots.range((Excluded((job.clone(), after)), Unbounded));
+        let of_job = slots.take_while(|((of, _), _)| of == job);
+        let void = of_job.filter(|(_, slot)| slot.outcome.is_some_and(|outcome| outcome != SlotOutcome::Ran));
+        let void: Vec<_> = void.map(|(key, _)| key.clone()).collect();
+        for key in void {
+            self.set(|state| &mut state.slots, key, None);
+        }
+        Ok(())
+    }
+
+    fn remove_stretches(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError> {
+        let before = self.state.stretches.clone();
+        self.state.stretches.retain(|row| row.job != *job || row.to <= after);
+        self.or_else(move |state| state.stretches = before);
+        Ok(())
+    }
+
+    fn lower_watermark(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
+        if self.state.watermarks.get(job).is_some_and(|was| *was > at) {
+            self.set(|state| &mut state.watermarks, job.clone(), Some(at));
+        }
         Ok(())
     }
 

@@ -34,7 +34,7 @@ use crate::{
         pattern::Pattern,
         record::{
             ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, TaskRecord,
+            StretchRecord, SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
@@ -78,13 +78,17 @@ pub enum Change {
     },
     /// Records slots in a row that share an outcome. A fact.
     PutStretch(StretchRecord),
-    /// Every slot of the job up to this instant is recorded. Never moves backwards.
+    /// Every slot of the job up to this instant is recorded. Moves back only when slots are superseded.
     SetWatermark {
         /// The job.
         job: JobId,
         /// The instant.
         at: Timestamp,
     },
+    /// Voids what is recorded of a job's slots after an instant, because the clock was put back: decided slots that did not
+    /// run, and every stretch that reaches beyond it, are gone, and the watermark is back at that instant. Slots that ran
+    /// stay, and so do those that are claimed. A fact.
+    Supersede(SupersedeRecord),
     /// Records a new run, with its tasks as they stand at the beginning. The version it runs must be kept.
     CreateRun {
         /// The run.
@@ -373,6 +377,8 @@ pub trait Storage: Send + Sync {
     fn slots(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<SlotRecord>, StorageError>;
     /// Every slot that is claimed and undecided.
     fn claimed(&self) -> Result<Vec<SlotRecord>, StorageError>;
+    /// Every slot that is recorded beyond its job's watermark: it ran before the clock was put back.
+    fn beyond_watermark(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError>;
     /// The stretches of a job that overlap from one instant to another, both included, in order.
     fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError>;
     /// The latest reconciles, newest first.

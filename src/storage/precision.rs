@@ -10,7 +10,7 @@ use crate::core::{
     Timestamp,
     record::{
         ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
-        TaskRecord,
+        SupersedeRecord, TaskRecord,
     },
 };
 
@@ -41,6 +41,7 @@ pub(super) fn cut(change: &mut Change) {
         Change::PutStretch(StretchRecord {
             from, to, decided_at, ..
         }) => cut_all([from, to, decided_at]),
+        Change::Supersede(SupersedeRecord { after, .. }) => cut_all([after]),
         Change::CreateRun { run, tasks } => {
             let RunRecord {
                 slot,

@@ -214,6 +214,13 @@ impl Storage for Sqlite {
         self.read(|tables| tables.all("slots", CLAIMED, [], rows::slot))
     }
 
+    fn beyond_watermark(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError> {
+        // A cross join is read in the order in which it is written: one step into the slots for each job.
+        let sql = "SELECT slots.job, slots.at FROM watermarks CROSS JOIN slots
+                   ON slots.job = watermarks.job AND slots.at > watermarks.at ORDER BY slots.job, slots.at";
+        self.read(|tables| tables.all("slots", sql, [], rows::watermark))
+    }
+
     fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError> {
         let sql = "SELECT * FROM stretches WHERE job = ? AND first_at <= ? AND last_at >= ?
                    ORDER BY first_at, last_at, id";

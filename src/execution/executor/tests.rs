@@ -364,6 +364,9 @@ impl Storage for Full {
     fn claimed(&self) -> Result<Vec<SlotRecord>, StorageError> {
         self.inner.claimed()
     }
+    fn beyond_watermark(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError> {
+        self.inner.beyond_watermark()
+    }
     fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError> {
         self.inner.stretches(job, from, to)
     }

@@ -338,6 +338,37 @@ fn the_anchor_and_the_beginning_of_slots_follow_the_schedule() {
     );
 }
 
+#[test]
+fn a_schedule_that_counts_from_a_future_which_was_taken_back_begins_again() {
+    let jobs = [
+        job("beat", "schedule: {every: 7m}"),
+        job("calendar", "schedule: '0 * * * *'"),
+        job("waits", ""),
+    ];
+    let set = active(&jobs);
+    let three_hours = 3 * 3_600;
+    let after = |seconds| carried(&planned(&files(&jobs), &set), &set, seconds);
+    assert_eq!(
+        after(-three_hours).changes,
+        [],
+        "the clock comes there again soon enough"
+    );
+
+    let applied = after(-three_hours - 1);
+    assert_eq!(applied.changes.len(), 3);
+    let record = |name: &str| applied.active[name].record.clone();
+    let now = at(-three_hours - 1);
+    assert_eq!(
+        (record("calendar").anchor, record("calendar").scheduled_since),
+        (now, now)
+    );
+    let beat = record("beat");
+    assert_eq!(beat.scheduled_since, now);
+    // 26 periods before the old anchor, which is the first beat that is not ahead.
+    assert_eq!(beat.anchor, at(-26 * 7 * 60));
+    assert!(applied.changes.contains(&Change::SetActive(beat)));
+}
+
 /// A file of a small folder: which of four jobs it states and how, or what else is the matter with it.
 fn any_file() -> impl Strategy<Value = (FileState, bool)> {
     let name = (0..4usize).prop_map(|i| ["a", "b", "c", "d"][i]);

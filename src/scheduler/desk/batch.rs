@@ -3,7 +3,10 @@
 //! The rows of slots that do not run, and of runs that end before they started, are written here and nowhere else in this
 //! room.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     core::{
@@ -50,6 +53,8 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// The version that each run which is made here is bound to; the journal has its hash only.
     pub bound: BTreeMap<RunId, Arc<Job>>,
+    /// Of jobs that start again because the clock was put back: their slots that ran already.
+    pub taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
 }
 
 impl Batch {

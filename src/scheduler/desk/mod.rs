@@ -12,6 +12,7 @@ mod admit;
 mod batch;
 mod commands;
 mod edit;
+mod put_back;
 mod recover;
 mod waiting;
 
@@ -22,6 +23,7 @@ use std::{
 
 pub use batch::{Batch, Order};
 pub use commands::{TriggerRefusal, Triggered};
+pub use put_back::{Beyond, LONGEST_WAIT};
 pub use recover::give_up;
 
 use admit::{DueSlot, is_made_up};
@@ -39,7 +41,7 @@ use crate::{
         active::{ActiveJob, ActiveSet},
         id::{JobId, RunId, SpecHash},
         job::Job,
-        record::{PauseRecord, RunRecord},
+        record::{PauseRecord, RunRecord, SupersedeRecord},
         state::{RunStatus, Trigger},
     },
     storage::{Change, LatestRuns, RunDetail, StorageError},
@@ -64,6 +66,8 @@ pub struct Around<'a> {
 pub struct Past {
     /// Up to where each job's slots are recorded.
     pub watermarks: Vec<(JobId, Timestamp)>,
+    /// Slots that are recorded beyond that.
+    pub beyond_watermark: Vec<(JobId, Timestamp)>,
     /// All pauses.
     pub pauses: Vec<PauseRecord>,
     /// Every run that has not ended.
@@ -148,6 +152,9 @@ impl Desk {
                 .collect(),
             ..Self::default()
         };
+        for (job, slot) in past.beyond_watermark {
+            desk.taken.entry(job).or_default().insert(slot);
+        }
         for detail in past.unfinished {
             let record = detail.run;
             let phase = match (record.status, past.bound.get(&record.spec_hash)) {
@@ -213,6 +220,9 @@ impl Desk {
 
     /// Takes in a batch that was committed.
     pub fn apply(&mut self, batch: &Batch) {
+        for (job, taken) in &batch.taken {
+            self.taken.insert(job.clone(), taken.clone());
+        }
         for change in &batch.changes {
             self.apply_change(change, &batch.bound);
         }
@@ -265,6 +275,10 @@ impl Desk {
                 self.reschedule(job);
                 // What is decided is no longer due, and somebody may have waited for that.
                 self.stir_dependents(job);
+            }
+            Change::Supersede(SupersedeRecord { job, after }) => {
+                self.watermarks.insert(job.clone(), *after);
+                self.reschedule(job);
             }
             Change::CreateRun { run, .. } => {
                 let phase = bound.get(&run.id).cloned().map_or(Phase::Running, Phase::Waiting);

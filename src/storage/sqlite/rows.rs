@@ -156,6 +156,7 @@ pub(super) fn fact(row: &Row<'_>) -> rusqlite::Result<NumberedFact> {
         "reconcile" => Fact::Reconcile(row.get::<_, Json<_>>("body")?.0),
         "slot" => Fact::Slot(row.get::<_, Json<_>>("body")?.0),
         "stretch" => Fact::Stretch(row.get::<_, Json<_>>("body")?.0),
+        "supersede" => Fact::Supersede(row.get::<_, Json<_>>("body")?.0),
         "run" => Fact::Run(row.get::<_, Json<_>>("body")?.0),
         "task" => Fact::Task(row.get::<_, Json<_>>("body")?.0),
         "attempt" => Fact::Attempt(row.get::<_, Json<_>>("body")?.0),

@@ -19,6 +19,7 @@ use crate::{
             ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
             StretchRecord, TaskRecord,
         },
+        state::SlotOutcome,
     },
     events::Fact,
 };
@@ -261,6 +262,30 @@ impl Rows for Tables<'_> {
         Ok(())
     }
 
+    fn remove_slots(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError> {
+        self.write(
+            "DELETE FROM slots WHERE job = ? AND at > ? AND outcome <> ?",
+            params![job, Micros(after), SlotOutcome::Ran],
+        )?;
+        Ok(())
+    }
+
+    fn remove_stretches(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError> {
+        self.write(
+            "DELETE FROM stretches WHERE job = ? AND last_at > ?",
+            params![job, Micros(after)],
+        )?;
+        Ok(())
+    }
+
+    fn lower_watermark(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
+        self.write(
+            "UPDATE watermarks SET at = ?2 WHERE job = ?1 AND at > ?2",
+            params![job, Micros(at)],
+        )?;
+        Ok(())
+    }
+
     fn raise_watermark(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
         self.write(
             "INSERT INTO watermarks (job, at) VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
@@ -426,6 +451,7 @@ impl Rows for Tables<'_> {
             Fact::Reconcile(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Slot(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Stretch(body) => self.write(INSERT, params![at, kind, Json(body)]),
+            Fact::Supersede(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Run(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Task(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Attempt(body) => self.write(INSERT, params![at, kind, Json(body)]),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::core::{
     pattern::Pattern,
-    record::{AttemptRecord, RunRecord, SlotRecord, TaskRecord},
+    record::{AttemptRecord, RunRecord, SlotRecord, SupersedeRecord, TaskRecord},
     state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
 };
 
@@ -52,6 +52,9 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (name(), second(), select(SlotOutcome::ALL)).prop_map(|(name, second, outcome)| decide(name, second, outcome)),
         1 => (name(), second(), second()).prop_map(|(name, from, to)| Change::PutStretch(stretch(name, from, from + to))),
         1 => (name(), second()).prop_map(|(name, second)| Change::SetWatermark { job: job(name), at: at(second) }),
+        1 => (name(), second()).prop_map(|(name, second)| {
+            Change::Supersede(SupersedeRecord { job: job(name), after: at(second) })
+        }),
         3 => (n(), name(), second(), select(Trigger::ALL)).prop_map(|(n, name, second, trigger)| {
             create(RunRecord { created_at: at(second), trigger, ..queued(n, name) })
         }),

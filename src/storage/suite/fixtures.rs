@@ -254,6 +254,7 @@ pub(crate) fn everything(journal: &dyn Storage) -> Vec<String> {
         answer(journal.runs(&RunFilter::default())),
         answer(journal.unfinished()),
         answer(journal.claimed()),
+        answer(journal.beyond_watermark()),
         answer(journal.reconciles(u32::MAX)),
         answer(journal.facts(0, u32::MAX)),
     ];

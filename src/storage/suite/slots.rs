@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     core::{
-        record::SlotRecord,
+        record::{SlotRecord, StretchRecord, SupersedeRecord},
         state::{SlotOutcome, SlotReason},
     },
     events::Fact,
@@ -19,6 +19,8 @@ for_each_backend! {
     slots_read_in_order_within_their_bounds,
     stretches_read_where_they_overlap,
     a_watermark_never_moves_back,
+    what_did_not_run_is_superseded,
+    a_refused_commit_supersedes_nothing,
 }
 
 fn a_slot_is_recorded_once(journal: &dyn Storage) {
@@ -127,4 +129,87 @@ fn a_watermark_never_moves_back(journal: &dyn Storage) {
         journal.watermarks().expect("reads"),
         [(job("a"), at(21)), (job("b"), at(5))]
     );
+}
+
+fn superseding(name: &str, second: i64) -> SupersedeRecord {
+    SupersedeRecord {
+        job: job(name),
+        after: at(second),
+    }
+}
+
+/// Slots of `a` on both sides of 20, stretches before, across and behind it, and a neighbour.
+fn ledger(journal: &dyn Storage) -> Vec<StretchRecord> {
+    let with = |name, second, outcome| SlotRecord {
+        outcome,
+        ..claim(name, second)
+    };
+    let slots = [
+        with("a", 20, Some(SlotOutcome::Skipped)),
+        with("a", 21, Some(SlotOutcome::Ran)),
+        with("a", 22, Some(SlotOutcome::Missed)),
+        with("a", 23, None),
+        with("b", 22, Some(SlotOutcome::Merged)),
+    ];
+    let stretches = vec![
+        stretch("a", 10, 20),
+        stretch("a", 15, 21),
+        stretch("a", 30, 40),
+        stretch("b", 30, 40),
+    ];
+    let watermark = |name| Change::SetWatermark {
+        job: job(name),
+        at: at(40),
+    };
+    let rows = slots.into_iter().map(Change::PutSlot);
+    let rows = rows.chain(stretches.iter().cloned().map(Change::PutStretch));
+    done(journal, rows.chain([watermark("a"), watermark("b")]).collect());
+    stretches
+}
+
+fn what_did_not_run_is_superseded(journal: &dyn Storage) {
+    let stretches = ledger(journal);
+    assert_eq!(journal.beyond_watermark().expect("reads"), []);
+    let before = facts(journal).len();
+    done(journal, vec![Change::Supersede(superseding("a", 20))]);
+
+    let left: Vec<_> = slots(journal, "a").iter().map(|slot| (slot.at, slot.outcome)).collect();
+    assert_eq!(
+        left,
+        [
+            (at(20), Some(SlotOutcome::Skipped)),
+            (at(21), Some(SlotOutcome::Ran)),
+            (at(23), None)
+        ]
+    );
+    assert_eq!(slots(journal, "b").len(), 1);
+    let all = |name| journal.stretches(&job(name), at(0), at(99)).expect("reads");
+    assert_eq!(
+        (all("a"), all("b")),
+        (vec![stretches[0].clone()], vec![stretches[3].clone()])
+    );
+    assert_eq!(
+        journal.watermarks().expect("reads"),
+        [(job("a"), at(20)), (job("b"), at(40))]
+    );
+    assert_eq!(
+        journal.beyond_watermark().expect("reads"),
+        [(job("a"), at(21)), (job("a"), at(23))]
+    );
+    assert_eq!(facts(journal)[before..], [Fact::Supersede(superseding("a", 20))]);
+
+    // What was superseded can be recorded again, and what ran cannot.
+    done(journal, vec![Change::PutSlot(claim("a", 22))]);
+    assert!(commit(journal, vec![Change::PutSlot(claim("a", 21))]).is_err());
+    // A job without a watermark gets none from this.
+    done(journal, vec![Change::Supersede(superseding("c", 20))]);
+    assert_eq!(journal.watermarks().expect("reads").len(), 2);
+}
+
+fn a_refused_commit_supersedes_nothing(journal: &dyn Storage) {
+    ledger(journal);
+    let before = everything(journal);
+    let changes = vec![Change::Supersede(superseding("a", 20)), Change::PutSlot(claim("a", 21))];
+    assert!(commit(journal, changes).is_err());
+    assert_eq!(everything(journal), before);
 }

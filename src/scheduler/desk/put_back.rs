@@ -1,0 +1,166 @@
+//! What a clock that was put back far means: a job's slots begin again from now.
+//!
+//! After a small step back nothing needs to be decided: the watermark lies ahead of the clock, and nothing fires until the
+//! clock has passed it. Waiting longer than [`LONGEST_WAIT`] would be worse than starting again. Then what the ledger says
+//! of slots that are still to come is void, except of those that ran: they stay, and are no slots any more
+//! ([`Timeline::taken`](crate::scheduler::due::Timeline)).
+
+use chrono::{SubsecRound, TimeDelta};
+
+use super::{Batch, Desk, Phase};
+use crate::{
+    core::{
+        Timestamp,
+        id::JobId,
+        record::{SlotRecord, StretchRecord, SupersedeRecord},
+        state::{SlotOutcome, SlotReason},
+    },
+    scheduler::series::Series,
+    storage::Change,
+};
+
+/// How far ahead of the clock the last slot may lie for its job to wait until the clock has passed it: no change to winter
+/// time, and no correction of a clock that is roughly right, is larger.
+pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(3);
+
+const DETAIL: &str = "the machine's clock was put back before its run started";
+
+/// What the ledger says of a job beyond now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Beyond {
+    /// The slots after now.
+    pub slots: Vec<SlotRecord>,
+    /// The stretches that reach beyond now.
+    pub stretches: Vec<StretchRecord>,
+}
+
+impl Desk {
+    /// The jobs, also those that are gone, whose slots are recorded too far ahead of the clock to wait for it.
+    pub fn far_ahead(&self, now: Timestamp) -> Vec<JobId> {
+        let far = self.watermarks.iter().filter(|(_, at)| **at > now + LONGEST_WAIT);
+        far.map(|(job, _)| job.clone()).collect()
+    }
+
+    /// Has a job start again from now.
+    pub fn start_again(&self, job: &JobId, beyond: &Beyond, now: Timestamp) -> Batch {
+        let mut batch = Batch::default();
+        let mut ended = Vec::new();
+        for going in self.runs.get(job).into_iter().flat_map(|runs| runs.values()) {
+            if let (Phase::Waiting(bound), Some(slot)) = (&going.phase, going.record.slot.filter(|slot| *slot > now)) {
+                let skipped = (SlotOutcome::Skipped, SlotReason::Clock);
+                batch.end_waiting(&going.record, bound, skipped, DETAIL, now);
+                ended.push(slot);
+            }
+        }
+        batch.changes.push(Change::Supersede(SupersedeRecord {
+            job: job.clone(),
+            after: now,
+        }));
+        let series = self.jobs.get(job).and_then(|entry| Series::of(&entry.timeline.active));
+        let begun = beyond.stretches.iter().filter(|stretch| stretch.from <= now);
+        batch
+            .changes
+            .extend(begun.map(|stretch| Change::PutStretch(cut(stretch, series.as_ref(), now))));
+        let stay = beyond.slots.iter().filter(|slot| match slot.outcome {
+            // A claim whose run was handed on may still start.
+            None => !ended.contains(&slot.at),
+            Some(SlotOutcome::Ran) => true,
+            Some(SlotOutcome::Skipped | SlotOutcome::Missed | SlotOutcome::Merged | SlotOutcome::Refused) => false,
+        });
+        let stay = stay.map(|slot| slot.at).filter(|at| *at > now).collect();
+        batch.taken.insert(job.clone(), stay);
+        batch
+    }
+}
+
+/// What is left of a stretch up to now. If the job's present schedule has as many slots in the stretch as were recorded, they
+/// are its own; else that schedule is gone, and the part is taken to be as dense as the whole.
+fn cut(stretch: &StretchRecord, series: Option<&Series<'_>>, now: Timestamp) -> StretchRecord {
+    let before = stretch.from - TimeDelta::milliseconds(1);
+    let its_own = series.filter(|series| series.count_in(before, stretch.to) == stretch.slots);
+    let (to, slots) = match its_own {
+        Some(series) => (
+            series.last_in(before, now).unwrap_or(stretch.from),
+            series.count_in(before, now),
+        ),
+        None => {
+            let millis =
+                |from: Timestamp, to: Timestamp| u128::from((to - from).num_milliseconds().max(0).unsigned_abs());
+            let whole = millis(stretch.from, stretch.to).max(1);
+            let part = u128::from(stretch.slots) * millis(stretch.from, now) / whole;
+            (
+                now.trunc_subsecs(0),
+                u64::try_from(part).unwrap_or(stretch.slots).max(1),
+            )
+        }
+    };
+    StretchRecord {
+        to,
+        slots,
+        ..stretch.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::id::SpecHash,
+        scheduler::{
+            desk::Past,
+            fixtures::{active, at, set},
+        },
+    };
+
+    fn stretch(from: &str, to: &str, slots: u64) -> StretchRecord {
+        StretchRecord {
+            job: "job".parse().expect("a slug"),
+            from: at(from),
+            to: at(to),
+            slots,
+            outcome: SlotOutcome::Missed,
+            reason: SlotReason::Down,
+            run: None,
+            decided_at: at(to),
+            spec_hash: SpecHash::of(b""),
+        }
+    }
+
+    #[test]
+    fn a_stretch_across_now_keeps_what_lies_behind() {
+        let job = active("job", "schedule: '0 * * * *'", "2026-01-01T00:00:00Z");
+        let series = Series::of(&job).expect("a schedule");
+        let day = stretch("2026-01-10T01:00:00Z", "2026-01-11T00:00:00Z", 24);
+        let now = at("2026-01-10T06:30:00Z");
+        let left = cut(&day, Some(&series), now);
+        assert_eq!(
+            (left.from, left.to, left.slots),
+            (day.from, at("2026-01-10T06:00:00Z"), 6)
+        );
+
+        // Recorded under a schedule of twice as many.
+        let other = StretchRecord { slots: 48, ..day };
+        let left = cut(&other, Some(&series), now);
+        assert_eq!((left.to, left.slots), (now, 11));
+        assert_eq!(cut(&other, None, now), left);
+    }
+
+    #[test]
+    fn only_what_lies_more_than_three_hours_ahead_starts_again() {
+        let job = active("job", "schedule: '0 * * * *'", "2026-01-01T00:00:00Z");
+        let id = job.job.id.clone();
+        let past = Past {
+            watermarks: vec![(id.clone(), at("2026-01-10T12:00:00Z"))],
+            ..Past::default()
+        };
+        let mut desk = Desk::new(&set(&[job]), past);
+        assert_eq!(desk.far_ahead(at("2026-01-10T09:00:00Z")), []);
+        assert_eq!(desk.next_wake(), Some(at("2026-01-10T13:00:00Z")));
+        let now = at("2026-01-10T08:59:59Z");
+        assert_eq!(desk.far_ahead(now), [id.clone()]);
+        let batch = desk.start_again(&id, &Beyond::default(), now);
+        desk.apply(&batch);
+        assert_eq!(desk.far_ahead(now), []);
+        assert_eq!(desk.next_wake(), Some(at("2026-01-10T09:00:00Z")));
+    }
+}
