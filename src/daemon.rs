@@ -16,7 +16,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use chrono::Utc;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinHandle},
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -39,7 +39,10 @@ use crate::{
         local::LocalEngine,
         process, recovery,
     },
-    reconcile::{self, Reconciler, load_active},
+    reconcile::{
+        self, Reconciler, load_active,
+        status::{Source, SyncStatus},
+    },
     scheduler::{self, Order, Parts, Scheduler, SystemClock},
     storage::{RunDetail, Sqlite, Storage, StorageError},
     view::DaemonInfo,
@@ -82,6 +85,8 @@ pub enum DaemonError {
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How long the socket may go on answering while everything else has stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long late slots may wait for the first look at the files: several times what ten thousand of them take.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How often the daemon looks whether its state folder is still its own.
 const LOOK_AT_STATE: Duration = Duration::from_secs(5);
 /// How many orders may wait: the executor takes them as fast as they are committed.
@@ -178,6 +183,7 @@ impl Daemon {
             bus: bus.clone(),
             random: Box::new(|| ulid::Ulid::generate().random()),
         });
+        let files_seen = files.status();
         let info = DaemonInfo {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -204,7 +210,12 @@ impl Daemon {
             resume(&executor, storage.as_ref(), detail).await;
         }
         let carrying = tokio::spawn(carry_orders(ordered, executor.clone()));
-        let scheduling = tokio::spawn(scheduler.run());
+        let scheduling = tokio::spawn({
+            async move {
+                first_look(files_seen).await;
+                scheduler.run().await
+            }
+        });
         #[cfg(feature = "history")]
         let projector = projector::Projector::start(crate::history::history_path(state.path()), storage, &bus);
         tracing::info!(
@@ -294,6 +305,20 @@ impl Daemon {
             let _ = std::fs::remove_file(&self.socket);
         }
     }
+}
+
+/// Waits until the files were looked at, so that what is late is run with the versions that are active now and not with
+/// those of before the stop. Files that cannot be seen hold nothing up for long.
+async fn first_look(mut status: watch::Receiver<Arc<SyncStatus>>) {
+    let seen = status.wait_for(|status| {
+        status.looked_at.is_some()
+            || match status.source {
+                Source::Ok => false,
+                Source::Unavailable { .. } => true,
+            }
+    });
+    // Either way the scheduler begins: with the last good versions, if there is nothing newer.
+    let _: Result<_, _> = timeout(FIRST_LOOK, seen).await;
 }
 
 /// Carries the scheduler's orders to the executor.
