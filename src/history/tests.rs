@@ -12,7 +12,10 @@ use crate::{
         Timestamp,
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
-        record::{Actor, AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, TaskRecord},
+        record::{
+            Actor, AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord,
+            TaskRecord,
+        },
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
     storage::{Change, Memory, Storage},
@@ -279,6 +282,39 @@ fn what_is_recorded_arrives() {
     assert_eq!(one::<i64>(&history, "SELECT cpu_user_ms FROM attempts"), i64::MAX);
     assert_eq!(one::<i64>(&history, "SELECT count(*) FROM breaks"), 0);
     assert_eq!((history.as_of(), history.notes()), (Some(at(0)), &[] as &[String]));
+}
+
+#[test]
+fn what_a_clock_that_was_put_back_voids_is_gone() {
+    let journal = Journal::default();
+    for (job, second, outcome) in [
+        ("a", 1, SlotOutcome::Skipped),
+        ("a", 20, SlotOutcome::Skipped),
+        ("a", 21, SlotOutcome::Ran),
+        ("b", 20, SlotOutcome::Skipped),
+    ] {
+        journal.slot(job, second, outcome);
+    }
+    journal.stretch("a", 5, 30, 6);
+    journal.commit(vec![Change::Supersede(SupersedeRecord {
+        job: JobId::new("a").unwrap(),
+        after: at(10),
+    })]);
+    journal.stretch("a", 5, 10, 2);
+    journal.slot("a", 20, SlotOutcome::Ran);
+    let rows =
+        "SELECT string_agg(job || epoch(slot)::BIGINT % 100 || outcome, ' ' ORDER BY job, slot, fact) FROM slots";
+    let start = at(0).timestamp() % 100;
+    let expected: Vec<String> = [
+        ("a", 1, "skipped"),
+        ("a", 5, "missed"),
+        ("a", 20, "ran"),
+        ("a", 21, "ran"),
+        ("b", 20, "skipped"),
+    ]
+    .map(|(job, second, outcome)| format!("{job}{}{outcome}", start + second))
+    .into();
+    assert_eq!(one::<String>(&fed(&journal), rows), expected.join(" "));
 }
 
 proptest! {
