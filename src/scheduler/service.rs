@@ -164,7 +164,8 @@ impl Scheduler {
     /// to end. Every arm only receives, so that the ones that are dropped have lost nothing.
     async fn sleep(&mut self, not_before: Option<Instant>, loaded: bool) -> bool {
         let longest = self.now() + LONGEST_SLEEP;
-        let until = self.desk.next_wake().map_or(longest, |wake| wake.min(longest));
+        let wake = self.desk.next_wake(longest - LONGEST_SLEEP);
+        let until = wake.map_or(longest, |wake| wake.min(longest));
         tokio::select! {
             // While a commit waits to be tried again, what is due is no reason to wake.
             () = sleep_until(not_before.unwrap_or_else(Instant::now)), if not_before.is_some() => true,
@@ -317,7 +318,8 @@ impl Scheduler {
             let now = self.now();
             let stirred = self.desk.stirred(now);
             if stirred.is_empty() {
-                return Ok(());
+                let claims = self.decide(|desk, around| desk.claim_ahead(around));
+                return self.carry_out(claims).await;
             }
             for job in stirred {
                 while let Some(batch) = self.decide(|desk, around| desk.look_at(&job, around))? {
@@ -344,6 +346,17 @@ impl Scheduler {
     /// Commits batches in one transaction and lets them take effect. A slot that is recorded already is left out and never
     /// started; then each batch is committed by itself, so that the others are not held up.
     async fn carry_out(&mut self, batches: Vec<Batch>) -> Result<(), StorageError> {
+        let (recorded, batches): (Vec<_>, Vec<_>) = batches.into_iter().partition(|batch| batch.recorded);
+        let mut after = Vec::new();
+        for batch in recorded {
+            after.extend(batch.changes.iter().cloned());
+            self.take_effect(batch).await;
+        }
+        if !after.is_empty() {
+            // Not waited for: a watermark that is not raised now is raised with the next slot, and until then the slot's own
+            // row says that it is recorded.
+            drop(self.parts.storage.commit(after));
+        }
         let changes: Vec<Change> = batches.iter().flat_map(|batch| batch.changes.iter().cloned()).collect();
         match self.commit(changes).await {
             Ok(()) => {

@@ -46,6 +46,7 @@ pub(super) trait Rows {
     fn slot(&mut self, job: &JobId, at: Timestamp) -> Result<Option<SlotRecord>, StorageError>;
     /// Writes what a decision changes: outcome, reason, detail, decided_at.
     fn update_slot(&mut self, slot: &SlotRecord) -> Result<(), StorageError>;
+    fn remove_slot(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError>;
     fn insert_stretch(&mut self, stretch: &StretchRecord) -> Result<(), StorageError>;
     /// Removes the decided slots after an instant that did not run.
     fn remove_slots(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError>;
@@ -58,6 +59,8 @@ pub(super) trait Rows {
 
     fn insert_run(&mut self, run: &RunRecord) -> Result<bool, StorageError>;
     fn run(&mut self, run: RunId) -> Result<Option<RunRecord>, StorageError>;
+    /// Removes a run with its tasks.
+    fn remove_run(&mut self, run: RunId) -> Result<(), StorageError>;
     /// Writes what happens to a run: status, started_at, ended_at, reason.
     fn update_run(&mut self, run: &RunRecord) -> Result<(), StorageError>;
 
@@ -102,6 +105,17 @@ fn apply(rows: &mut impl Rows, change: Change) -> Result<Option<Fact>, StorageEr
                 });
             }
             Ok(slot.outcome.is_some().then_some(Fact::Slot(slot)))
+        }
+        Change::Unclaim { job, at } => {
+            let claimed = rows.slot(&job, at)?.filter(|slot| slot.outcome.is_none());
+            let claimed = claimed.ok_or_else(|| missing(format!("an undecided slot of `{job}` at {at}")))?;
+            if let Some(run) = claimed.run {
+                let queued = rows.run(run)?.filter(|run| run.status == RunStatus::Queued);
+                queued.ok_or_else(|| missing(format!("a queued run {run}")))?;
+                rows.remove_run(run)?;
+            }
+            rows.remove_slot(&job, at)?;
+            Ok(None)
         }
         Change::DecideSlot {
             job,

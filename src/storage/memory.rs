@@ -378,6 +378,11 @@ impl Rows for Step<'_> {
         Ok(())
     }
 
+    fn remove_slot(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
+        self.set(|state| &mut state.slots, (job.clone(), at), None);
+        Ok(())
+    }
+
     fn insert_stretch(&mut self, stretch: &StretchRecord) -> Result<(), StorageError> {
         self.push(|state| &mut state.stretches, stretch.clone());
         Ok(())
@@ -426,6 +431,11 @@ impl Rows for Step<'_> {
 
     fn run(&mut self, run: RunId) -> Result<Option<RunRecord>, StorageError> {
         Ok(self.state.runs.get(&run).map(|detail| detail.run.clone()))
+    }
+
+    fn remove_run(&mut self, run: RunId) -> Result<(), StorageError> {
+        self.set(|state| &mut state.runs, run, None);
+        Ok(())
     }
 
     fn update_run(&mut self, run: &RunRecord) -> Result<(), StorageError> {

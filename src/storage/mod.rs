@@ -61,6 +61,13 @@ pub enum Change {
     /// Records a new slot, claimed (`outcome: None`) or decided at once. Fails if it is recorded already, and nothing
     /// of the transaction takes place. Decided, it is a fact.
     PutSlot(SlotRecord),
+    /// Takes back the claim of a slot whose run has not begun: slot and run are gone as if they had never been.
+    Unclaim {
+        /// The job.
+        job: JobId,
+        /// The slot.
+        at: Timestamp,
+    },
     /// Decides a claimed slot. A fact.
     DecideSlot {
         /// The job.

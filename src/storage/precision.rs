@@ -33,6 +33,7 @@ pub(super) fn cut(change: &mut Change) {
         }
         Change::Reconcile(ReconcileRecord { at, .. })
         | Change::SetWatermark { at, .. }
+        | Change::Unclaim { at, .. }
         | Change::StartRun { at, .. }
         | Change::EndRun { at, .. }
         | Change::StartAttempt { at, .. } => cut_all([at]),

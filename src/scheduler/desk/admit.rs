@@ -131,16 +131,7 @@ impl Desk {
             waits: verdict != Verdict::Start,
             made_up: is_made_up(&record, bound),
         });
-        batch.put_slot(SlotRecord {
-            job: bound.id.clone(),
-            at: *at,
-            outcome: None,
-            reason: None,
-            detail: None,
-            decided_at: None,
-            run: Some(id),
-            spec_hash: judged_by.hash.clone(),
-        });
+        batch.put_slot(claim_of(&record, *at, judged_by));
         self.enter(batch, record, bound, verdict, around.now);
         Some(id)
     }
@@ -221,6 +212,20 @@ impl Going {
             waits: self.waits(),
             made_up: self.made_up,
         }
+    }
+}
+
+/// The row by which a slot is claimed for a run.
+pub(super) fn claim_of(run: &RunRecord, slot: Timestamp, judged_by: &Job) -> SlotRecord {
+    SlotRecord {
+        job: run.job.clone(),
+        at: slot,
+        outcome: None,
+        reason: None,
+        detail: None,
+        decided_at: None,
+        run: Some(run.id),
+        spec_hash: judged_by.hash.clone(),
     }
 }
 

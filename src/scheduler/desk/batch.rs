@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use super::claim::Claim;
 use crate::{
     core::{
         Timestamp,
@@ -53,6 +54,11 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// The version that each run which is made here is bound to; the journal has its hash only.
     pub bound: BTreeMap<RunId, Arc<Job>>,
+    /// Slots that are claimed here ahead of their instant.
+    pub(super) claims: BTreeMap<(JobId, Timestamp), Claim>,
+    /// Whether all that must be recorded before the orders go out is so already: they need not wait for the changes, and the
+    /// batch takes effect even if these fail.
+    pub recorded: bool,
     /// Of jobs that start again because the clock was put back: their slots that ran already.
     pub taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
 }
@@ -78,6 +84,7 @@ impl Batch {
             .retain(|change| !matches!(change, Change::CreateRun { run: made, .. } if made.id == run));
         self.orders
             .retain(|order| !matches!(order, Order::Start { run: started, .. } if started.id == run));
+        self.claims.retain(|_, claim| claim.run.id != run);
         self.events.clear();
         for change in &mut self.changes {
             if let Change::PutStretch(StretchRecord { run: into, .. }) | Change::PutSlot(SlotRecord { run: into, .. }) =

@@ -28,11 +28,13 @@ impl Desk {
             match new.get(id) {
                 Some(same) if Arc::ptr_eq(same, &old.active) => continue,
                 None => {
+                    self.withdraw(&mut batch, id, Timestamp::MAX_UTC);
                     let_go(self, &mut batch, id, SlotReason::Removed, "the job was removed", now);
                     let reason = old.hold.map_or(SlotReason::Removed, Hold::reason);
                     skip_until(&mut batch, old, now, reason, now);
                 }
                 Some(newer) => {
+                    self.withdraw(&mut batch, id, Timestamp::MAX_UTC);
                     let next = hold(newer, &self.pauses);
                     if next == Some(Hold::Disabled) {
                         let_go(self, &mut batch, id, SlotReason::Disabled, "the job was disabled", now);
@@ -101,6 +103,7 @@ impl Desk {
             None => format!("{what} was paused by {by}"),
         };
         for id in self.affected(pause.job.as_ref()) {
+            self.withdraw(&mut batch, &id, Timestamp::MAX_UTC);
             let_go(self, &mut batch, &id, SlotReason::Paused, &detail, pause.since);
         }
         batch.changes.push(Change::Pause(pause));

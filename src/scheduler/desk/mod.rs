@@ -10,6 +10,7 @@
 
 mod admit;
 mod batch;
+mod claim;
 mod commands;
 mod edit;
 mod put_back;
@@ -22,12 +23,14 @@ use std::{
 };
 
 pub use batch::{Batch, Order};
+pub use claim::LEAD;
 pub use commands::{TriggerRefusal, Triggered};
 pub use put_back::{Beyond, LONGEST_WAIT};
 pub use recover::give_up;
 
 use admit::{DueSlot, is_made_up};
 use chrono::SecondsFormat;
+use claim::Claim;
 
 use super::{
     backlog::{Due, Hold},
@@ -90,6 +93,8 @@ pub struct Desk {
     taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
     /// Unfinished runs, oldest first.
     runs: BTreeMap<JobId, BTreeMap<RunId, Going>>,
+    /// Slots that are claimed ahead of their instant; their runs are no runs yet.
+    claims: BTreeMap<(JobId, Timestamp), Claim>,
     pauses: BTreeMap<Option<JobId>, PauseRecord>,
     /// Which jobs depend on a job.
     dependents: BTreeMap<JobId, BTreeSet<JobId>>,
@@ -157,6 +162,15 @@ impl Desk {
         }
         for detail in past.unfinished {
             let record = detail.run;
+            let ahead = record.slot.map(|slot| (record.job.clone(), slot));
+            if let (Some(key), RunStatus::Queued, Some(bound)) =
+                (ahead, record.status, past.bound.get(&record.spec_hash))
+                && desk.taken.get_mut(&key.0).is_some_and(|taken| taken.remove(&key.1))
+            {
+                let bound = Arc::clone(bound);
+                desk.claims.insert(key, Claim { run: record, bound });
+                continue;
+            }
             let phase = match (record.status, past.bound.get(&record.spec_hash)) {
                 (RunStatus::Queued, Some(job)) => Phase::Waiting(Arc::clone(job)),
                 // A queued run without its version is given up before this.
@@ -168,10 +182,13 @@ impl Desk {
         desk
     }
 
-    /// When something must be decided, if nothing happens before.
-    pub fn next_wake(&self) -> Option<Timestamp> {
+    /// When something must be decided or claimed, if nothing happens before.
+    pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let fronts = [self.agenda.first(), self.deadlines.first()];
-        fronts.into_iter().flatten().map(|(at, _)| *at).min()
+        let fronts = fronts.into_iter().flatten().map(|(at, _)| *at);
+        // Those before it were claimed when they came this near, or cannot be.
+        let unclaimed = self.agenda.iter().map(|(at, _)| *at).find(|at| *at > now + LEAD);
+        fronts.chain(unclaimed.map(|at| at - LEAD)).min()
     }
 
     /// Decides every slot that is due: a batch for each job that has one. `next` is the active set that is about to take
@@ -191,7 +208,16 @@ impl Desk {
             let Some(entry) = self.jobs.get(*id) else { continue };
             let judged_by = &entry.timeline.active.job;
             let bound = next.get(*id).map_or(judged_by, |newer| &newer.job);
+            if let Some(mut batch) = self.start_claimed(id, owed, bound, now) {
+                batch.changes.push(Change::SetWatermark {
+                    job: (*id).clone(),
+                    at: owed.last,
+                });
+                batches.push(batch);
+                continue;
+            }
             let mut batch = Batch::default();
+            self.withdraw(&mut batch, id, owed.last);
             let mut run = None;
             if !owed.starts.is_empty() {
                 let upstreams = self.upstreams(bound, &due, around)?;
@@ -220,6 +246,7 @@ impl Desk {
 
     /// Takes in a batch that was committed.
     pub fn apply(&mut self, batch: &Batch) {
+        self.claims.extend(batch.claims.clone());
         for (job, taken) in &batch.taken {
             self.taken.insert(job.clone(), taken.clone());
         }
@@ -227,15 +254,18 @@ impl Desk {
             self.apply_change(change, &batch.bound);
         }
         for order in &batch.orders {
-            let (run, is_cancel) = match order {
-                Order::Start { run, .. } => (run.id, false),
-                Order::Cancel { run, .. } => (*run, true),
-            };
-            for going in self.runs.values_mut().filter_map(|runs| runs.get_mut(&run)) {
-                if is_cancel {
-                    going.cancelling = true;
-                } else {
-                    going.phase = Phase::Ordered;
+            match order {
+                Order::Start { run, .. } => match self.runs.get_mut(&run.job).and_then(|runs| runs.get_mut(&run.id)) {
+                    Some(going) => going.phase = Phase::Ordered,
+                    None => {
+                        self.claims.retain(|_, claim| claim.run.id != run.id);
+                        self.add_run((**run).clone(), Phase::Ordered);
+                    }
+                },
+                Order::Cancel { run, .. } => {
+                    for going in self.runs.values_mut().filter_map(|runs| runs.get_mut(run)) {
+                        going.cancelling = true;
+                    }
                 }
             }
         }
@@ -276,13 +306,18 @@ impl Desk {
                 // What is decided is no longer due, and somebody may have waited for that.
                 self.stir_dependents(job);
             }
+            Change::Unclaim { job, at } => {
+                self.claims.remove(&(job.clone(), *at));
+            }
             Change::Supersede(SupersedeRecord { job, after }) => {
                 self.watermarks.insert(job.clone(), *after);
                 self.reschedule(job);
             }
             Change::CreateRun { run, .. } => {
-                let phase = bound.get(&run.id).cloned().map_or(Phase::Running, Phase::Waiting);
-                self.add_run(run.clone(), phase);
+                // One that is claimed ahead of its instant is no run yet.
+                if let Some(bound) = bound.get(&run.id) {
+                    self.add_run(run.clone(), Phase::Waiting(Arc::clone(bound)));
+                }
             }
             Change::NoteRun { run, reason } => {
                 for going in self.runs.values_mut().filter_map(|runs| runs.get_mut(run)) {

@@ -44,7 +44,8 @@ impl Desk {
     /// Has a job start again from now.
     pub fn start_again(&self, job: &JobId, beyond: &Beyond, now: Timestamp) -> Batch {
         let mut batch = Batch::default();
-        let mut ended = Vec::new();
+        self.withdraw(&mut batch, job, Timestamp::MAX_UTC);
+        let mut ended: Vec<Timestamp> = self.claims_of(job).map(|(slot, _)| slot).collect();
         for going in self.runs.get(job).into_iter().flat_map(|runs| runs.values()) {
             if let (Phase::Waiting(bound), Some(slot)) = (&going.phase, going.record.slot.filter(|slot| *slot > now)) {
                 let skipped = (SlotOutcome::Skipped, SlotReason::Clock);
@@ -107,7 +108,7 @@ mod tests {
     use crate::{
         core::id::SpecHash,
         scheduler::{
-            desk::Past,
+            desk::{LEAD, Past},
             fixtures::{active, at, set},
         },
     };
@@ -155,12 +156,15 @@ mod tests {
         };
         let mut desk = Desk::new(&set(&[job]), past);
         assert_eq!(desk.far_ahead(at("2026-01-10T09:00:00Z")), []);
-        assert_eq!(desk.next_wake(), Some(at("2026-01-10T13:00:00Z")));
+        assert_eq!(
+            desk.next_wake(at("2026-01-10T09:00:00Z")),
+            Some(at("2026-01-10T13:00:00Z") - LEAD)
+        );
         let now = at("2026-01-10T08:59:59Z");
         assert_eq!(desk.far_ahead(now), [id.clone()]);
         let batch = desk.start_again(&id, &Beyond::default(), now);
         desk.apply(&batch);
         assert_eq!(desk.far_ahead(now), []);
-        assert_eq!(desk.next_wake(), Some(at("2026-01-10T09:00:00Z")));
+        assert_eq!(desk.next_wake(now - LEAD), Some(at("2026-01-10T09:00:00Z") - LEAD));
     }
 }

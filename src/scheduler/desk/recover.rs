@@ -59,6 +59,22 @@ impl Desk {
             self.runs.get(&slot.job)?.get(&run)
         };
         for slot in claimed {
+            // A claim ahead of its instant that no tick will come upon.
+            if self.claims.contains_key(&(slot.job.clone(), slot.at)) {
+                let held = self
+                    .jobs
+                    .get(&slot.job)
+                    .is_none_or(|entry| entry.timeline.hold.is_some());
+                if held {
+                    let mut batch = Batch::default();
+                    batch.changes.push(Change::Unclaim {
+                        job: slot.job.clone(),
+                        at: slot.at,
+                    });
+                    batches.push(batch);
+                }
+                continue;
+            }
             // A start decides the slot in the same transaction, so neither of these should exist; a row without an
             // outcome must not stay even so.
             let (outcome, reason) = match known(slot) {

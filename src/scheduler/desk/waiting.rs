@@ -232,6 +232,7 @@ impl Desk {
             Err(unfit) => {
                 let Unfit { record: run, errors } = *unfit;
                 let detail = in_words(&errors);
+                batch.bound.insert(run.id, Arc::clone(job));
                 batch.changes.push(Change::CreateRun {
                     run: run.clone(),
                     tasks: Vec::new(),

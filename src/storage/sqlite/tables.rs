@@ -232,6 +232,11 @@ impl Rows for Tables<'_> {
         Ok(())
     }
 
+    fn remove_slot(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
+        self.write("DELETE FROM slots WHERE job = ? AND at = ?", params![job, Micros(at)])?;
+        Ok(())
+    }
+
     fn insert_stretch(&mut self, stretch: &StretchRecord) -> Result<(), StorageError> {
         let StretchRecord {
             job,
@@ -324,6 +329,11 @@ impl Rows for Tables<'_> {
 
     fn run(&mut self, id: RunId) -> Result<Option<RunRecord>, StorageError> {
         self.first("runs", "SELECT * FROM runs WHERE id = ?", [id], rows::run)
+    }
+
+    fn remove_run(&mut self, run: RunId) -> Result<(), StorageError> {
+        self.write("DELETE FROM runs WHERE id = ?", [run])?;
+        Ok(())
     }
 
     fn update_run(&mut self, run: &RunRecord) -> Result<(), StorageError> {

@@ -52,6 +52,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (name(), second(), select(SlotOutcome::ALL)).prop_map(|(name, second, outcome)| decide(name, second, outcome)),
         1 => (name(), second(), second()).prop_map(|(name, from, to)| Change::PutStretch(stretch(name, from, from + to))),
         1 => (name(), second()).prop_map(|(name, second)| Change::SetWatermark { job: job(name), at: at(second) }),
+        1 => (name(), second()).prop_map(|(name, second)| Change::Unclaim { job: job(name), at: at(second) }),
         1 => (name(), second()).prop_map(|(name, second)| {
             Change::Supersede(SupersedeRecord { job: job(name), after: at(second) })
         }),

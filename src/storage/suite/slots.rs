@@ -21,6 +21,7 @@ for_each_backend! {
     a_watermark_never_moves_back,
     what_did_not_run_is_superseded,
     a_refused_commit_supersedes_nothing,
+    a_claim_that_is_taken_back_was_never_there,
 }
 
 fn a_slot_is_recorded_once(journal: &dyn Storage) {
@@ -212,4 +213,29 @@ fn a_refused_commit_supersedes_nothing(journal: &dyn Storage) {
     let changes = vec![Change::Supersede(superseding("a", 20)), Change::PutSlot(claim("a", 21))];
     assert!(commit(journal, changes).is_err());
     assert_eq!(everything(journal), before);
+}
+
+fn a_claim_that_is_taken_back_was_never_there(journal: &dyn Storage) {
+    let unclaim = |second| Change::Unclaim {
+        job: job("a"),
+        at: at(second),
+    };
+    done(journal, vec![put_spec("a", 1)]);
+    let before = everything(journal);
+    done(journal, vec![Change::PutSlot(claim("a", 10)), create(queued(1, "a"))]);
+    done(journal, vec![unclaim(10)]);
+    assert_eq!(everything(journal), before);
+    missing(journal, vec![unclaim(10)]);
+
+    // Not of a run that has begun, nor of a slot that is decided.
+    done(journal, vec![Change::PutSlot(claim("a", 10)), create(queued(1, "a"))]);
+    let start = Change::StartRun {
+        run: run_id(1),
+        at: at(10),
+    };
+    done(journal, vec![start]);
+    missing(journal, vec![unclaim(10)]);
+    done(journal, vec![decide("a", 10, SlotOutcome::Ran)]);
+    missing(journal, vec![unclaim(10)]);
+    assert_eq!(slots(journal, "a").len(), 1);
 }
