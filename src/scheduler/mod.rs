@@ -4,8 +4,8 @@
 //! before anything starts, and [`Order`]s to the executor. The room does not know how runs are carried out, where the
 //! active set comes from, or how rows are stored.
 //!
-//! Reading order: [`series`] asks a schedule the questions of a ledger; [`due`] says which slots are due and [`backlog`] what
-//! becomes of those that are late; [`gate`] whether a run may start; [`params`] what its inputs are; [`desk`] holds what
+//! Reading order: [`series`] asks a schedule the questions of a ledger; [`due`] says which slots are due, [`backlog`] what
+//! becomes of those that are late, and [`presence`] why they are; [`gate`] whether a run may start; [`params`] what its inputs are; [`desk`] holds what
 //! is known and decides, as a pure function of it; [`clock`] is time as an argument; [`service`] is the loop around all
 //! of it, and [`handle`] its other end.
 

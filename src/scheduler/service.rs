@@ -1,8 +1,8 @@
 //! The loop: it sleeps until something must be decided, asks the desk, commits the answer, and only then sends orders.
 //!
 //! All decisions are the [`Desk`]'s; here are the clock, the journal, the channels, and what to do when a commit fails. There
-//! is no tick: the loop wakes at the exact instant of the next slot, when something happens, and else every
-//! [`LONGEST_SLEEP`] to see whether the machine's clock was moved.
+//! is no tick: the loop wakes at the exact instant of the next slot and shortly before it to claim it, when something
+//! happens, and else every [`LONGEST_SLEEP`] to see whether the machine's clock was moved.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! The desk under a simulated clock, against a ledger kept beside it.
 //!
-//! Random sets of jobs live through downtime, crashes between a claim and its start, pauses and edits; an executor that
+//! Random sets of jobs live through downtime, sleep, crashes between a claim and its start, pauses and edits; an executor that
 //! starts runs late or not at all takes the orders. In the end each slot of each schedule that was active must have exactly
 //! one row, no other instant may have one, and no slot may have been started twice. Which slots there should have been is
 //! walked one by one from the edits that were made, which is not how the desk finds them. A failure prints the story that
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::{
     desk::{Around, Batch, Desk, Order, Past},
     fixtures::{active_at, at, spec_record},
-    presence::Presence,
+    presence::{Leap, Presence},
 };
 use crate::{
     core::{
@@ -58,6 +58,10 @@ enum Act {
     Pass {
         seconds: i64,
         millis: i64,
+    },
+    /// The machine sleeps, and Petit with it.
+    Sleep {
+        seconds: i64,
     },
     /// Petit dies, is away, and comes back.
     Die {
@@ -102,6 +106,7 @@ fn act() -> impl Strategy<Value = Act> {
     let one_or_all = || prop::option::weighted(0.8, 0..JOBS);
     prop_oneof![
         6 => (seconds, prop_oneof![Just(137i64), 901i64..1_000]).prop_map(|(seconds, millis)| Act::Pass { seconds, millis }),
+        2 => away.clone().prop_map(|seconds| Act::Sleep { seconds }),
         3 => away.prop_map(|seconds| Act::Die { seconds }),
         1 => one_or_all().prop_map(|job| Act::Pause { job }),
         2 => one_or_all().prop_map(|job| Act::Resume { job }),
@@ -432,6 +437,12 @@ impl World {
             Act::Pass { seconds, millis } => {
                 let whole = self.now.trunc_subsecs(0);
                 self.pass(whole + TimeDelta::milliseconds(seconds * 1_000 + 1_000 + millis));
+            }
+            Act::Sleep { seconds } => {
+                let from = self.now;
+                self.now += TimeDelta::seconds(*seconds);
+                self.presence.leap = Some(Leap { from, to: self.now });
+                self.step();
             }
             Act::Die { seconds } => {
                 self.die();

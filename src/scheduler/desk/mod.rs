@@ -5,6 +5,9 @@
 //! desk, and is the only way in which its jobs' past changes. So a commit that fails leaves nothing to undo: the same
 //! question is asked again later, and a slot that has become late by then is judged as late.
 //!
+//! What need not be written before an order goes out ([`Batch::recorded`]) takes effect at once, since the claim that it rests
+//! on was committed before.
+//!
 //! The desk knows no clock, no journal and no processes. Time, randomness and what the journal says of other jobs'
 //! latest runs come in as [`Around`].
 

@@ -161,7 +161,7 @@ mod tests {
             Some(at("2026-01-10T13:00:00Z") - LEAD)
         );
         let now = at("2026-01-10T08:59:59Z");
-        assert_eq!(desk.far_ahead(now), [id.clone()]);
+        assert_eq!(desk.far_ahead(now), std::slice::from_ref(&id));
         let batch = desk.start_again(&id, &Beyond::default(), now);
         desk.apply(&batch);
         assert_eq!(desk.far_ahead(now), []);
