@@ -100,8 +100,11 @@ async fn what_has_not_started_is_skipped_with_the_reason_that_holds_it() {
     );
     let pauses = machine.disk.pauses().expect("memory answers");
     assert_eq!(
-        pauses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["ada paused paused: moving disks"]
+        pauses
+            .iter()
+            .map(|pause| (pause.by.as_str(), pause.reason.as_deref()))
+            .collect::<Vec<_>>(),
+        [("ada", Some("moving disks"))]
     );
     let by_hand = petit
         .trigger("disabled", json!({}), true)

@@ -87,9 +87,9 @@ fn because(reason: Option<SlotReason>, detail: Option<&str>) -> String {
         None => ("for a reason that the journal does not have", true),
         Some(SlotReason::Overlap) => ("because a run of it was still going", false),
         Some(SlotReason::Paused) => ("because it was paused", false),
-        Some(SlotReason::Down) => ("because Petit was not running, or the machine slept", false),
+        Some(SlotReason::Down) => ("because Petit was not running, or could not write its journal", false),
         Some(SlotReason::Dependency) => ("because a job it depends on had not met its condition", false),
-        Some(SlotReason::Clock) => ("because the machine's clock was moved", true),
+        Some(SlotReason::Clock) => ("because the machine slept, or its clock was moved", true),
         Some(SlotReason::Limit) => (
             "because more slots were late than the job wants made up for (`misfire.limit`)",
             true,
