@@ -26,11 +26,7 @@ pub use self::state_dir::{StateDir, StateDirError, journal_path};
 use crate::{
     config::settings::Settings,
     control,
-    core::{
-        error_text::chain,
-        job::Job,
-        record::{Actor, TaskRecord},
-    },
+    core::{error_text::chain, job::Job, record::Actor},
     events::Bus,
     execution::{
         self, Clock, Executor, capacity,
@@ -326,11 +322,13 @@ async fn carry_orders(mut orders: mpsc::Receiver<Order>, executor: execution::Ha
     while let Some(order) = orders.recv().await {
         // The executor is gone only when Petit is stopping: then every run stops, and a queued one waits for the next start.
         match order {
-            Order::Start { run, job } => {
-                // None of a queued run's tasks was ever granted, so they stand as they were created.
-                let tasks = TaskRecord::of_new_run(&job, run.id);
-                let record = *run;
-                let _ = executor.start(RunStart { record, job, tasks }).await;
+            Order::Start { run, job, reused } => {
+                let start = RunStart {
+                    record: *run,
+                    job,
+                    tasks: reused,
+                };
+                let _ = executor.start(start).await;
             }
             Order::Cancel { run, reason, unstarted } => {
                 let _ = executor.cancel(run, reason, unstarted).await;

@@ -93,6 +93,12 @@ fn without_a_daemon_each_command_ends_as_documented() {
         (3, &["status"]),
         (3, &["sync"]),
         (3, &["trigger", "job"]),
+        (3, &["retry", "01K00000000000000000000001"]),
+        (64, &["retry", "job"]),
+        (
+            64,
+            &["retry", "01K00000000000000000000001", "--failed", "--from", "task"],
+        ),
         (3, &["pause"]),
         (1, &["show", "job"]),
         (1, &["why", "job"]),

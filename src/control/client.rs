@@ -13,8 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
-    CancelRequest, Cancelled, Events, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RunsQuery, SyncReply,
-    SyncRequest, TriggerReply, TriggerRequest, WhyQuery, live::Connection, socket_path,
+    CancelRequest, Cancelled, Events, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RetryReply,
+    RetryRequest, RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery, live::Connection,
+    socket_path,
 };
 use crate::{
     core::id::{JobId, RunId},
@@ -119,6 +120,11 @@ impl Client {
     /// Makes a run by hand.
     pub async fn trigger(&self, request: &TriggerRequest) -> Result<TriggerReply, ClientError> {
         self.post("/v1/trigger", request).await
+    }
+
+    /// Makes a run that repeats one that has ended, or says what that would do.
+    pub async fn retry(&self, request: &RetryRequest) -> Result<RetryReply, ClientError> {
+        self.post("/v1/retry", request).await
     }
 
     /// Cancels a run, or all runs of a job.

@@ -14,8 +14,8 @@ pub use client::{Client, ClientError};
 pub use live::{Events, EventsError, Live};
 pub use server::serve;
 pub use wire::{
-    CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RunsQuery,
-    SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery,
+    CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RetryReply,
+    RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused, TriggerReply, TriggerRequest, WhyQuery,
 };
 
 use crate::{
@@ -48,6 +48,8 @@ pub trait Backend: Send + Sync + 'static {
     fn why(&self, query: WhyQuery) -> impl Future<Output = Result<Why, Refusal>> + Send;
     /// Makes a run by hand.
     fn trigger(&self, request: TriggerRequest) -> impl Future<Output = Result<TriggerReply, Refusal>> + Send;
+    /// Makes a run that repeats one that has ended, or says what that would do.
+    fn retry(&self, request: RetryRequest) -> impl Future<Output = Result<RetryReply, Refusal>> + Send;
     /// Cancels a run, or all runs of a job.
     fn cancel(&self, request: CancelRequest) -> impl Future<Output = Result<Cancelled, Refusal>> + Send;
     /// Pauses a job, or everything.

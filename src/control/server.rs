@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixListener, sync::watch};
 
 use super::{
-    Backend, CancelRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RunsQuery, SyncRequest,
-    TriggerRequest, WhyQuery, live,
+    Backend, CancelRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RetryRequest, RunsQuery,
+    SyncRequest, TriggerRequest, WhyQuery, live,
 };
 use crate::core::{
     error_text::chain,
@@ -75,6 +75,10 @@ fn router<B: Backend>(backend: Arc<B>, stopping: watch::Receiver<()>) -> Router 
         .route(
             "/v1/trigger",
             post(async |State(b): State<Arc<B>>, body: Sent<TriggerRequest>| answer(b.trigger(sent(body)?).await)),
+        )
+        .route(
+            "/v1/retry",
+            post(async |State(b): State<Arc<B>>, body: Sent<RetryRequest>| answer(b.retry(sent(body)?).await)),
         )
         .route(
             "/v1/cancel",

@@ -7,9 +7,10 @@ use crate::{
     core::{
         Timestamp,
         error_text::chain,
-        id::{JobId, RunId},
+        id::{JobId, RunId, TaskId},
     },
     reconcile::{Plan, SyncOutcome},
+    scheduler::retry::Choice,
     storage::RunFilter,
     view::{AskedTime, Filter, ViewError},
 };
@@ -86,6 +87,60 @@ pub struct TriggerReply {
     /// What the user should know: the job is paused, or the run has to wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// Asks for a run that repeats one that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryRequest {
+    /// The run to repeat.
+    pub run: RunId,
+    /// What of it runs again in any case: `whole`, `failed`, or `{"from": TASK}`.
+    #[serde(default)]
+    pub choice: Choice,
+    /// Whether to start although a run of the job is going.
+    #[serde(default)]
+    pub ignore_overlap: bool,
+    /// Whether only to say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who asks.
+    pub by: String,
+}
+
+/// What a retry does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryReply {
+    /// The run that was made; `null` if only its effect was asked for.
+    pub run: Option<RunId>,
+    /// The run that it repeats.
+    pub retry_of: RunId,
+    /// The job.
+    pub job: JobId,
+    /// The tasks that run, in the order of the file.
+    pub again: Vec<TaskAgain>,
+    /// The tasks that do not, because nothing about them has changed.
+    pub reused: Vec<TaskReused>,
+    /// What the user should know: the job is paused, or the run has to wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A task that a retry runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskAgain {
+    /// The task.
+    pub task: TaskId,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// A task that a retry reuses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskReused {
+    /// The task.
+    pub task: TaskId,
+    /// The run in which it did its work.
+    pub reused_from: RunId,
 }
 
 /// Asks to cancel a run, or all runs of a job.

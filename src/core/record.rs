@@ -192,6 +192,10 @@ pub struct TaskRecord {
     pub outputs: BTreeMap<String, Value>,
     /// Why it is in this state.
     pub reason: Option<String>,
+    /// The run in which it did its work, if a retry reuses it from there: such a task ended before its run began, it has
+    /// no attempts, and its end is no fact of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<RunId>,
 }
 
 impl TaskRecord {
@@ -205,6 +209,7 @@ impl TaskRecord {
             retry_at: None,
             outputs: BTreeMap::new(),
             reason: None,
+            reused_from: None,
         };
         job.dag.ids().iter().map(pending).collect()
     }

@@ -139,6 +139,17 @@ named_states! {
     }
 }
 
+impl Trigger {
+    /// Whether somebody asked for the run: a pause, a disabled or a removed job do not keep it from starting, and other
+    /// jobs do not wait for it.
+    pub const fn is_by_hand(self) -> bool {
+        match self {
+            Self::Manual | Self::Retry => true,
+            Self::Schedule | Self::Dependency => false,
+        }
+    }
+}
+
 named_states! {
     /// What became of a slot.
     SlotOutcome {

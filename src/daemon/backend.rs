@@ -8,7 +8,8 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::{
     control::{
         self, CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest,
-        RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery,
+        RetryReply, RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused, TriggerReply,
+        TriggerRequest, WhyQuery,
     },
     core::{
         active::ActiveSet,
@@ -20,7 +21,7 @@ use crate::{
     events::{Bus, Event, Listener},
     execution,
     reconcile::{self, PlanId, SyncStatus},
-    scheduler::{self, CommandError},
+    scheduler::{self, CommandError, Retried, retry::NoRetry},
     storage::{RunFilter, Storage},
     view::{DaemonInfo, JobDetail, JobView, NextView, RunView, Sources, StatusView, ViewError, Why},
 };
@@ -146,6 +147,42 @@ impl control::Backend for Backend {
         }
     }
 
+    async fn retry(&self, request: RetryRequest) -> Result<RetryReply, Refusal> {
+        let RetryRequest {
+            run: retry_of,
+            choice,
+            ignore_overlap,
+            dry_run,
+            by,
+        } = request;
+        // What there is no run of is a view's to say; whether it can be retried is the scheduler's.
+        let job = self.view(move |sources| sources.run(retry_of)).await?.job;
+        let asked = scheduler::Retry {
+            run: retry_of,
+            choice,
+            ignore_overlap,
+            dry_run,
+            by,
+        };
+        let Retried { made, division } = self.scheduler.retry(asked).await?;
+        let again = division.again.into_iter().map(|again| TaskAgain {
+            task: again.task,
+            why: again.why.to_string(),
+        });
+        let reused = division.reused.into_iter().map(|reused| TaskReused {
+            reused_from: reused.reused_from.unwrap_or(retry_of),
+            task: reused.task,
+        });
+        Ok(RetryReply {
+            run: (!dry_run).then_some(made.run),
+            retry_of,
+            job,
+            again: again.collect(),
+            reused: reused.collect(),
+            notes: made.note.into_iter().collect(),
+        })
+    }
+
     async fn cancel(&self, request: CancelRequest) -> Result<Cancelled, Refusal> {
         let going = match request {
             CancelRequest::Run(id) => {
@@ -211,14 +248,31 @@ impl control::Backend for Backend {
 
 impl From<CommandError> for Refusal {
     fn from(error: CommandError) -> Self {
-        let kind = match &error {
-            CommandError::UnknownJob(_) => RefusalKind::NotFound,
-            CommandError::Params { .. } => RefusalKind::Invalid,
-            CommandError::Overlap { .. } | CommandError::NotPaused(_) => RefusalKind::Conflict,
-            CommandError::Storage(_) => RefusalKind::Failed,
+        let (kind, hint) = match &error {
+            CommandError::UnknownJob(_) | CommandError::UnknownRun(_) => (RefusalKind::NotFound, None),
+            CommandError::Params { .. } => (RefusalKind::Invalid, None),
+            CommandError::Overlap { .. } | CommandError::NotPaused(_) => (RefusalKind::Conflict, None),
+            CommandError::NotActive { .. } => {
+                let hint = "put its file back, or start another job with `petit trigger`";
+                (RefusalKind::Conflict, Some(hint.to_owned()))
+            }
+            CommandError::OldParams { .. } => {
+                let hint = "`petit trigger JOB --param …` starts a run with others";
+                (RefusalKind::Conflict, Some(hint.to_owned()))
+            }
+            CommandError::NoRetry(NoRetry::UnknownTask { suggestion, .. }) => {
+                (RefusalKind::NotFound, suggestion.clone())
+            }
+            CommandError::NoRetry(NoRetry::StillGoing(run)) => {
+                let hint = format!("`petit cancel {run}` would end it");
+                (RefusalKind::Conflict, Some(hint))
+            }
+            CommandError::NoRetry(NoRetry::NothingFailed(_) | NoRetry::NothingLeft(_)) => (RefusalKind::Conflict, None),
+            CommandError::Storage(_) => (RefusalKind::Failed, None),
             CommandError::Stopped => return shutting_down(),
         };
-        Self::new(kind, chain(&error))
+        let refusal = Self::new(kind, chain(&error));
+        hint.into_iter().fold(refusal, Self::hint)
     }
 }
 

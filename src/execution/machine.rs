@@ -88,7 +88,7 @@ impl RunMachine {
                     open: 0,
                     ready_at: None,
                     current: latest.filter(|attempt| attempt.ending.is_none()).cloned(),
-                    last: latest.and_then(|attempt| attempt.ending),
+                    last: latest.and_then(|attempt| attempt.ending).or(reused_ending(&record)),
                     record,
                 }
             })
@@ -380,6 +380,12 @@ impl RunMachine {
         }
         (RunStatus::Succeeded, None)
     }
+}
+
+/// How a task ended that a retry reuses: its attempts belong to another run, and only one of them can have been the last.
+fn reused_ending(task: &TaskRecord) -> Option<Ending> {
+    let succeeded = task.reused_from.is_some() && task.state == TaskState::Succeeded;
+    succeeded.then_some(Ending::Exited(0))
 }
 
 fn is_active(state: TaskState) -> bool {

@@ -116,6 +116,7 @@ mod tests {
                 retry_at: None,
                 outputs: BTreeMap::new(),
                 reason: None,
+                reused_from: None,
             }],
             attempts: (1..).zip(attempts).map(attempt).collect(),
         }

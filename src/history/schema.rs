@@ -65,7 +65,11 @@ pub const TABLES: &[Table] = &[
             c("started_at", "TIMESTAMP", "when its first task was granted"),
             c("ended_at", "TIMESTAMP", "when it ended"),
             c("params", "VARCHAR", "its inputs, as a JSON object"),
-            c("retry_of", "VARCHAR", "the run that it repeats"),
+            c(
+                "retry_of",
+                "VARCHAR",
+                "the run that it repeats; what it reuses of it stands there and not here",
+            ),
             c("reason", "VARCHAR", "why it ended as it did, in words"),
             JOURNAL,
             FACT,

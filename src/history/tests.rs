@@ -202,6 +202,7 @@ fn pending(run: RunId, task: &str) -> TaskRecord {
         retry_at: None,
         outputs: BTreeMap::new(),
         reason: None,
+        reused_from: None,
     }
 }
 

@@ -6,7 +6,11 @@
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{desk::Triggered, params::ParamError};
+use super::{
+    desk::{Retried, Triggered},
+    params::ParamError,
+    retry::{Choice, NoRetry},
+};
 use crate::{
     core::id::{JobId, RunId},
     storage::StorageError,
@@ -20,6 +24,21 @@ const QUEUE: usize = 64;
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     condition: watch::Receiver<Option<String>>,
+}
+
+/// Which run to retry, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// The run, which has ended.
+    pub run: RunId,
+    /// What of it.
+    pub choice: Choice,
+    /// Whether to start although a run of the job is going.
+    pub ignore_overlap: bool,
+    /// Whether only to say what it would do: then no run is made, and the id in the answer names none.
+    pub dry_run: bool,
+    /// Who asks.
+    pub by: String,
 }
 
 /// Why a command was not carried out.
@@ -46,6 +65,28 @@ pub enum CommandError {
         /// The run in the way.
         run: RunId,
     },
+    /// There is no such run.
+    #[error("there is no run `{0}`")]
+    UnknownRun(RunId),
+    /// The job of the run to retry is gone.
+    #[error("run {run} cannot be retried: no version of its job `{job}` is active any more")]
+    NotActive {
+        /// The run.
+        run: RunId,
+        /// Its job.
+        job: JobId,
+    },
+    /// What the run to retry was given does not suit its job any more.
+    #[error("run {run} cannot be retried with its parameters: {}", list(.errors))]
+    OldParams {
+        /// The run.
+        run: RunId,
+        /// Everything that is wrong.
+        errors: Vec<ParamError>,
+    },
+    /// There is nothing to retry.
+    #[error(transparent)]
+    NoRetry(NoRetry),
     /// Nothing is paused that could be resumed.
     #[error("{}", .0.as_ref().map_or("there is no pause of everything".to_owned(), |job| format!("job `{job}` is not paused by itself")))]
     NotPaused(Option<JobId>),
@@ -73,6 +114,10 @@ pub(super) enum Command {
         ignore_overlap: bool,
         by: String,
         answer: Answer<Triggered>,
+    },
+    Retry {
+        asked: Retry,
+        answer: Answer<Retried>,
     },
     Pause {
         job: Option<JobId>,
@@ -129,6 +174,12 @@ impl Handle {
             answer,
         };
         self.ask(command).await
+    }
+
+    /// Makes a run that repeats one that has ended, as its job is today. Like [`Self::trigger`] it works on a paused or
+    /// disabled job.
+    pub async fn retry(&self, asked: Retry) -> Result<Retried, CommandError> {
+        self.ask(|answer| Command::Retry { asked, answer }).await
     }
 
     /// Pauses a job, or everything: slots are recorded as skipped until it is resumed. Pausing again says who and why anew.

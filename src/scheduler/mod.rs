@@ -5,7 +5,8 @@
 //! active set comes from, or how rows are stored.
 //!
 //! Reading order: [`series`] asks a schedule the questions of a ledger; [`due`] says which slots are due, [`backlog`] what
-//! becomes of those that are late, and [`presence`] why they are; [`gate`] whether a run may start; [`params`] what its inputs are; [`desk`] holds what
+//! becomes of those that are late, and [`presence`] why they are; [`gate`] whether a run may start; [`params`] what its
+//! inputs are; [`retry`] what of a run is done again; [`desk`] holds what
 //! is known and decides, as a pure function of it; [`clock`] is time as an argument; [`service`] is the loop around all
 //! of it, and [`handle`] its other end.
 
@@ -17,6 +18,7 @@ pub mod gate;
 pub mod handle;
 pub mod params;
 pub mod presence;
+pub mod retry;
 pub mod series;
 pub mod service;
 
@@ -29,7 +31,7 @@ mod tests;
 
 pub use backlog::Hold;
 pub use clock::{Clock, SimulatedClock, SystemClock};
-pub use desk::{Order, Triggered};
-pub use handle::{CommandError, Handle};
+pub use desk::{Order, Retried, Triggered};
+pub use handle::{CommandError, Handle, Retry};
 pub use series::neighbours;
 pub use service::{Parts, Scheduler};

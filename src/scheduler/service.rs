@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
+use serde_json::{Map, Value};
 use tokio::{
     sync::{
         broadcast::error::{RecvError, TryRecvError},
@@ -17,8 +18,11 @@ use tokio::{
 
 use super::{
     clock::Clock,
-    desk::{Around, Batch, Beyond, Desk, LONGEST_WAIT, Order, Past, TriggerRefusal, give_up},
-    handle::{Command, CommandError, Desked, Handle},
+    desk::{
+        Around, Batch, Beyond, Desk, LONGEST_WAIT, Order, Past, Retried, RetryRefusal, TriggerRefusal, Triggered,
+        give_up,
+    },
+    handle::{Command, CommandError, Desked, Handle, Retry},
     presence::{Moved, Vigil},
 };
 use crate::{
@@ -26,6 +30,7 @@ use crate::{
         Timestamp,
         active::ActiveSet,
         error_text::chain,
+        id::JobId,
         job::Job,
         record::{PauseRecord, RunRecord},
         state::RunStatus,
@@ -268,7 +273,7 @@ impl Scheduler {
         };
         let job = Job::from_canonical(&record.canonical);
         if let Err(error) = &job {
-            tracing::error!(run = %run.id, error = error as &dyn std::error::Error, "cannot go on with a queued run");
+            tracing::error!(run = %run.id, error = error as &dyn std::error::Error, "cannot read the version that a run is bound to");
         }
         Ok(job.ok().map(Arc::new))
     }
@@ -415,17 +420,10 @@ impl Scheduler {
                 by,
                 answer,
             } => {
-                let decided = self.decide(|desk, around| desk.trigger(&job, params, ignore_overlap, around));
-                let result = match decided {
-                    Err(TriggerRefusal::UnknownJob) => Err(CommandError::UnknownJob(job)),
-                    Err(TriggerRefusal::Params(errors)) => Err(CommandError::Params { job, errors }),
-                    Err(TriggerRefusal::Overlap(run)) => Err(CommandError::Overlap { job, run }),
-                    Ok((batch, triggered)) => {
-                        tracing::info!(%job, run = %triggered.run, by, "started by hand");
-                        self.record(batch).await.map(|()| triggered)
-                    }
-                };
-                let _ = answer.send(result);
+                let _ = answer.send(self.trigger(job, params, ignore_overlap, by).await);
+            }
+            Command::Retry { asked, answer } => {
+                let _ = answer.send(self.retry(asked).await);
             }
             Command::Pause {
                 job,
@@ -456,12 +454,60 @@ impl Scheduler {
         }
     }
 
-    async fn pause(
+    /// Takes over an active set that was published before a command came: whoever edited a file, saw it applied and
+    /// then asks for a run means the new version.
+    async fn take_over(&mut self) -> Result<(), CommandError> {
+        match self.parts.active.has_changed() {
+            Ok(true) => self.step().await.map_err(CommandError::Storage),
+            // Nobody publishes any more: the loop is about to end.
+            Ok(false) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn trigger(
         &mut self,
-        job: Option<crate::core::id::JobId>,
+        job: JobId,
+        params: Map<String, Value>,
+        ignore_overlap: bool,
         by: String,
-        reason: Option<String>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Triggered, CommandError> {
+        self.take_over().await?;
+        let decided = self.decide(|desk, around| desk.trigger(&job, params, ignore_overlap, around));
+        match decided {
+            Err(TriggerRefusal::UnknownJob) => Err(CommandError::UnknownJob(job)),
+            Err(TriggerRefusal::Params(errors)) => Err(CommandError::Params { job, errors }),
+            Err(TriggerRefusal::Overlap(run)) => Err(CommandError::Overlap { job, run }),
+            Ok((batch, triggered)) => {
+                tracing::info!(%job, run = %triggered.run, by, "started by hand");
+                self.record(batch).await.map(|()| triggered)
+            }
+        }
+    }
+
+    async fn retry(&mut self, asked: Retry) -> Result<Retried, CommandError> {
+        self.take_over().await?;
+        let id = asked.run;
+        let old = self.parts.storage.run(id).map_err(CommandError::Storage)?;
+        let old = old.ok_or(CommandError::UnknownRun(id))?;
+        let before = self.bound_to(&old.run).map_err(CommandError::Storage)?;
+        let before = before.as_deref();
+        let decided = self.decide(|desk, around| desk.retry(&old, before, &asked.choice, asked.ignore_overlap, around));
+        let job = old.run.job.clone();
+        let (batch, retried) = match decided {
+            Ok(decided) => decided,
+            Err(RetryRefusal::NotActive) => return Err(CommandError::NotActive { run: id, job }),
+            Err(RetryRefusal::Params(errors)) => return Err(CommandError::OldParams { run: id, errors }),
+            Err(RetryRefusal::Nothing(nothing)) => return Err(CommandError::NoRetry(nothing)),
+            Err(RetryRefusal::Overlap(run)) => return Err(CommandError::Overlap { job, run }),
+        };
+        if !asked.dry_run {
+            tracing::info!(%job, run = %retried.made.run, retry_of = %id, by = asked.by, "retried by hand");
+            self.record(batch).await?;
+        }
+        Ok(retried)
+    }
+
+    async fn pause(&mut self, job: Option<JobId>, by: String, reason: Option<String>) -> Result<(), CommandError> {
         if let Some(job) = job.as_ref().filter(|job| !self.known.contains_key(*job)) {
             return Err(CommandError::UnknownJob(job.clone()));
         }

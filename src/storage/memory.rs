@@ -126,6 +126,7 @@ impl Storage for Memory {
             triggers,
             since,
             until,
+            retry_of,
             limit,
         } = filter;
         let (since, until) = (since.map(to_micros), until.map(to_micros));
@@ -142,6 +143,7 @@ impl Storage for Memory {
             .filter(|run| triggers.is_empty() || triggers.contains(&run.trigger))
             .filter(|run| since.is_none_or(|since| run.created_at >= since))
             .filter(|run| until.is_none_or(|until| run.created_at < until))
+            .filter(|run| retry_of.is_none() || run.retry_of == *retry_of)
             .collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.created_at, run.id)));
         let limit = limit.map_or(usize::MAX, |limit| limit as usize);

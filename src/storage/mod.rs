@@ -194,6 +194,8 @@ pub struct RunFilter {
     pub since: Option<Timestamp>,
     /// Only created before.
     pub until: Option<Timestamp>,
+    /// Only those that repeat this run.
+    pub retry_of: Option<RunId>,
     /// At most so many, the newest first.
     pub limit: Option<u32>,
 }

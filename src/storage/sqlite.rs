@@ -144,6 +144,7 @@ impl Storage for Sqlite {
             triggers,
             since,
             until,
+            retry_of,
             limit,
         } = filter;
         // Only the conditions that are asked for: with `? IS NULL OR …` SQLite could not use its indexes.
@@ -179,6 +180,10 @@ impl Storage for Sqlite {
                 conditions.push(condition.into());
                 values.push(moment);
             }
+        }
+        if let Some(retry_of) = retry_of {
+            conditions.push("retry_of = ?".into());
+            values.push(retry_of);
         }
         // To SQLite a negative limit is none.
         let limit = limit.map_or(-1, i64::from);

@@ -104,6 +104,7 @@ impl Filter {
             triggers: self.triggers,
             since: self.since.map(|since| since.instant(now)),
             until: self.until.map(|until| until.instant(now)),
+            retry_of: None,
             limit: None,
         }
     }

@@ -116,10 +116,16 @@ impl Sources<'_> {
 
     /// One run, whole.
     pub fn run(&self, id: RunId) -> Result<RunView, ViewError> {
-        self.storage
-            .run(id)?
-            .map(RunView::from)
-            .ok_or(ViewError::NoSuchRun { id })
+        let detail = self.storage.run(id)?.ok_or(ViewError::NoSuchRun { id })?;
+        let retries = RunFilter {
+            retry_of: Some(id),
+            ..RunFilter::default()
+        };
+        let retries = self.storage.runs(&retries)?;
+        Ok(RunView {
+            retried_as: retries.iter().rev().map(|run| run.id).collect(),
+            ..RunView::from(detail)
+        })
     }
 
     /// The `count` fires after an instant, of one job or of all together, and which of them have none.

@@ -13,7 +13,7 @@ use crate::{
     storage::RunDetail,
 };
 
-/// A run. In a listing `tasks` is empty.
+/// A run. In a listing `tasks` and `retried_as` are empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
     /// The run.
@@ -44,6 +44,9 @@ pub struct RunView {
     pub reason: Option<String>,
     /// The run that it repeats.
     pub retry_of: Option<RunId>,
+    /// The runs that repeat it, the first one first.
+    #[serde(default)]
+    pub retried_as: Vec<RunId>,
     /// Its tasks, in the order of the file.
     pub tasks: Vec<TaskView>,
 }
@@ -59,6 +62,8 @@ pub struct TaskView {
     pub reason: Option<String>,
     /// What it published.
     pub outputs: Map<String, Value>,
+    /// The run in which it did its work, if this one is a retry that reuses it: then it has no attempts here.
+    pub reused_from: Option<RunId>,
     /// Its attempts, the first one first.
     pub attempts: Vec<AttemptView>,
 }
@@ -119,6 +124,7 @@ impl From<RunRecord> for RunView {
             params: run.params,
             reason: run.reason,
             retry_of: run.retry_of,
+            retried_as: Vec::new(),
             tasks: Vec::new(),
         }
     }
@@ -152,6 +158,7 @@ impl TaskView {
             status: task.state,
             reason: task.reason,
             outputs: task.outputs.into_iter().collect(),
+            reused_from: task.reused_from,
             attempts,
         }
     }

@@ -8,6 +8,7 @@ pub mod logs;
 pub mod next;
 pub mod pause;
 pub mod plan;
+pub mod retry;
 pub mod run;
 pub mod runs;
 pub mod schema;

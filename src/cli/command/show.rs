@@ -106,6 +106,12 @@ fn run_text(run: &RunView, output: &Output) -> String {
         .unwrap_or_default();
     let created = run.created_at.to_rfc3339_opts(SecondsFormat::Millis, true);
     text.push_str(&format!("trigger    {}{slot}, created {created}\n", run.trigger));
+    if let Some(before) = &run.retry_of {
+        text.push_str(&format!("retry of   {before}\n"));
+    }
+    for after in &run.retried_as {
+        text.push_str(&format!("retried as {after}\n"));
+    }
     if let Some(took) = run.duration_ms {
         text.push_str(&format!("took       {}\n", duration(took)));
     }
@@ -129,7 +135,16 @@ fn run_text(run: &RunView, output: &Output) -> String {
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
-        let note = task.reason.clone().unwrap_or_else(|| outputs.join(" "));
+        let mut notes: Vec<String> = task
+            .reused_from
+            .map(|run| format!("reused from {run}"))
+            .into_iter()
+            .collect();
+        notes.extend(
+            task.reason
+                .clone()
+                .or_else(|| (!outputs.is_empty()).then(|| outputs.join(" "))),
+        );
         let last = task.attempts.last();
         let ending = last.map_or_else(
             || "-".to_owned(),
@@ -147,7 +162,7 @@ fn run_text(run: &RunView, output: &Output) -> String {
             task.attempts.len().to_string().into(),
             ending.into(),
             took.map_or_else(|| "-".to_owned(), duration).into(),
-            note.into(),
+            notes.join(": ").into(),
         ]);
     }
     text + &table.render("no tasks")

@@ -5,8 +5,11 @@ use serde_json::{Map, Value, json};
 use super::{logs, runs::duration};
 use crate::{
     cli::{CliError, Exit, Format, Globals, source},
-    control::TriggerRequest,
-    core::{id::JobId, state::RunStatus},
+    control::{Client, TriggerRequest},
+    core::{
+        id::{JobId, RunId},
+        state::RunStatus,
+    },
 };
 
 /// Run a job now, through the daemon; prints the run's id
@@ -51,22 +54,28 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     };
     let client = source::client(globals)?;
     let made = source::block_on(client.trigger(&request))?;
-    let output = globals.output();
     for note in &made.notes {
-        output.remark(note);
+        globals.output().remark(note);
     }
     if !args.wait && !args.follow {
         globals.print(&made, || format!("{}\n", made.run))?;
         return Ok(Exit::Done);
     }
+    wait(globals, &client, made.run, args.follow)
+}
+
+/// Waits until a run has ended, printing its output if that is asked for, and prints how it ended. Ctrl-C ends the wait and
+/// not the run.
+pub fn wait(globals: &Globals, client: &Client, run: RunId, follow: bool) -> Result<Exit, CliError> {
+    let output = globals.output();
     let goes_on = |error: CliError| match error.exit {
-        Exit::Interrupted => error.hint(format!("the run goes on: `petit cancel {}` would end it", made.run)),
+        Exit::Interrupted => error.hint(format!("the run goes on: `petit cancel {}` would end it", run)),
         _ => error,
     };
-    if args.follow {
-        logs::follow(globals, made.run, None).map_err(goes_on)?;
+    if follow {
+        logs::follow(globals, run, None).map_err(goes_on)?;
     }
-    let ended = source::block_on(client.run(made.run, true)).map_err(goes_on)?;
+    let ended = source::block_on(client.run(run, true)).map_err(goes_on)?;
     let text = || {
         let took = ended
             .duration_ms
@@ -79,7 +88,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
             .unwrap_or_default();
         format!("{} {}{took}{reason}\n", ended.id, output.run_status(ended.status))
     };
-    if args.follow && globals.format == Format::Json {
+    if follow && globals.format == Format::Json {
         // The last of the objects of which there was one a line.
         globals.print_text(&format!("{}\n", json!(ended)))?;
     } else {

@@ -26,7 +26,7 @@ pub struct RunStart {
     pub record: RunRecord,
     /// The version of the job that `record.spec_hash` names.
     pub job: Arc<Job>,
-    /// Its tasks as they were created with it.
+    /// Of its tasks those that are not new: none was ever granted, but a retry has some that are done.
     pub tasks: Vec<TaskRecord>,
 }
 

@@ -120,6 +120,66 @@ tasks:
   b: {command: [b], depends_on: [a]}
 ";
 
+/// A run that retries one in which these tasks had ended.
+fn retrying(job: &Arc<Job>, reused: &[(&str, TaskState)]) -> RunMachine {
+    let run = record(job);
+    let mut tasks = TaskRecord::of_new_run(job, run.id);
+    for (name, state) in reused {
+        let task = job.dag.index_of(name).expect("a task of the job");
+        tasks[task].state = *state;
+        tasks[task].reused_from = Some(RunId::from_parts(at(0), 2));
+    }
+    let attempts = Vec::new();
+    RunMachine::new(Arc::clone(job), RunDetail { run, tasks, attempts })
+}
+
+#[test]
+fn a_retry_begins_behind_what_it_reuses() {
+    let job = job(
+        "tasks: {a: {command: x}, b: {command: x, depends_on: [a]}, c: {command: x, depends_on: [a, b]}, \
+                   d: {command: x, depends_on: [a], condition: on_failure}}",
+    );
+    let mut run = retrying(&job, &[("a", TaskState::Succeeded), ("d", TaskState::Skipped)]);
+    assert_eq!(
+        run.last_ending(0),
+        Some(Ending::Exited(0)),
+        "`tasks.a.exit_code` can be asked for"
+    );
+    assert_eq!(run.last_ending(3), None);
+    let begun = run.begin(at(1));
+    assert_eq!(deeds(&begun), ["request 1"]);
+    let changed = begun.iter().filter_map(|effect| match effect {
+        Effect::Journal(Change::SetTask(task)) => Some(task.task.as_str()),
+        _ => None,
+    });
+    assert_eq!(changed.collect::<Vec<_>>(), ["b"], "the others ended before");
+    run.step(Input::Granted(1), at(2));
+    assert_eq!(
+        deeds(&run.step(end(1, 1, Ending::Exited(0), at(3)), at(3))),
+        ["release 1", "request 2"]
+    );
+    run.step(Input::Granted(2), at(4));
+    assert_eq!(
+        deeds(&run.step(end(2, 1, Ending::Exited(0), at(5)), at(5))),
+        ["release 2", "finish"]
+    );
+    assert_eq!(states(&run), ["succeeded", "succeeded", "succeeded", "skipped"]);
+    assert_eq!(run.run().status, RunStatus::Succeeded);
+}
+
+#[test]
+fn a_retry_that_is_cancelled_leaves_what_it_reuses() {
+    let job = job("tasks: {a: {command: x}, b: {command: x, depends_on: [a]}}");
+    let mut run = retrying(&job, &[("a", TaskState::Succeeded)]);
+    run.begin(at(1));
+    let cancel = Input::Cancel {
+        reason: "enough".to_owned(),
+        unstarted: SlotReason::Cancelled,
+    };
+    assert_eq!(deeds(&run.step(cancel, at(2))), ["withdraw 1", "finish"]);
+    assert_eq!(states(&run), ["succeeded", "cancelled"]);
+}
+
 #[test]
 fn a_chain_runs_in_order() {
     let job = job(CHAIN);

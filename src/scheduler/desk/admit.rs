@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{Around, Batch, Desk, Going, Order};
+use super::{Around, Batch, Desk, Going, Order, batch::tasks_of};
 use crate::{
     core::{
         Timestamp,
@@ -28,7 +28,14 @@ pub(super) struct Cause {
     pub trigger: Trigger,
     pub slot: Option<Timestamp>,
     pub consumed: Vec<RunId>,
+    pub repeats: Option<Repeated>,
     pub given: Map<String, Value>,
+}
+
+/// The run that a retry repeats, as if it were that day again.
+pub(super) struct Repeated {
+    pub run: RunId,
+    pub scheduled_at: Timestamp,
 }
 
 /// A run that cannot start, because of its parameters.
@@ -42,7 +49,10 @@ pub(super) fn new_run(job: &Job, cause: Cause, around: &mut Around<'_>) -> Resul
     let id = RunId::from_parts(around.now, (around.random)());
     let facts = RunFacts {
         id,
-        scheduled_at: cause.slot.unwrap_or(around.now),
+        scheduled_at: match &cause.repeats {
+            Some(repeated) => repeated.scheduled_at,
+            None => cause.slot.unwrap_or(around.now),
+        },
         revision: around.revision.clone(),
     };
     let params = params::render(job, &cause.given, &facts);
@@ -60,7 +70,7 @@ pub(super) fn new_run(job: &Job, cause: Cause, around: &mut Around<'_>) -> Resul
         ended_at: None,
         params: Map::new(),
         consumed: cause.consumed,
-        retry_of: None,
+        retry_of: cause.repeats.map(|repeated| repeated.run),
         wait_until: None,
         reason: None,
     };
@@ -105,6 +115,7 @@ impl Desk {
             trigger: Trigger::Schedule,
             slot: Some(*at),
             consumed: Vec::new(),
+            repeats: None,
             given: Map::new(),
         };
         let record = match new_run(bound, cause, around) {
@@ -132,7 +143,7 @@ impl Desk {
             made_up: is_made_up(&record, bound),
         });
         batch.put_slot(claim_of(&record, *at, judged_by));
-        self.enter(batch, record, bound, verdict, around.now);
+        self.enter(batch, record, bound, Vec::new(), verdict, around.now);
         Some(id)
     }
 
@@ -142,6 +153,7 @@ impl Desk {
         batch: &mut Batch,
         mut run: RunRecord,
         job: &Arc<Job>,
+        reused: Vec<TaskRecord>,
         verdict: Verdict,
         now: Timestamp,
     ) {
@@ -169,7 +181,7 @@ impl Desk {
         batch.bound.insert(run.id, Arc::clone(job));
         batch.changes.push(Change::CreateRun {
             run: run.clone(),
-            tasks: TaskRecord::of_new_run(job, run.id),
+            tasks: tasks_of(job, run.id, &reused),
         });
         batch.events.push(Event::Run {
             at: now,
@@ -181,11 +193,12 @@ impl Desk {
         self.make_way(batch, &run, &cancelled, now);
         if let Some(detail) = never {
             let skipped = (SlotOutcome::Skipped, SlotReason::Overlap);
-            batch.end_waiting(&run, job, skipped, &detail, now);
+            batch.end_waiting(&run, job, &reused, skipped, &detail, now);
         } else if starts {
             batch.orders.push(Order::Start {
                 run: Box::new(run),
                 job: Arc::clone(job),
+                reused,
             });
         }
     }

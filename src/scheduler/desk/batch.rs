@@ -4,7 +4,7 @@
 //! room.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -12,7 +12,7 @@ use super::claim::Claim;
 use crate::{
     core::{
         Timestamp,
-        id::{JobId, RunId},
+        id::{JobId, RunId, TaskId},
         job::Job,
         record::{RunRecord, SlotRecord, StretchRecord, TaskRecord},
         state::{RunStatus, SlotOutcome, SlotReason, TaskState},
@@ -31,6 +31,8 @@ pub enum Order {
         run: Box<RunRecord>,
         /// The version of the job that it is bound to.
         job: Arc<Job>,
+        /// Its tasks that ended in an earlier run, of which it is a retry; none of any other run.
+        reused: Vec<TaskRecord>,
     },
     /// End a run.
     Cancel {
@@ -143,11 +145,13 @@ impl Batch {
         &mut self,
         run: &RunRecord,
         bound: &Job,
+        reused: &[TaskRecord],
         (outcome, reason): (SlotOutcome, SlotReason),
         detail: &str,
         now: Timestamp,
     ) {
-        for mut task in TaskRecord::of_new_run(bound, run.id) {
+        let tasks = tasks_of(bound, run.id, reused).into_iter();
+        for mut task in tasks.filter(|task| !task.state.is_finished()) {
             task.state = TaskState::Cancelled;
             task.reason = Some(detail.to_owned());
             self.changes.push(Change::SetTask(task));
@@ -190,4 +194,13 @@ impl Batch {
             status,
         });
     }
+}
+
+/// The tasks of a run as they stand when it is created, in the order of the job's file.
+pub(super) fn tasks_of(job: &Job, run: RunId, reused: &[TaskRecord]) -> Vec<TaskRecord> {
+    let mut reused: HashMap<&TaskId, &TaskRecord> = reused.iter().map(|task| (&task.task, task)).collect();
+    let tasks = TaskRecord::of_new_run(job, run).into_iter();
+    tasks
+        .map(|new| reused.remove(&new.task).cloned().unwrap_or(new))
+        .collect()
 }

@@ -65,6 +65,7 @@ impl Desk {
                 trigger: Trigger::Schedule,
                 slot: Some(slot),
                 consumed: Vec::new(),
+                repeats: None,
                 given: Map::new(),
             };
             if !job.spec.depends_on.is_empty() || !self.runs_at_once(job) {
@@ -114,6 +115,7 @@ impl Desk {
         batch.orders.push(Order::Start {
             run: Box::new(claim.run.clone()),
             job: Arc::clone(&claim.bound),
+            reused: Vec::new(),
         });
         Some(batch)
     }

@@ -1,24 +1,28 @@
-//! Runs that are made by hand, and runs that are ended by hand.
+//! Runs that are made by hand, new ones and those that repeat another, and runs that are ended by hand.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::{
-    Around, Batch, Desk, Order, Phase,
-    admit::{Cause, new_run, newcomer},
+    Around, Batch, Desk, Entry, Order, Phase,
+    admit::{Cause, Repeated, new_run, newcomer},
 };
 use crate::{
     core::{
         Timestamp,
         id::{JobId, RunId},
+        job::Job,
+        record::{RunRecord, TaskRecord},
         state::{SlotOutcome, SlotReason, Trigger},
     },
     scheduler::{
         backlog::Hold,
         gate::{Newcomer, Verdict, gate},
         params::ParamError,
+        retry::{Choice, Division, NoRetry, Question, divide},
     },
+    storage::RunDetail,
 };
 
 /// A run that was made by hand.
@@ -41,6 +45,28 @@ pub enum TriggerRefusal {
     Overlap(RunId),
 }
 
+/// A run that repeats another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retried {
+    /// The run.
+    pub made: Triggered,
+    /// What of it runs again.
+    pub division: Division,
+}
+
+/// Why a run was not retried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetryRefusal {
+    /// No version of its job is active.
+    NotActive,
+    /// Its parameters do not suit today's version.
+    Params(Vec<ParamError>),
+    /// There is nothing to do.
+    Nothing(NoRetry),
+    /// A run of the job is going, and its policy lets no other start.
+    Overlap(RunId),
+}
+
 impl Desk {
     /// Makes a run by hand.
     pub fn trigger(
@@ -58,49 +84,106 @@ impl Desk {
             trigger: Trigger::Manual,
             slot: None,
             consumed: Vec::new(),
+            repeats: None,
             given,
         };
         let run = match new_run(job, cause, around) {
             Ok(run) => run,
             Err(unfit) => return Err(TriggerRefusal::Params(unfit.errors)),
         };
+        let entered = self.enter_by_hand(entry, run, Vec::new(), ignore_overlap, around);
+        entered.map_err(TriggerRefusal::Overlap)
+    }
+
+    /// Makes a run that repeats one that has ended, with the active version of its job. `before` is the version that the
+    /// old run ran, if it can be read.
+    pub fn retry(
+        &self,
+        old: &RunDetail,
+        before: Option<&Job>,
+        choice: &Choice,
+        ignore_overlap: bool,
+        around: &mut Around<'_>,
+    ) -> Result<(Batch, Retried), RetryRefusal> {
+        let Some(entry) = self.jobs.get(&old.run.job) else {
+            return Err(RetryRefusal::NotActive);
+        };
+        let job = &entry.timeline.active.job;
+        let cause = Cause {
+            trigger: Trigger::Retry,
+            slot: None,
+            consumed: Vec::new(),
+            repeats: Some(Repeated {
+                run: old.run.id,
+                scheduled_at: old.run.scheduled_at,
+            }),
+            given: old.run.params.clone(),
+        };
+        let run = match new_run(job, cause, around) {
+            Ok(run) => run,
+            Err(unfit) => return Err(RetryRefusal::Params(unfit.errors)),
+        };
+        let question = Question {
+            old: &old.run,
+            old_tasks: &old.tasks,
+            before,
+            new: &run,
+            today: job,
+        };
+        let division = divide(&question, choice).map_err(RetryRefusal::Nothing)?;
+        let entered = self.enter_by_hand(entry, run, division.reused.clone(), ignore_overlap, around);
+        let (batch, made) = entered.map_err(RetryRefusal::Overlap)?;
+        Ok((batch, Retried { made, division }))
+    }
+
+    /// Lets in a run that somebody asked for, with what they should know; or names the run in its way.
+    fn enter_by_hand(
+        &self,
+        entry: &Entry,
+        run: RunRecord,
+        reused: Vec<TaskRecord>,
+        ignore_overlap: bool,
+        around: &Around<'_>,
+    ) -> Result<(Batch, Triggered), RunId> {
+        let job = &entry.timeline.active.job;
         let newcomer = Newcomer {
             ignore_overlap,
             ..newcomer(&run, false)
         };
         // Runs by hand do not wait for other jobs, so that nobody needs to ask how these stand.
-        let verdict = gate(&job.spec, &newcomer, &self.line(id), &BTreeMap::new(), around.now);
+        let verdict = gate(&job.spec, &newcomer, &self.line(&job.id), &BTreeMap::new(), around.now);
         let mut notes: Vec<String> = entry
             .timeline
             .hold
-            .map(|hold| self.says(hold, id))
+            .map(|hold| self.says(hold, &job.id))
             .into_iter()
             .collect();
         match &verdict {
-            Verdict::Skip { blocker: Some(run), .. } => return Err(TriggerRefusal::Overlap(*run)),
+            Verdict::Skip { blocker: Some(run), .. } => return Err(*run),
             Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } | Verdict::Replace { detail, .. } => {
                 notes.push(detail.clone());
             }
             Verdict::Start | Verdict::Skip { blocker: None, .. } => {}
         }
         let mut batch = Batch::default();
-        let triggered = Triggered {
+        let made = Triggered {
             run: run.id,
             note: (!notes.is_empty()).then(|| notes.join("; ")),
         };
-        self.enter(&mut batch, run, job, verdict, around.now);
-        Ok((batch, triggered))
+        self.enter(&mut batch, run, job, reused, verdict, around.now);
+        Ok((batch, made))
     }
 
     /// Ends a run on somebody's wish. A run that is not known here is the executor's business.
     pub fn cancel(&self, run: RunId, reason: String, now: Timestamp) -> Batch {
         let mut batch = Batch::default();
         let going = self.runs.values().find_map(|runs| runs.get(&run));
-        match going.map(|going| (&going.record, &going.phase)) {
-            Some((record, Phase::Waiting(bound))) => {
+        match going.map(|going| (going, &going.phase)) {
+            Some((going, Phase::Waiting(bound))) => {
                 batch.end_waiting(
-                    record,
+                    &going.record,
                     bound,
+                    &going.reused,
                     (SlotOutcome::Skipped, SlotReason::Cancelled),
                     &reason,
                     now,

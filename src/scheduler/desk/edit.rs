@@ -10,7 +10,7 @@ use crate::{
         active::ActiveSet,
         id::JobId,
         record::PauseRecord,
-        state::{SlotOutcome, SlotReason, Trigger},
+        state::{SlotOutcome, SlotReason},
     },
     scheduler::{backlog::Hold, due::Timeline},
     storage::Change,
@@ -145,16 +145,19 @@ impl Desk {
 /// those of a job that is removed finish.
 fn let_go(desk: &Desk, batch: &mut Batch, job: &JobId, reason: SlotReason, detail: &str, now: Timestamp) {
     for going in desk.runs.get(job).into_iter().flat_map(|runs| runs.values()) {
-        let somebodys_wish = match going.record.trigger {
-            Trigger::Manual | Trigger::Retry => true,
-            Trigger::Schedule | Trigger::Dependency => false,
-        };
-        if going.has_started() || somebodys_wish {
+        if going.has_started() || going.record.trigger.is_by_hand() {
             continue;
         }
         match &going.phase {
             Phase::Waiting(bound) => {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
+                batch.end_waiting(
+                    &going.record,
+                    bound,
+                    &going.reused,
+                    (SlotOutcome::Skipped, reason),
+                    detail,
+                    now,
+                );
             }
             Phase::Ordered | Phase::Running => batch.orders.push(Order::Cancel {
                 run: going.record.id,

@@ -27,7 +27,7 @@ use std::{
 
 pub use batch::{Batch, Order};
 pub use claim::LEAD;
-pub use commands::{TriggerRefusal, Triggered};
+pub use commands::{Retried, RetryRefusal, TriggerRefusal, Triggered};
 pub use put_back::{Beyond, LONGEST_WAIT};
 pub use recover::give_up;
 
@@ -47,8 +47,8 @@ use crate::{
         active::{ActiveJob, ActiveSet},
         id::{JobId, RunId, SpecHash},
         job::Job,
-        record::{PauseRecord, RunRecord, SupersedeRecord},
-        state::{RunStatus, Trigger},
+        record::{PauseRecord, RunRecord, SupersedeRecord, TaskRecord},
+        state::RunStatus,
     },
     storage::{Change, LatestRuns, RunDetail, StorageError},
 };
@@ -116,6 +116,8 @@ struct Entry {
 struct Going {
     record: RunRecord,
     phase: Phase,
+    /// Its tasks that an earlier run has done for it.
+    reused: Vec<TaskRecord>,
     /// Whether its end has been ordered.
     cancelling: bool,
     /// Whether it makes up for a late slot. Not known of one that ran before Petit was started again.
@@ -179,7 +181,7 @@ impl Desk {
                 // A queued run without its version is given up before this.
                 (_, _) => Phase::Running,
             };
-            desk.add_run(record, phase);
+            desk.add_run(record, phase, &detail.tasks);
         }
         desk.swap(active);
         desk
@@ -262,7 +264,7 @@ impl Desk {
                     Some(going) => going.phase = Phase::Ordered,
                     None => {
                         self.claims.retain(|_, claim| claim.run.id != run.id);
-                        self.add_run((**run).clone(), Phase::Ordered);
+                        self.add_run((**run).clone(), Phase::Ordered, &[]);
                     }
                 },
                 Order::Cancel { run, .. } => {
@@ -316,10 +318,10 @@ impl Desk {
                 self.watermarks.insert(job.clone(), *after);
                 self.reschedule(job);
             }
-            Change::CreateRun { run, .. } => {
+            Change::CreateRun { run, tasks } => {
                 // One that is claimed ahead of its instant is no run yet.
                 if let Some(bound) = bound.get(&run.id) {
-                    self.add_run(run.clone(), Phase::Waiting(Arc::clone(bound)));
+                    self.add_run(run.clone(), Phase::Waiting(Arc::clone(bound)), tasks);
                 }
             }
             Change::NoteRun { run, reason } => {
@@ -360,7 +362,7 @@ impl Desk {
         }
     }
 
-    fn add_run(&mut self, record: RunRecord, phase: Phase) {
+    fn add_run(&mut self, record: RunRecord, phase: Phase, tasks: &[TaskRecord]) {
         if let (Phase::Waiting(_), Some(until)) = (&phase, record.wait_until) {
             self.deadlines.insert((until, record.job.clone()));
         }
@@ -370,6 +372,11 @@ impl Desk {
         };
         let going = Going {
             phase,
+            reused: tasks
+                .iter()
+                .filter(|task| task.reused_from.is_some())
+                .cloned()
+                .collect(),
             cancelling: false,
             made_up,
             record,
@@ -437,10 +444,7 @@ impl Desk {
         let mut upstreams = BTreeMap::new();
         for dependency in &job.spec.depends_on {
             let id = &dependency.job;
-            let by_itself = |going: &&Going| match going.record.trigger {
-                Trigger::Schedule | Trigger::Dependency => true,
-                Trigger::Manual | Trigger::Retry => false,
-            };
+            let by_itself = |going: &&Going| !going.record.trigger.is_by_hand();
             let unfinished = self.runs.get(id).and_then(|runs| runs.values().find(by_itself));
             let upstream = match (self.jobs.get(id), unfinished) {
                 (None, _) => Upstream::Absent,

@@ -49,7 +49,7 @@ impl Desk {
         for going in self.runs.get(job).into_iter().flat_map(|runs| runs.values()) {
             if let (Phase::Waiting(bound), Some(slot)) = (&going.phase, going.record.slot.filter(|slot| *slot > now)) {
                 let skipped = (SlotOutcome::Skipped, SlotReason::Clock);
-                batch.end_waiting(&going.record, bound, skipped, DETAIL, now);
+                batch.end_waiting(&going.record, bound, &going.reused, skipped, DETAIL, now);
                 ended.push(slot);
             }
         }

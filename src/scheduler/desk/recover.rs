@@ -13,7 +13,7 @@ use crate::{
         job::Job,
         record::{SlotRecord, TaskRecord},
         spec::MisfirePolicy,
-        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
+        state::{RunStatus, SlotOutcome, SlotReason, TaskState},
     },
     scheduler::{
         backlog::{Fate, Late, late},
@@ -108,15 +108,19 @@ impl Desk {
         let mut free: Vec<(&Going, &Job)> = Vec::new();
         let (waiting, mut ahead) = self.waiting_and_going(id);
         for (going, bound) in waiting {
-            match going.record.trigger {
-                Trigger::Schedule | Trigger::Dependency => {}
-                Trigger::Manual | Trigger::Retry => {
-                    ahead.push(going.ahead());
-                    continue;
-                }
+            if going.record.trigger.is_by_hand() {
+                ahead.push(going.ahead());
+                continue;
             }
             let mut end = |reason, detail| {
-                batch.end_waiting(&going.record, bound, (SlotOutcome::Skipped, reason), detail, now);
+                batch.end_waiting(
+                    &going.record,
+                    bound,
+                    &going.reused,
+                    (SlotOutcome::Skipped, reason),
+                    detail,
+                    now,
+                );
             };
             match self.jobs.get(id).map(|entry| entry.timeline.hold) {
                 None => end(SlotReason::Removed, "the job was removed"),
@@ -161,7 +165,14 @@ impl Desk {
                 (Late::OnTime | Late::InWindow, MisfirePolicy::Once) => Fate::Merged(Absence::Down),
             };
             let (outcome, reason) = fate.row();
-            batch.end_waiting(&going.record, bound, (outcome, reason), CLAIMED_ONLY, now);
+            batch.end_waiting(
+                &going.record,
+                bound,
+                &going.reused,
+                (outcome, reason),
+                CLAIMED_ONLY,
+                now,
+            );
         }
         Ok(())
     }

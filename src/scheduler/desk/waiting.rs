@@ -123,11 +123,12 @@ impl Desk {
                 batch.orders.push(Order::Start {
                     run: Box::new(run),
                     job: Arc::clone(job),
+                    reused: going.reused.clone(),
                 });
                 (None, Judged::Moves)
             }
             Verdict::Skip { reason, detail, .. } => {
-                batch.end_waiting(run, job, (SlotOutcome::Skipped, reason), &detail, now);
+                batch.end_waiting(run, job, &going.reused, (SlotOutcome::Skipped, reason), &detail, now);
                 return Judged::Ended;
             }
             Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
@@ -152,7 +153,7 @@ impl Desk {
         let detail = format!("run {} of a newer slot took its place while it waited", by.id);
         for (going, bound) in self.waiting(&by.job, older) {
             let merged = (SlotOutcome::Merged, SlotReason::Overlap);
-            batch.end_waiting(&going.record, bound, merged, &detail, now);
+            batch.end_waiting(&going.record, bound, &going.reused, merged, &detail, now);
         }
     }
 
@@ -161,7 +162,7 @@ impl Desk {
         let reason = format!("replaced by run {}", by.id);
         for (going, bound) in self.waiting(&by.job, older) {
             let skipped = (SlotOutcome::Skipped, SlotReason::Overlap);
-            batch.end_waiting(&going.record, bound, skipped, &reason, now);
+            batch.end_waiting(&going.record, bound, &going.reused, skipped, &reason, now);
         }
         let runs = self.runs.get(&by.job);
         let going = older.iter().filter_map(|run| runs?.get(run));
@@ -215,6 +216,7 @@ impl Desk {
             trigger: Trigger::Dependency,
             slot: None,
             consumed,
+            repeats: None,
             given: Map::new(),
         };
         let mut batch = Batch::default();
@@ -227,7 +229,7 @@ impl Desk {
                     &upstreams,
                     around.now,
                 );
-                self.enter(&mut batch, run, job, verdict, around.now);
+                self.enter(&mut batch, run, job, Vec::new(), verdict, around.now);
             }
             Err(unfit) => {
                 let Unfit { record: run, errors } = *unfit;

@@ -7,6 +7,7 @@ mod firing;
 mod holds;
 mod late;
 mod overlap;
+mod retries;
 
 use std::{
     future::Future,

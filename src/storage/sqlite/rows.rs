@@ -117,6 +117,7 @@ pub(super) fn task(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
         retry_at: instant_if_any(row, "retry_at")?,
         outputs: row.get::<_, Json<_>>("outputs")?.0,
         reason: row.get("reason")?,
+        reused_from: row.get("reused_from")?,
     })
 }
 

@@ -18,7 +18,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 use super::super::StorageError;
 
 /// Each entry takes a file from the format of its index to the next.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
         value TEXT NOT NULL
@@ -165,7 +166,12 @@ const MIGRATIONS: &[&str] = &["
         kind   TEXT NOT NULL,
         body   TEXT NOT NULL -- JSON: the record
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE tasks ADD COLUMN reused_from TEXT;
+    CREATE INDEX runs_by_retry ON runs (retry_of, created_at, id) WHERE retry_of IS NOT NULL;
+",
+];
 
 /// The format that this version writes.
 const FORMAT: i64 = MIGRATIONS.len() as i64;

@@ -361,10 +361,12 @@ impl Rows for Tables<'_> {
             retry_at,
             outputs,
             reason,
+            reused_from,
         } = task;
         let inserted = self.write(
-            "INSERT INTO tasks (run, task, position, state, attempts, retry_at, outputs, reason)
-             VALUES (:run, :task, :position, :state, :attempts, :retry_at, :outputs, :reason) ON CONFLICT DO NOTHING",
+            "INSERT INTO tasks (run, task, position, state, attempts, retry_at, outputs, reason, reused_from)
+             VALUES (:run, :task, :position, :state, :attempts, :retry_at, :outputs, :reason, :reused_from)
+             ON CONFLICT DO NOTHING",
             named_params! {
                 ":run": run,
                 ":task": task,
@@ -374,6 +376,7 @@ impl Rows for Tables<'_> {
                 ":retry_at": retry_at.map(Micros),
                 ":outputs": Json(outputs),
                 ":reason": reason,
+                ":reused_from": reused_from,
             },
         )?;
         Ok(inserted == 1)
@@ -397,10 +400,22 @@ impl Rows for Tables<'_> {
             retry_at,
             outputs,
             reason,
+            reused_from,
         } = task;
         self.write(
-            "UPDATE tasks SET state = ?, attempts = ?, retry_at = ?, outputs = ?, reason = ? WHERE run = ? AND task = ?",
-            params![state, attempts, retry_at.map(Micros), Json(outputs), reason, run, task],
+            "UPDATE tasks SET state = :state, attempts = :attempts, retry_at = :retry_at, outputs = :outputs,
+                              reason = :reason, reused_from = :reused_from
+             WHERE run = :run AND task = :task",
+            named_params! {
+                ":state": state,
+                ":attempts": attempts,
+                ":retry_at": retry_at.map(Micros),
+                ":outputs": Json(outputs),
+                ":reason": reason,
+                ":reused_from": reused_from,
+                ":run": run,
+                ":task": task,
+            },
         )?;
         Ok(())
     }

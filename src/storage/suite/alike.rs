@@ -56,15 +56,19 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (name(), second()).prop_map(|(name, second)| {
             Change::Supersede(SupersedeRecord { job: job(name), after: at(second) })
         }),
-        3 => (n(), name(), second(), select(Trigger::ALL)).prop_map(|(n, name, second, trigger)| {
-            create(RunRecord { created_at: at(second), trigger, ..queued(n, name) })
-        }),
+        3 => (n(), name(), second(), select(Trigger::ALL), proptest::option::of(n())).prop_map(
+            |(n, name, second, trigger, repeats)| {
+                let retry_of = repeats.map(run_id);
+                create(RunRecord { created_at: at(second), trigger, retry_of, ..queued(n, name) })
+            }
+        ),
         1 => (n(), second()).prop_map(|(n, second)| Change::StartRun { run: run_id(n), at: at(second) }),
         1 => (n(), any::<Option<String>>()).prop_map(|(n, reason)| Change::NoteRun { run: run_id(n), reason }),
         1 => (n(), finished(), second()).prop_map(|(n, status, second)| end(n, status, second)),
-        3 => (n(), select(TaskState::ALL), any::<(String, i32)>()).prop_map(|(n, state, (key, value))| {
+        3 => (n(), select(TaskState::ALL), any::<(String, i32, bool)>()).prop_map(|(n, state, (key, value, reused))| {
             let outputs = [(key, value.into())].into();
-            Change::SetTask(TaskRecord { state, outputs, ..pending(n, "t") })
+            let reused_from = reused.then(|| run_id(n + 1));
+            Change::SetTask(TaskRecord { state, outputs, reused_from, ..pending(n, "t") })
         }),
         3 => (n(), attempt()).prop_map(|(n, attempt)| Change::LaunchAttempt(launched(n, "t", attempt))),
         2 => (n(), attempt()).prop_map(|(n, attempt)| start_attempt(n, "t", attempt)),
@@ -92,11 +96,12 @@ fn filter() -> impl Strategy<Value = RunFilter> {
         vec(select(Trigger::ALL), 0..2),
         of(0_i64..6),
         of(0_i64..6),
+        of(1_u64..4),
         of(0_u32..4),
         [patterns(), patterns()],
     );
     parts.prop_map(
-        |(name, statuses, triggers, since, until, limit, [jobs, tasks])| RunFilter {
+        |(name, statuses, triggers, since, until, retry_of, limit, [jobs, tasks])| RunFilter {
             job: name.map(job),
             jobs,
             tasks,
@@ -104,6 +109,7 @@ fn filter() -> impl Strategy<Value = RunFilter> {
             triggers,
             since: since.map(at),
             until: until.map(at),
+            retry_of: retry_of.map(run_id),
             limit,
         },
     )

@@ -145,6 +145,7 @@ pub(crate) fn pending(n: u64, name: &str) -> TaskRecord {
         retry_at: None,
         outputs: std::collections::BTreeMap::new(),
         reason: None,
+        reused_from: None,
     }
 }
 

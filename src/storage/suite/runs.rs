@@ -26,6 +26,7 @@ for_each_backend! {
     runs_are_filtered_and_read_newest_first,
     unfinished_runs_read_whole_and_oldest_first,
     the_latest_runs_go_by_their_end,
+    a_retry_keeps_what_it_reuses_and_says_no_fact_of_it,
 }
 
 fn a_run_goes_its_way_and_each_ending_is_one_fact(journal: &dyn Storage) {
@@ -387,6 +388,7 @@ fn runs_are_filtered_and_read_newest_first(journal: &dyn Storage) {
         triggers: vec![Trigger::Schedule, Trigger::Manual],
         since: Some(at(10)),
         until: Some(at(20)),
+        retry_of: None,
         limit: Some(5),
     };
     assert_eq!(ids(everything), [run_id(1)]);
@@ -453,6 +455,44 @@ fn the_latest_runs_go_by_their_end(journal: &dyn Storage) {
     assert_eq!(id(latest.finished), Some(run_id(3)));
     assert_eq!(id(latest.succeeded), Some(run_id(1)));
     assert_eq!(id(latest.by_dependency), Some(run_id(4)));
+}
+
+fn a_retry_keeps_what_it_reuses_and_says_no_fact_of_it(journal: &dyn Storage) {
+    ended_run(journal);
+    let before = facts(journal);
+    let retry = |n| RunRecord {
+        trigger: Trigger::Retry,
+        retry_of: Some(run_id(1)),
+        ..queued(n, "a")
+    };
+    let reused = TaskRecord {
+        state: TaskState::Succeeded,
+        outputs: [("rows".to_owned(), json!(12))].into(),
+        reused_from: Some(run_id(1)),
+        ..pending(2, "t")
+    };
+    let (tasks, again) = (vec![reused.clone(), pending(2, "u")], retry(3));
+    done(
+        journal,
+        vec![
+            Change::CreateRun {
+                run: retry(2),
+                tasks: tasks.clone(),
+            },
+            create(again),
+            create(queued(4, "a")),
+        ],
+    );
+    let unfinished = journal.unfinished().expect("reads");
+    assert_eq!(unfinished[0].tasks, tasks, "a crash loses nothing of it");
+    assert_eq!(facts(journal), before, "its end is a fact of the run in which it ended");
+    missing(journal, vec![Change::SetTask(reused)]);
+    let retries = RunFilter {
+        retry_of: Some(run_id(1)),
+        ..RunFilter::default()
+    };
+    let retries = journal.runs(&retries).expect("reads");
+    assert_eq!(retries.iter().map(|run| run.id).collect::<Vec<_>>(), [3, 2].map(run_id));
 }
 
 /// A run with a task and an attempt, all of which have ended.
