@@ -14,8 +14,6 @@ pub enum Command {
     Show(Screen),
     /// Move the cursor.
     Move(Step),
-    /// Scroll a log sideways.
-    Sideways(Side),
     /// Open what the cursor is on.
     Enter,
     /// Go back to where one came from.
@@ -34,20 +32,10 @@ pub enum Command {
     Previous,
     /// The neighbour after.
     Next,
-    /// Follow a log's end, or stop.
-    Follow,
-    /// Show the times of a log's lines, or hide them.
-    Times,
-    /// A log's first error.
-    FirstError,
-    /// The next match in a log.
-    NextMatch,
-    /// The match before.
-    PreviousMatch,
-    /// The next question to the history.
-    NextQuestion,
-    /// The question before.
-    PreviousQuestion,
+    /// What only a log's screen does.
+    Log(LogCommand),
+    /// What only History does.
+    Past(PastCommand),
     /// Look at the files now.
     Sync,
     /// Carry out the removals that are held.
@@ -56,6 +44,34 @@ pub enum Command {
     Reload,
     /// Leave.
     Quit,
+}
+
+/// What can be done with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogCommand {
+    /// Follow its end, or stop.
+    Follow,
+    /// Show the times of its lines, or hide them.
+    Times,
+    /// Let long lines go on below, or leave the screen at the right.
+    Wrap,
+    /// Its first error.
+    FirstError,
+    /// The next match.
+    NextMatch,
+    /// The match before.
+    PreviousMatch,
+    /// Scroll sideways.
+    Sideways(Side),
+}
+
+/// What can be done with the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PastCommand {
+    /// The next question.
+    NextQuestion,
+    /// The question before.
+    PreviousQuestion,
 }
 
 /// How far the cursor moves.
@@ -162,7 +178,7 @@ pub static COMMANDS: &[Entry] = &[
         .on(&[Screen::Sync, Screen::File])
         .hinted(),
     entry(
-        Command::NextQuestion,
+        Command::Past(PastCommand::NextQuestion),
         "question",
         &[KeyCode::Tab],
         "the next question to the history",
@@ -170,7 +186,7 @@ pub static COMMANDS: &[Entry] = &[
     .on(&[Screen::History])
     .hinted(),
     entry(
-        Command::PreviousQuestion,
+        Command::Past(PastCommand::PreviousQuestion),
         "question back",
         &[KeyCode::BackTab],
         "the question before",
@@ -187,41 +203,60 @@ pub static COMMANDS: &[Entry] = &[
     entry(Command::Next, "next", &[Char(']')], "the run or the attempt after")
         .on(&[Screen::Run, Screen::Log])
         .hinted(),
-    entry(Command::Follow, "follow", &[Char('f')], "follow the log's end, or stop")
-        .on(&[Screen::Log])
-        .hinted(),
     entry(
-        Command::FirstError,
+        Command::Log(LogCommand::Follow),
+        "follow",
+        &[Char('f')],
+        "follow the log's end, or stop",
+    )
+    .on(&[Screen::Log])
+    .hinted(),
+    entry(
+        Command::Log(LogCommand::FirstError),
         "first error",
-        &[Char('e')],
+        &[Char('!')],
         "go to the first line that looks like an error",
     )
     .on(&[Screen::Log])
     .hinted(),
-    entry(Command::Times, "times", &[Char('T')], "show when each line was said").on(&[Screen::Log]),
     entry(
-        Command::NextMatch,
+        Command::Log(LogCommand::Times),
+        "times",
+        &[Char('T')],
+        "show when each line was said",
+    )
+    .on(&[Screen::Log]),
+    entry(
+        Command::Log(LogCommand::Wrap),
+        "wrap",
+        &[Char('w')],
+        "let long lines go on below, or cut them",
+    )
+    .on(&[Screen::Log])
+    .hinted(),
+    entry(
+        Command::Log(LogCommand::NextMatch),
         "next match",
         &[Char('n')],
         "the next line that matches the search",
     )
     .on(&[Screen::Log]),
     entry(
-        Command::PreviousMatch,
+        Command::Log(LogCommand::PreviousMatch),
         "previous match",
         &[Char('N')],
         "the matching line before",
     )
     .on(&[Screen::Log]),
     entry(
-        Command::Sideways(Side::Left),
+        Command::Log(LogCommand::Sideways(Side::Left)),
         "left",
         &[KeyCode::Left, Char('h')],
         "scroll the log to the left",
     )
     .on(&[Screen::Log]),
     entry(
-        Command::Sideways(Side::Right),
+        Command::Log(LogCommand::Sideways(Side::Right)),
         "right",
         &[KeyCode::Right, Char('l')],
         "scroll the log to the right",
@@ -363,25 +398,22 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
             None => Some("no removal is held".to_owned()),
         }),
         Command::Sync => needs_daemon(),
-        Command::NextMatch | Command::PreviousMatch if state.log.search.is_empty() => {
+        Command::Log(LogCommand::NextMatch | LogCommand::PreviousMatch) if state.log.search.is_empty() => {
             Some("there is no search: `/` begins one".to_owned())
+        }
+        Command::Log(LogCommand::Sideways(_)) if state.log.wrap => {
+            Some("long lines go on below: `w` cuts them".to_owned())
         }
         Command::Show(_)
         | Command::Move(_)
-        | Command::Sideways(_)
         | Command::Enter
         | Command::Back
         | Command::Filter
         | Command::Help
         | Command::Previous
         | Command::Next
-        | Command::Follow
-        | Command::Times
-        | Command::FirstError
-        | Command::NextMatch
-        | Command::PreviousMatch
-        | Command::NextQuestion
-        | Command::PreviousQuestion
+        | Command::Log(_)
+        | Command::Past(_)
         | Command::Reload
         | Command::Quit => None,
     }

@@ -1,26 +1,25 @@
 //! Where the screens' answers come from: the daemon, or the stores when none answers, and the files beside them.
 //!
-//! Each effect becomes a task that sends one message when it is done, so that the loop never waits for anything. Only one
-//! log is read at a time; its reader stops with the next one.
+//! Each effect becomes a task that sends one message when it is done, so that the loop never waits for anything. Logs are
+//! read by [`super::log_feed`].
 
 use std::{
-    collections::HashMap,
     fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
     sync::{Mutex, mpsc},
-    task::{AbortHandle, spawn_blocking},
+    task::spawn_blocking,
     time::sleep,
 };
 
 use super::{
-    log::LogLine,
-    state::{Loaded, LogId, Message, Order, Want},
+    log_feed::Logs,
+    state::{Loaded, Message, Order, Want},
 };
 use crate::{
     control::{
@@ -28,12 +27,7 @@ use crate::{
     },
     core::{
         error_text::chain,
-        harmless::harmless,
         id::{JobId, RunId},
-    },
-    execution::{
-        log_path,
-        output::{Entry, LogReader, Stream},
     },
     view::{Answer, JobDetail, JobView, RunView, StatusView},
 };
@@ -59,9 +53,8 @@ pub trait Stores: Send + Sync + 'static {
 const RUNS: u32 = 400;
 /// How many runs of the open job.
 const RUNS_OF_JOB: u32 = 50;
-/// How long it takes to look for a daemon again, and at a log.
+/// How long it takes to look for a daemon again.
 const AGAIN: Duration = Duration::from_millis(400);
-const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// A job file that is larger than this is not one.
 const LARGEST_SOURCE: u64 = 1 << 20;
 
@@ -71,11 +64,9 @@ pub struct Feed {
     client: Client,
     stores: Arc<dyn Stores>,
     ask: Option<Ask>,
-    state_dir: PathBuf,
     user: String,
     messages: mpsc::Sender<Message>,
-    /// The reader of the open log.
-    reading: Arc<std::sync::Mutex<Option<AbortHandle>>>,
+    logs: Logs,
     /// A question to the history may take a second of both processors, so that they come one after the other.
     asking: Arc<Mutex<()>>,
 }
@@ -94,10 +85,9 @@ impl Feed {
             client: Client::new(state_dir),
             stores,
             ask,
-            state_dir: state_dir.to_owned(),
             user,
+            logs: Logs::new(state_dir, messages.clone()),
             messages,
-            reading: Arc::default(),
             asking: Arc::default(),
         };
         (feed, received)
@@ -280,23 +270,14 @@ impl Feed {
         }
     }
 
-    /// Reads a log as it grows, and no other one any more.
-    pub fn follow(&self, of: LogId) {
-        let path = log_path(&self.state_dir, of.run, &of.task, of.attempt);
-        let task = tokio::spawn(follow(of, path, self.messages.clone()));
-        self.read_only(Some(task.abort_handle()));
+    /// Where logs are read.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// Stops reading.
     pub fn stop(&self) {
-        self.read_only(None);
-    }
-
-    fn read_only(&self, reader: Option<AbortHandle>) {
-        let mut reading = self.reading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(before) = std::mem::replace(&mut *reading, reader) {
-            before.abort();
-        }
+        self.logs.stop();
     }
 }
 
@@ -317,52 +298,4 @@ fn read_source(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST_SOURCE).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-async fn follow(of: LogId, path: PathBuf, messages: mpsc::Sender<Message>) {
-    let mut reader = LogReader::new(path.clone());
-    let mut begun = HashMap::new();
-    loop {
-        let read = spawn_blocking(move || {
-            let batch = reader.next_batch();
-            (reader, batch)
-        });
-        let Ok((back, batch)) = read.await else { return };
-        reader = back;
-        let lines: Vec<LogLine> = match batch {
-            Ok(entries) if entries.is_empty() => {
-                sleep(LOOK_EVERY).await;
-                continue;
-            }
-            Ok(entries) => entries
-                .into_iter()
-                .filter_map(|entry| whole_line(&mut begun, entry))
-                .collect(),
-            Err(error) => {
-                let problem = format!("could not read {}: {error}", path.display());
-                let _ = messages.send(Message::LogFailed(of, problem)).await;
-                return;
-            }
-        };
-        if messages.send(Message::Log(of.clone(), lines)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A line may come in several entries; one that never ends is cut here, since nobody reads so far to the right.
-fn whole_line(begun: &mut HashMap<Stream, Vec<u8>>, entry: Entry) -> Option<LogLine> {
-    const LONGEST: usize = 64 * 1024;
-    let text = begun.entry(entry.stream).or_default();
-    let room = LONGEST.saturating_sub(text.len());
-    text.extend(entry.text.into_iter().take(room));
-    if entry.partial {
-        return None;
-    }
-    let text = std::mem::take(text);
-    Some(LogLine {
-        at: entry.at,
-        stream: entry.stream,
-        text: harmless(&text),
-    })
 }

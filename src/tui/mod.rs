@@ -13,6 +13,7 @@ pub mod command;
 pub mod draw;
 pub mod feed;
 pub mod log;
+pub mod log_feed;
 pub mod look;
 pub mod run;
 pub mod screen;

@@ -127,7 +127,10 @@ pub async fn run(
         for effect in update(&mut state, message, Utc::now()) {
             match effect {
                 Effect::Load(want) => feed.load(want),
-                Effect::Follow(of) => feed.follow(of),
+                Effect::Follow(of) => feed.logs().follow(of),
+                Effect::ReadLog(of, part) => feed.logs().read(of, part),
+                Effect::SearchLog(of, search) => feed.logs().search(of, search),
+                Effect::StopSearch => feed.logs().stop_search(),
                 Effect::Order(order) => feed.order(order),
                 Effect::Quit => break 'shown Ok(Leaving::Quit),
             }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    log::{LogLine, LogView},
+    log::{LogNews, LogView, MARK_WIDTH, Part, Room, Search, TIME_WIDTH},
     look::Look,
     screen::{self, Section, Target},
     text,
@@ -36,8 +36,8 @@ pub enum Message {
     Lost(String),
     /// Something happened in the daemon.
     Live(Live),
-    /// A log has more lines.
-    Log(LogId, Vec<LogLine>),
+    /// There is something to tell of a log.
+    Log(LogId, LogNews),
     /// A log cannot be read.
     LogFailed(LogId, String),
     /// The daemon obeyed, and this is what came of it, or it refused.
@@ -51,6 +51,12 @@ pub enum Effect {
     Load(Want),
     /// Read this log as it grows, and no other.
     Follow(LogId),
+    /// Read a part of this log.
+    ReadLog(LogId, Part),
+    /// Search this log, and no other.
+    SearchLog(LogId, Search),
+    /// Stop searching.
+    StopSearch,
     /// Command the daemon.
     Order(Order),
     /// Leave.
@@ -510,6 +516,21 @@ impl State {
             Want::Run(id) => self.run.as_ref().is_some_and(|run| run.id == *id),
             Want::Source(file) => self.source.as_ref().is_some_and(|(open, _)| open == file),
             Want::Answer { .. } => self.answer.is_some(),
+        }
+    }
+
+    /// The room for the lines of a log: the rest is its head, the titles, the banner and the hints, and what stands before
+    /// a line.
+    pub fn log_room(&self, now: Timestamp) -> Room {
+        let banner = u16::from(self.banner(now).is_some());
+        let before = if self.log.times {
+            TIME_WIDTH + MARK_WIDTH
+        } else {
+            MARK_WIDTH
+        };
+        Room {
+            width: usize::from(self.size.0).saturating_sub(before),
+            height: usize::from(self.size.1.saturating_sub(3 + banner)),
         }
     }
 

@@ -41,7 +41,7 @@ pub fn draw(state: &State, now: Timestamp, area: Rect, buffer: &mut Buffer) {
     let top = 1 + u16::from(banner.is_some());
     let mut body = pen.part(0, top, area.width, area.height - top - 1);
     match state.screen {
-        Screen::Log => log::draw(state, &mut body),
+        Screen::Log => log::draw(state, now, &mut body),
         Screen::History => history::draw(state, now, &mut body),
         Screen::Live | Screen::Jobs | Screen::Job | Screen::Run | Screen::Sync | Screen::File => {
             table::draw(state, &state.sections(now), &mut body);

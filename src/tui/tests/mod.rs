@@ -1,16 +1,21 @@
 //! Tests of the screens as a whole: messages in, effects and cells out, with a fixed clock and no terminal.
 
 mod drawing;
+mod logs;
 mod updating;
 
 use serde_json::{Value, json};
 
 use super::{
+    log::{LogLine, LogNews, LogPage},
     look::Look,
     state::{Link, Loaded, LogId, Message, Screen, State, Want},
     update::update,
 };
-use crate::core::Timestamp;
+use crate::{
+    core::Timestamp,
+    execution::output::{FileKey, Stream},
+};
 
 const PLAIN: Look = Look {
     ascii: false,
@@ -204,14 +209,29 @@ fn loaded(screen: Screen, look: Look, size: (u16, u16), nothing_yet: bool) -> St
     );
     let of_load = LogId::from(&whole.tasks[1].attempts[1]);
     state.log.open(of_load.clone());
-    let lines = (0..40).map(|n| super::log::LogLine {
-        at: now(),
-        stream: match n % 10 {
-            9 => crate::execution::output::Stream::Stderr,
-            _ => crate::execution::output::Stream::Stdout,
-        },
-        text: format!("line {n} of what load said"),
-    });
-    update(&mut state, Message::Log(of_load, lines.collect()), now());
+    update(
+        &mut state,
+        Message::Log(of_load, LogNews::Grown(log_page(0..40), 40)),
+        now(),
+    );
     state
+}
+
+/// So many bytes every line of a log is taken to be long.
+const LINE: u64 = 100;
+
+/// Some lines of a log that has many.
+fn log_page(numbers: std::ops::Range<u64>) -> LogPage {
+    let line = |n: u64| LogLine {
+        begin: n * LINE,
+        at: now() + chrono::TimeDelta::milliseconds(i64::try_from(n).expect("a small number")),
+        stream: if n % 10 == 9 { Stream::Stderr } else { Stream::Stdout },
+        partial: false,
+        text: format!("line {n} of what load said"),
+    };
+    LogPage {
+        file: FileKey::default(),
+        span: numbers.start * LINE..numbers.end * LINE,
+        lines: numbers.map(line).collect(),
+    }
 }

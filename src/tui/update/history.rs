@@ -2,16 +2,15 @@
 
 use super::loading::request;
 use crate::tui::{
-    command::Command,
+    command::PastCommand,
     state::{Effect, QUESTIONS, State},
 };
 
 /// Carries out one of History's own commands.
-pub(super) fn on_command(state: &mut State, command: Command) -> Vec<Effect> {
+pub(super) fn on_command(state: &mut State, command: PastCommand) -> Vec<Effect> {
     match command {
-        Command::NextQuestion => state.question = (state.question + 1) % QUESTIONS.len(),
-        Command::PreviousQuestion => state.question = (state.question + QUESTIONS.len() - 1) % QUESTIONS.len(),
-        _ => return Vec::new(),
+        PastCommand::NextQuestion => state.question = (state.question + 1) % QUESTIONS.len(),
+        PastCommand::PreviousQuestion => state.question = (state.question + QUESTIONS.len() - 1) % QUESTIONS.len(),
     }
     ask(state)
 }

@@ -131,10 +131,7 @@ pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -
             state.trail.clear();
             walk::go(state, screen)
         }
-        Command::Move(step) => {
-            walk::move_cursor(state, step, now);
-            Vec::new()
-        }
+        Command::Move(step) => walk::move_cursor(state, step, now),
         Command::Enter => walk::enter(state),
         Command::Back => walk::back(state),
         Command::Filter => {
@@ -188,13 +185,8 @@ pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -
         Command::Sync => vec![Effect::Order(Order::Sync)],
         Command::Previous => walk::neighbour(state, false, now),
         Command::Next => walk::neighbour(state, true, now),
-        Command::Sideways(_)
-        | Command::Follow
-        | Command::Times
-        | Command::FirstError
-        | Command::NextMatch
-        | Command::PreviousMatch => log::on_command(state, command, now),
-        Command::NextQuestion | Command::PreviousQuestion => history::on_command(state, command),
+        Command::Log(command) => log::on_command(state, command, now),
+        Command::Past(command) => history::on_command(state, command),
         Command::Reload => {
             let wants = state.wants();
             state.fresh.retain(|want| !wants.contains(want));

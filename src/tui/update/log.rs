@@ -1,48 +1,127 @@
-//! What only the log's screen does: opening an attempt's log, moving in it, searching it.
+//! What only the log's screen does: opening an attempt's log, moving in it, asking for what comes into view, searching it.
 
 use super::{say, walk::beside};
 use crate::{
     core::{Timestamp, state::TaskState},
+    execution::output::Direction,
     tui::{
-        command::Command,
-        state::{Effect, LogId, State},
+        command::{LogCommand, Step},
+        log::{LogNews, Part, Search, Sought},
+        state::{Effect, LogId, Screen, State},
     },
     view::{AttemptView, RunView},
 };
 
 /// Carries out one of the log's own commands.
-pub(super) fn on_command(state: &mut State, command: Command, now: Timestamp) -> Vec<Effect> {
+pub(super) fn on_command(state: &mut State, command: LogCommand, now: Timestamp) -> Vec<Effect> {
+    let room = state.log_room(now);
+    let log = &mut state.log;
     match command {
-        Command::Sideways(side) => state.log.sideways(side),
-        Command::Follow if state.log.paused => state.log.follow(),
-        Command::Follow => {
-            let top = state.log.first(height(state, now));
-            state.log.pause_at(top);
+        LogCommand::Sideways(side) => log.sideways(side),
+        LogCommand::Follow if log.paused => {
+            let part = log.follow();
+            return read(state, part, now);
         }
-        Command::Times => state.log.times = !state.log.times,
-        Command::FirstError => {
-            if !state.log.first_error(height(state, now)) {
-                say(state, "no line looks like an error", false, now);
-            }
+        LogCommand::Follow => log.pause_at(log.spot(room)),
+        LogCommand::Times => log.times = !log.times,
+        LogCommand::Wrap => {
+            log.wrap = !log.wrap;
+            (log.left, log.top.row) = (0, 0);
         }
-        Command::NextMatch | Command::PreviousMatch => {
-            if !state.log.find(command == Command::NextMatch, height(state, now)) {
-                say(state, "no line contains it", true, now);
-            }
+        LogCommand::FirstError => {
+            let search = Search {
+                sought: Sought::Error,
+                from: 0,
+                direction: Direction::Forward,
+            };
+            return begin_search(state, search);
         }
-        _ => {}
+        LogCommand::NextMatch => {
+            let search = log.search(Direction::Forward, room);
+            return begin_search(state, search);
+        }
+        LogCommand::PreviousMatch => {
+            let search = log.search(Direction::Backward, room);
+            return begin_search(state, search);
+        }
     }
-    Vec::new()
+    fill(state, now)
 }
 
-/// Begins a search.
+/// Begins a search for what was typed; nothing ends one.
 pub(super) fn search(state: &mut State, text: String, now: Timestamp) -> Vec<Effect> {
     state.log.search = text;
     state.log.found = None;
-    if !state.log.search.is_empty() && !state.log.find(true, height(state, now)) {
-        say(state, "no line contains it", true, now);
+    if state.log.search.is_empty() {
+        state.log.searching = None;
+        return vec![Effect::StopSearch];
     }
-    Vec::new()
+    let search = state.log.search(Direction::Forward, state.log_room(now));
+    begin_search(state, search)
+}
+
+/// The feed searches, since the window is only a small part of the file.
+fn begin_search(state: &mut State, search: Search) -> Vec<Effect> {
+    let Some(of) = state.log.of.clone() else {
+        return Vec::new();
+    };
+    state.log.begin_search(search.clone());
+    vec![Effect::SearchLog(of, search)]
+}
+
+/// Takes what is told of the open log.
+pub(super) fn on_news(state: &mut State, news: LogNews, now: Timestamp) -> Vec<Effect> {
+    let room = state.log_room(now);
+    let mut effects = Vec::new();
+    match news {
+        LogNews::Part(part, page) => state.log.take(part, page, room),
+        LogNews::Grown(page, count) => {
+            let first = state.log.lines.is_empty();
+            state.log.grow(page, count, room);
+            if first && std::mem::take(&mut state.log.error_first) {
+                effects = on_command(state, LogCommand::FirstError, now);
+            }
+        }
+        LogNews::Searching(search, looked, all) => state.log.progress(&search, looked, all),
+        LogNews::Found(search, found) => {
+            if state.log.take_found(&search, found, room) == Some(false) {
+                match search.sought {
+                    Sought::Text(_) => say(state, "no line contains it", true, now),
+                    Sought::Error => say(state, "no line looks like an error", false, now),
+                }
+            }
+        }
+    }
+    effects.extend(fill(state, now));
+    effects
+}
+
+/// Scrolls.
+pub(super) fn scroll(state: &mut State, step: Step, now: Timestamp) -> Vec<Effect> {
+    let room = state.log_room(now);
+    let part = state.log.scroll(step, room);
+    read(state, part, now)
+}
+
+/// Asks for what the screen comes near to.
+pub(super) fn fill(state: &mut State, now: Timestamp) -> Vec<Effect> {
+    if state.screen != Screen::Log {
+        return Vec::new();
+    }
+    let room = state.log_room(now);
+    let part = state.log.needs(room);
+    let of = state.log.of.clone();
+    part.zip(of)
+        .map(|(part, of)| Effect::ReadLog(of, part))
+        .into_iter()
+        .collect()
+}
+
+fn read(state: &mut State, part: Option<Part>, now: Timestamp) -> Vec<Effect> {
+    match (part, state.log.of.clone()) {
+        (Some(part), Some(of)) => vec![Effect::ReadLog(of, part)],
+        (_, _) => fill(state, now),
+    }
 }
 
 /// The attempt before or after in the run.
@@ -75,10 +154,4 @@ pub(super) fn foremost_attempt(run: &RunView) -> Option<LogId> {
 pub(super) fn open(state: &mut State, of: LogId) -> Vec<Effect> {
     state.log.open(of.clone());
     vec![Effect::Follow(of)]
-}
-
-/// How many lines of a log fit: the rest is its head, the titles, the banner and the hints.
-pub(super) fn height(state: &State, now: Timestamp) -> usize {
-    let banner = u16::from(state.banner(now).is_some());
-    usize::from(state.size.1.saturating_sub(3 + banner))
 }

@@ -27,7 +27,7 @@ pub fn update(state: &mut State, message: Message, now: Timestamp) -> Vec<Effect
         Message::Key(key) => keys::on_key(state, key, now),
         Message::Resize(columns, rows) => {
             state.size = (columns, rows);
-            Vec::new()
+            log::fill(state, now)
         }
         Message::Tick => {
             if state.notice.as_ref().is_some_and(|notice| notice.until <= now) {
@@ -66,15 +66,12 @@ pub fn update(state: &mut State, message: Message, now: Timestamp) -> Vec<Effect
             loading::outdate(state, &live);
             Vec::new()
         }
-        Message::Log(of, lines) => {
-            if state.log.of.as_ref() == Some(&of) {
-                state.log.extend(lines);
-            }
-            Vec::new()
-        }
+        Message::Log(of, news) if state.log.of.as_ref() == Some(&of) => log::on_news(state, news, now),
+        Message::Log(..) => Vec::new(),
         Message::LogFailed(of, problem) => {
             if state.log.of.as_ref() == Some(&of) {
                 state.log.problem = Some(problem);
+                state.log.searching = None;
             }
             Vec::new()
         }

@@ -32,6 +32,9 @@ pub(super) fn go_in(state: &mut State, screen: Screen) -> Vec<Effect> {
 }
 
 pub(super) fn back(state: &mut State) -> Vec<Effect> {
+    if state.screen == Screen::Log && state.log.searching.take().is_some() {
+        return vec![Effect::StopSearch];
+    }
     if let Some(screen) = state.trail.pop() {
         return go(state, screen);
     }
@@ -79,8 +82,7 @@ pub(super) fn open_run(state: &mut State, run: RunId) {
     if state.open_run != Some(run) {
         state.open_run = Some(run);
         state.run = None;
-        state.log.of = None;
-        state.log.lines.clear();
+        state.log.close();
     }
 }
 
@@ -133,11 +135,9 @@ pub(super) fn beside<T: PartialEq>(all: Vec<T>, current: Option<&T>, after: bool
     all.into_iter().nth(at)
 }
 
-pub(super) fn move_cursor(state: &mut State, step: Step, now: Timestamp) {
+pub(super) fn move_cursor(state: &mut State, step: Step, now: Timestamp) -> Vec<Effect> {
     if state.screen == Screen::Log {
-        let height = log::height(state, now);
-        state.log.scroll(step, height);
-        return;
+        return log::scroll(state, step, now);
     }
     let count: usize = state.sections(now).iter().map(|section| section.rows.len()).sum();
     let page = usize::from(state.size.1.saturating_sub(4)).max(1);
@@ -152,4 +152,5 @@ pub(super) fn move_cursor(state: &mut State, step: Step, now: Timestamp) {
         Step::Last => last,
     }
     .min(last);
+    Vec::new()
 }
