@@ -6,6 +6,7 @@
 use crossterm::event::KeyCode;
 
 use super::state::{Link, Screen, State};
+use crate::core::Timestamp;
 
 /// Something that can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,12 @@ pub enum Command {
     Approve,
     /// Ask again for what is shown.
     Reload,
+    /// Copy what names the row.
+    Copy,
+    /// Edit the job's file.
+    Edit,
+    /// Page through what is shown.
+    Page,
     /// Leave.
     Quit,
 }
@@ -291,6 +298,24 @@ pub static COMMANDS: &[Entry] = &[
     )
     .hinted(),
     entry(Command::Quit, "quit", &[Char('q')], "leave").hinted(),
+    entry(
+        Command::Copy,
+        "copy",
+        &[Char('y')],
+        "copy the row's job, run or path, or the log's line, into the clipboard",
+    ),
+    entry(
+        Command::Edit,
+        "edit",
+        &[Char('e')],
+        "open the job's file in $VISUAL or $EDITOR, at the right line",
+    ),
+    entry(
+        Command::Page,
+        "pager",
+        &[Char('o')],
+        "open what is shown in $PAGER: the log, the file, the rows",
+    ),
     entry(Command::Reload, "reload", &[Char('u')], "ask again for what is shown"),
     entry(Command::Move(Step::Up), "up", &[KeyCode::Up, Char('k')], "a row up"),
     entry(
@@ -398,6 +423,9 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
             None => Some("no removal is held".to_owned()),
         }),
         Command::Sync => needs_daemon(),
+        Command::Copy if state.copied(Timestamp::UNIX_EPOCH).is_none() => Some("the cursor is on nothing".to_owned()),
+        Command::Edit if state.edited().is_none() => Some("the cursor is on no job and no file".to_owned()),
+        Command::Page if state.paged(Timestamp::UNIX_EPOCH).is_none() => Some("nothing is shown yet".to_owned()),
         Command::Log(LogCommand::NextMatch | LogCommand::PreviousMatch) if state.log.search.is_empty() => {
             Some("there is no search: `/` begins one".to_owned())
         }
@@ -415,6 +443,9 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
         | Command::Log(_)
         | Command::Past(_)
         | Command::Reload
+        | Command::Copy
+        | Command::Edit
+        | Command::Page
         | Command::Quit => None,
     }
 }

@@ -13,6 +13,7 @@ use crate::{
 };
 
 use super::{
+    lend::Errand,
     log::{LogNews, LogView, MARK_WIDTH, Part, Room, Search, TIME_WIDTH},
     look::Look,
     screen::{self, Section, Target},
@@ -42,6 +43,8 @@ pub enum Message {
     LogFailed(LogId, String),
     /// The daemon obeyed, and this is what came of it, or it refused.
     Obeyed(Result<String, String>),
+    /// The program that had the terminal ended, or could not do what it was for.
+    Returned(Result<(), String>),
 }
 
 /// What is to be done next.
@@ -59,6 +62,10 @@ pub enum Effect {
     StopSearch,
     /// Command the daemon.
     Order(Order),
+    /// Put this into the clipboard.
+    Copy(String),
+    /// Let another program have the terminal.
+    Lend(Errand),
     /// Leave.
     Quit,
 }

@@ -57,6 +57,8 @@ pub struct Section {
     pub empty: String,
     /// Whether rows of text go on below where the screen ends.
     pub wraps: bool,
+    /// Whether its rows are the lines of a job's file, the first one first.
+    pub is_source: bool,
     /// How many rows the filter hides.
     pub hidden: usize,
 }
@@ -191,7 +193,7 @@ impl Row {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let texts = self.cells.iter().flat_map(|cell| match cell {
             Cell::Text(spans) => spans.as_slice(),
             Cell::Bar(_) => &[],
@@ -223,6 +225,24 @@ impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self::toned(Tone::Plain, text)
     }
+}
+
+/// The sections as plain text: titles, then rows.
+pub(super) fn plain(sections: &[Section]) -> String {
+    let mut text = String::new();
+    for section in sections {
+        if !section.title.is_empty() {
+            text.push_str(&format!("{}\n", section.title));
+        }
+        section
+            .rows
+            .iter()
+            .for_each(|row| text.push_str(&format!("  {}\n", row.text())));
+        if section.rows.is_empty() {
+            text.push_str(&format!("  {}\n", section.empty));
+        }
+    }
+    text
 }
 
 /// What a screen says while it has nothing to show yet.

@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::{
     history,
     loading::{keep_cursor, request},
-    log, say, walk,
+    log, out, say, walk,
 };
 use crate::{
     core::{Timestamp, id::JobId},
@@ -192,6 +192,15 @@ pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -
             state.fresh.retain(|want| !wants.contains(want));
             request(state)
         }
+        Command::Copy => {
+            let effects = out::copy(state, now);
+            if let [Effect::Copy(text)] = effects.as_slice() {
+                say(state, format!("copied: {text}"), false, now);
+            }
+            effects
+        }
+        Command::Edit => out::edit(state),
+        Command::Page => out::page(state, now),
         Command::Quit => quit(state),
     }
 }

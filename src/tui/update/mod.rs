@@ -5,12 +5,14 @@
 //! requests a second at most. An answer that was on its way while something happened is shown, and asked for again.
 //!
 //! [`keys`] turns keys into commands and carries them out; [`walk`] moves between screens and rows; [`loading`] asks for
-//! what is shown and takes it in; [`log`] and [`history`] hold what only those screens do.
+//! what is shown and takes it in; [`log`] and [`history`] hold what only those screens do, and
+//! [`out`] what leaves them for the clipboard, the editor and the pager.
 
 mod history;
 mod keys;
 mod loading;
 mod log;
+mod out;
 mod walk;
 
 use chrono::TimeDelta;
@@ -74,6 +76,14 @@ pub fn update(state: &mut State, message: Message, now: Timestamp) -> Vec<Effect
                 state.log.searching = None;
             }
             Vec::new()
+        }
+        Message::Returned(result) => {
+            if let Err(problem) = result {
+                say(state, problem, true, now);
+            }
+            // What was edited may be what is shown.
+            state.fresh.retain(|want| matches!(want, Want::Answer { .. }));
+            loading::request(state)
         }
         Message::Obeyed(result) => {
             match result {
