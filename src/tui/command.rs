@@ -5,7 +5,10 @@
 
 use crossterm::event::KeyCode;
 
-use super::state::{Link, Screen, State};
+use super::{
+    past::{self, Shift},
+    state::{Link, Screen, State},
+};
 use crate::core::Timestamp;
 
 /// Something that can be done.
@@ -79,6 +82,22 @@ pub enum PastCommand {
     NextQuestion,
     /// The question before.
     PreviousQuestion,
+    /// Move the window of time, or change its width.
+    Shift(Shift),
+    /// The next point of the chart.
+    NextPoint,
+    /// The point before.
+    PreviousPoint,
+    /// The query behind what is shown.
+    ShowSql,
+    /// Type a query.
+    Sql,
+    /// Write the rows into a file.
+    Export,
+    /// Keep the question and the filter under a name.
+    Keep,
+    /// The views that were kept.
+    Views,
 }
 
 /// How far the cursor moves.
@@ -128,6 +147,7 @@ use KeyCode::Char;
 
 const JOB_SCREENS: &[Screen] = &[Screen::Live, Screen::Jobs, Screen::Job, Screen::Run, Screen::Log];
 const RUN_SCREENS: &[Screen] = &[Screen::Live, Screen::Jobs, Screen::Job, Screen::Run, Screen::Log];
+const PAST_SCREENS: &[Screen] = &[Screen::History, Screen::Runs, Screen::Sql];
 
 const fn entry(command: Command, name: &'static str, keys: &'static [KeyCode], help: &'static str) -> Entry {
     Entry {
@@ -197,6 +217,88 @@ pub static COMMANDS: &[Entry] = &[
         "question back",
         &[KeyCode::BackTab],
         "the question before",
+    )
+    .on(&[Screen::History]),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Earlier)),
+        "earlier",
+        &[Char(',')],
+        "move the window of time half of itself back",
+    )
+    .on(&[Screen::History, Screen::Runs])
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Later)),
+        "later",
+        &[Char('.')],
+        "move the window of time half of itself on",
+    )
+    .on(&[Screen::History, Screen::Runs]),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Narrower)),
+        "zoom in",
+        &[Char('+'), Char('=')],
+        "make the window of time half as wide",
+    )
+    .on(&[Screen::History, Screen::Runs])
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Wider)),
+        "zoom out",
+        &[Char('-')],
+        "make the window of time twice as wide",
+    )
+    .on(&[Screen::History, Screen::Runs]),
+    entry(
+        Command::Past(PastCommand::NextPoint),
+        "point",
+        &[Char(']')],
+        "choose the next point of the chart; Enter shows its runs",
+    )
+    .on(&[Screen::History])
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::PreviousPoint),
+        "point back",
+        &[Char('[')],
+        "choose the point before",
+    )
+    .on(&[Screen::History]),
+    entry(
+        Command::Past(PastCommand::ShowSql),
+        "show SQL",
+        &[Char('S')],
+        "show the query behind what is shown",
+    )
+    .on(&[Screen::History, Screen::Runs]),
+    entry(
+        Command::Past(PastCommand::Sql),
+        "SQL",
+        &[Char(';')],
+        "type a query to the history, which can only read",
+    )
+    .on(PAST_SCREENS)
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Export),
+        "export",
+        &[Char('E')],
+        "write all rows into a new .csv or .parquet file",
+    )
+    .on(PAST_SCREENS)
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Keep),
+        "keep",
+        &[Char('m')],
+        "keep the question and the filter under a name",
+    )
+    .on(&[Screen::History]),
+    entry(
+        Command::Past(PastCommand::Views),
+        "views",
+        &[Char('M')],
+        "choose one of the views that were kept",
     )
     .on(&[Screen::History]),
     entry(
@@ -423,6 +525,17 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
             None => Some("no removal is held".to_owned()),
         }),
         Command::Sync => needs_daemon(),
+        Command::Past(PastCommand::ShowSql | PastCommand::Export) if state.shown_sql().is_none() => {
+            Some("there is no answer yet".to_owned())
+        }
+        Command::Past(PastCommand::NextPoint | PastCommand::PreviousPoint)
+            if past::instants(state.answer.as_ref()).is_empty() =>
+        {
+            Some("the chart has no points".to_owned())
+        }
+        Command::Past(PastCommand::Views) if state.past.views.is_empty() => {
+            Some("no view was kept: `m` keeps one".to_owned())
+        }
         Command::Copy if state.copied(Timestamp::UNIX_EPOCH).is_none() => Some("the cursor is on nothing".to_owned()),
         Command::Edit if state.edited().is_none() => Some("the cursor is on no job and no file".to_owned()),
         Command::Page if state.paged(Timestamp::UNIX_EPOCH).is_none() => Some("nothing is shown yet".to_owned()),

@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -19,7 +19,9 @@ use tokio::{
 
 use super::{
     log_feed::Logs,
+    past::KeptView,
     state::{Loaded, Message, Order, Want},
+    views,
 };
 use crate::{
     control::{
@@ -29,11 +31,22 @@ use crate::{
         error_text::chain,
         id::{JobId, RunId},
     },
-    view::{Answer, JobDetail, JobView, RunView, StatusView},
+    view::{Answer, JobDetail, JobView, PickedRuns, RunView, StatusView},
 };
 
-/// Asks the history: the question and the filter in, the answer out. May take its time; it is called where blocking is fine.
-pub type Ask = Arc<dyn Fn(&str, &str) -> Result<Answer, String> + Send + Sync>;
+/// Who knows the past. May take its time; it is called where blocking is fine.
+pub trait History: Send + Sync + 'static {
+    /// Answers a question about what a filter picks.
+    fn ask(&self, question: &str, filter: &str) -> Result<Answer, String>;
+    /// The runs that a filter picks.
+    fn runs(&self, filter: &str) -> Result<PickedRuns, String>;
+    /// One run, whole.
+    fn run(&self, id: RunId) -> Result<RunView, String>;
+    /// The rows of one query, which can only read.
+    fn query(&self, sql: &str) -> Result<Answer, String>;
+    /// Writes all rows of a query into a new file, and says how many there are.
+    fn export(&self, sql: &str, file: &Path) -> Result<u64, String>;
+}
 
 /// What can be known without a daemon. Called where blocking is fine.
 pub trait Stores: Send + Sync + 'static {
@@ -63,7 +76,8 @@ const LARGEST_SOURCE: u64 = 1 << 20;
 pub struct Feed {
     client: Client,
     stores: Arc<dyn Stores>,
-    ask: Option<Ask>,
+    history: Option<Arc<dyn History>>,
+    state_dir: PathBuf,
     user: String,
     messages: mpsc::Sender<Message>,
     logs: Logs,
@@ -72,19 +86,20 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed for the daemon of `state_dir`. `ask` is missing from a build without the history.
+    /// A feed for the daemon of `state_dir`. `history` is missing from a build without the history.
     pub fn new(
         state_dir: &Path,
         user: String,
         stores: Arc<dyn Stores>,
-        ask: Option<Ask>,
+        history: Option<Arc<dyn History>>,
     ) -> (Self, mpsc::Receiver<Message>) {
         // Whoever waits for room here only waits for a frame to be drawn.
         let (messages, received) = mpsc::channel(256);
         let feed = Self {
             client: Client::new(state_dir),
             stores,
-            ask,
+            history,
+            state_dir: state_dir.to_owned(),
             user,
             logs: Logs::new(state_dir, messages.clone()),
             messages,
@@ -163,9 +178,12 @@ impl Feed {
             }
             Want::Run(id) => {
                 let id = *id;
-                let run = self
-                    .read(self.client.run(id, false).await, move |stores| stores.run(id))
-                    .await?;
+                let read = self.read(self.client.run(id, false).await, move |stores| stores.run(id));
+                let run = match read.await {
+                    Ok(run) => run,
+                    // The journal lets old runs go, the history keeps them.
+                    Err(error) => self.past(move |history| history.run(id)).await.map_err(|_| error)?,
+                };
                 Ok(Loaded::Run(Box::new(run)))
             }
             Want::Source(file) => {
@@ -179,15 +197,72 @@ impl Feed {
                 Ok(Loaded::Source(read.map_err(failed)?))
             }
             Want::Answer { question, filter } => {
-                let Some(ask) = self.ask.clone() else {
-                    return Err("this build has no history: build Petit with the feature `history`".to_owned());
-                };
                 let (question, filter) = (*question, filter.clone());
-                let _one = self.asking.lock().await;
-                let answer = spawn_blocking(move || ask(question, &filter)).await;
-                Ok(Loaded::Answer(answer.map_err(|panic| panic.to_string())??))
+                self.past(move |history| history.ask(question, &filter))
+                    .await
+                    .map(Loaded::Answer)
+            }
+            Want::Picked(filter) => {
+                let filter = filter.clone();
+                self.past(move |history| history.runs(&filter))
+                    .await
+                    .map(Loaded::Picked)
+            }
+            Want::Rows(sql) => {
+                let sql = sql.clone();
+                self.past(move |history| history.query(&sql)).await.map(Loaded::Rows)
+            }
+            Want::Views => {
+                let folder = self.state_dir.clone();
+                let views = spawn_blocking(move || views::load(&folder)).await;
+                views.map_err(|panic| panic.to_string())?.map(Loaded::Views)
             }
         }
+    }
+
+    /// What the history says. One question at a time, and with whatever patience it takes.
+    async fn past<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn History) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let Some(history) = self.history.clone() else {
+            return Err("this build has no history: build Petit with the feature `history`".to_owned());
+        };
+        let _one = self.asking.lock().await;
+        let answer = spawn_blocking(move || ask(history.as_ref())).await;
+        answer.map_err(|panic| panic.to_string())?
+    }
+
+    /// Writes rows into a file, in a task of its own.
+    pub fn export(&self, sql: String, file: String) {
+        let feed = self.clone();
+        tokio::spawn(async move {
+            let target = PathBuf::from(&file);
+            let written = feed.past(move |history| history.export(&sql, &target)).await;
+            let said = written.map(|rows| format!("{rows} rows are in {file}"));
+            let _ = feed.messages.send(Message::Obeyed(said)).await;
+        });
+    }
+
+    /// Keeps a view, in a task of its own.
+    pub fn keep(&self, view: KeptView) {
+        let feed = self.clone();
+        tokio::spawn(async move {
+            let (folder, name) = (feed.state_dir.clone(), view.name.clone());
+            let kept = spawn_blocking(move || views::keep(&folder, view)).await;
+            let kept = kept.map_err(|panic| panic.to_string()).and_then(|kept| kept);
+            let said = match kept {
+                Ok(views) => {
+                    let _ = feed
+                        .messages
+                        .send(Message::Loaded(Want::Views, Ok(Loaded::Views(views))))
+                        .await;
+                    Ok(format!("kept as {name}: `M` lists what was kept"))
+                }
+                Err(problem) => Err(problem),
+            };
+            let _ = feed.messages.send(Message::Obeyed(said)).await;
+        });
     }
 
     /// The daemon's answer, or that of the stores if there is no daemon.

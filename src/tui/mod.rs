@@ -16,16 +16,18 @@ pub mod lend;
 pub mod log;
 pub mod log_feed;
 pub mod look;
+pub mod past;
 pub mod run;
 pub mod screen;
 pub mod state;
 pub mod terminal;
 pub mod text;
 pub mod update;
+pub mod views;
 
 #[cfg(test)]
 mod tests;
 
-pub use feed::{Ask, Feed, Stores};
+pub use feed::{Feed, History, Stores};
 pub use look::Look;
 pub use run::{Leaving, TuiError, run};

@@ -137,6 +137,8 @@ pub async fn run(
                 Effect::SearchLog(of, search) => feed.logs().search(of, search),
                 Effect::StopSearch => feed.logs().stop_search(),
                 Effect::Order(order) => feed.order(order),
+                Effect::Export { sql, file } => feed.export(sql, file),
+                Effect::Keep(view) => feed.keep(view),
                 Effect::Copy(text) => {
                     if let Err(error) = terminal.copy(&text) {
                         break 'shown Err(failed("copy through")(error));

@@ -9,6 +9,8 @@ mod job;
 mod jobs;
 mod live;
 mod run;
+mod runs;
+mod sql;
 mod sync;
 
 use std::borrow::Cow;
@@ -42,6 +44,13 @@ pub enum Target {
     File(String),
     /// The screen Sync.
     Sync,
+    /// A row of an answer.
+    Ranked {
+        /// Which.
+        row: usize,
+        /// The job that it is about, if it is about one.
+        job: Option<JobId>,
+    },
 }
 
 /// A table with a title.
@@ -118,6 +127,8 @@ pub fn sections(state: &State, now: Timestamp) -> Vec<Section> {
         Screen::Sync => sync::sections(state, now),
         Screen::File => file::sections(state),
         Screen::History => history::sections(state, now),
+        Screen::Runs => runs::sections(state, now),
+        Screen::Sql => sql::sections(state, now),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     core::{Timestamp, id::JobId},
     tui::{
         command::{self, Command},
-        state::{Effect, Input, Order, Overlay, Screen, State},
+        state::{Effect, Input, Order, Overlay, Screen, State, Typing},
     },
 };
 
@@ -46,6 +46,19 @@ pub(super) fn on_key(state: &mut State, key: KeyEvent, now: Timestamp) -> Vec<Ef
 
 pub(super) fn on_overlay(state: &mut State, overlay: Overlay, key: KeyCode, now: Timestamp) -> Vec<Effect> {
     match overlay {
+        Overlay::Views { mut cursor } => {
+            match key {
+                KeyCode::Esc => return Vec::new(),
+                KeyCode::Enter => return history::open_view(state, cursor, now),
+                KeyCode::Up | KeyCode::Char('k') => cursor = cursor.saturating_sub(1),
+                KeyCode::Down | KeyCode::Char('j') => {
+                    cursor = (cursor + 1).min(state.past.views.len().saturating_sub(1));
+                }
+                _ => {}
+            }
+            state.overlay = Some(Overlay::Views { cursor });
+            Vec::new()
+        }
         Overlay::Confirm { then, .. } => {
             if key == KeyCode::Char('y') {
                 return vec![then];
@@ -84,19 +97,39 @@ pub(super) fn on_overlay(state: &mut State, overlay: Overlay, key: KeyCode, now:
 pub(super) fn on_input(state: &mut State, mut input: Input, key: KeyCode, now: Timestamp) -> Vec<Effect> {
     match key {
         KeyCode::Esc => {
-            typed(state, &input.before.clone());
+            if input.typing == Typing::Filter {
+                typed(state, &input.before);
+            }
             return Vec::new();
         }
-        KeyCode::Enter => return accept(state, input.text, now),
+        KeyCode::Enter => {
+            return match input.typing {
+                Typing::Filter => accept(state, input.text, now),
+                Typing::Sql => history::ask_sql(state, input.text),
+                Typing::Export => history::export(state, input.text, now),
+                Typing::Keep => history::keep(state, &input.text, now),
+            };
+        }
         KeyCode::Char(c) => input.text.push(c),
         KeyCode::Backspace => {
             input.text.pop();
         }
         _ => {}
     }
-    typed(state, &input.text);
+    if input.typing == Typing::Filter {
+        typed(state, &input.text);
+    }
     state.input = Some(input);
     Vec::new()
+}
+
+/// Begins a line that is typed.
+pub(super) fn type_in(state: &mut State, typing: Typing, text: String) {
+    state.input = Some(Input {
+        typing,
+        before: text.clone(),
+        text,
+    });
 }
 
 /// Rows narrow while one types; a question and a search wait for Enter, because each letter would cost work.
@@ -112,7 +145,14 @@ pub(super) fn accept(state: &mut State, text: String, now: Timestamp) -> Vec<Eff
     match state.screen {
         Screen::Log => log::search(state, text, now),
         Screen::History => history::filter(state, text),
-        Screen::Live | Screen::Jobs | Screen::Job | Screen::Run | Screen::Sync | Screen::File => {
+        Screen::Live
+        | Screen::Jobs
+        | Screen::Job
+        | Screen::Run
+        | Screen::Sync
+        | Screen::File
+        | Screen::Runs
+        | Screen::Sql => {
             typed(state, &text);
             Vec::new()
         }
@@ -132,17 +172,14 @@ pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -
             walk::go(state, screen)
         }
         Command::Move(step) => walk::move_cursor(state, step, now),
-        Command::Enter => walk::enter(state),
+        Command::Enter => walk::enter(state, now),
         Command::Back => walk::back(state),
         Command::Filter => {
             let before = match state.screen {
                 Screen::Log => state.log.search.clone(),
                 _ => state.place().filter.clone(),
             };
-            state.input = Some(Input {
-                text: before.clone(),
-                before,
-            });
+            type_in(state, Typing::Filter, before);
             Vec::new()
         }
         Command::Help => {
@@ -186,7 +223,7 @@ pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -
         Command::Previous => walk::neighbour(state, false, now),
         Command::Next => walk::neighbour(state, true, now),
         Command::Log(command) => log::on_command(state, command, now),
-        Command::Past(command) => history::on_command(state, command),
+        Command::Past(command) => history::on_command(state, command, now),
         Command::Reload => {
             let wants = state.wants();
             state.fresh.retain(|want| !wants.contains(want));

@@ -29,7 +29,7 @@ pub(super) fn request(state: &mut State) -> Vec<Effect> {
 /// Marks what an event may have changed.
 pub(super) fn outdate(state: &mut State, live: &Live) {
     let touched = |want: &Want| match (want, live) {
-        (Want::Answer { .. }, _) => false,
+        (Want::Answer { .. } | Want::Picked(_) | Want::Rows(_) | Want::Views, _) => false,
         (_, Live::Lagged(_)) => true,
         (Want::Status, Live::Event(_)) => true,
         (Want::Jobs, Live::Event(event)) => !matches!(event, Event::Task { .. }),
@@ -82,11 +82,29 @@ pub(super) fn on_loaded(state: &mut State, want: Want, result: Result<Loaded, St
         // The answer to an earlier question must not stand below the present one.
         Loaded::Answer(answer) if want == state.asked() => state.answer = Some(answer),
         Loaded::Answer(_) => {}
+        Loaded::Picked(runs) => {
+            if let Want::Picked(filter) = want {
+                state.past.runs = Some((filter, runs));
+            }
+        }
+        Loaded::Rows(answer) => {
+            if let Want::Rows(sql) = want {
+                state.past.rows = Some((sql, answer));
+            }
+        }
+        Loaded::Views(views) => state.past.views = views,
     }
     keep_cursor(state, target);
     match state.screen {
         Screen::Run | Screen::Log => walk::choose_run(state),
-        Screen::Live | Screen::Jobs | Screen::Job | Screen::Sync | Screen::File | Screen::History => Vec::new(),
+        Screen::Live
+        | Screen::Jobs
+        | Screen::Job
+        | Screen::Sync
+        | Screen::File
+        | Screen::History
+        | Screen::Runs
+        | Screen::Sql => Vec::new(),
     }
 }
 

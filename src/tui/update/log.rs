@@ -48,6 +48,15 @@ pub(super) fn on_command(state: &mut State, command: LogCommand, now: Timestamp)
     fill(state, now)
 }
 
+/// Goes to the first error, as soon as there is anything.
+pub(super) fn show_error(state: &mut State, now: Timestamp) -> Vec<Effect> {
+    state.log.error_first = state.log.lines.is_empty();
+    if state.log.error_first {
+        return Vec::new();
+    }
+    on_command(state, LogCommand::FirstError, now)
+}
+
 /// Begins a search for what was typed; nothing ends one.
 pub(super) fn search(state: &mut State, text: String, now: Timestamp) -> Vec<Effect> {
     state.log.search = text;

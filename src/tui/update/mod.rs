@@ -82,7 +82,7 @@ pub fn update(state: &mut State, message: Message, now: Timestamp) -> Vec<Effect
                 say(state, problem, true, now);
             }
             // What was edited may be what is shown.
-            state.fresh.retain(|want| matches!(want, Want::Answer { .. }));
+            state.fresh.retain(Want::is_of_the_past);
             loading::request(state)
         }
         Message::Obeyed(result) => {
@@ -93,7 +93,7 @@ pub fn update(state: &mut State, message: Message, now: Timestamp) -> Vec<Effect
             // Not every command becomes an event: a pause does not.
             state
                 .fresh
-                .retain(|want| matches!(want, Want::Answer { .. } | Want::Source(_)));
+                .retain(|want| want.is_of_the_past() || matches!(want, Want::Source(_)));
             loading::request(state)
         }
     }

@@ -23,7 +23,8 @@ impl State {
             Some(Target::Attempt(of)) => Some(format!("{} {}", of.run, of.task)),
             Some(Target::Task(task)) => Some(task.to_string()),
             Some(Target::File(file)) => Some(self.path_of(&file)?.display().to_string()),
-            Some(Target::Sync) | None => {
+            Some(Target::Ranked { job: Some(job), .. }) => Some(job.to_string()),
+            Some(Target::Sync | Target::Ranked { job: None, .. }) | None => {
                 let rows = self.sections(now).into_iter().flat_map(|section| section.rows);
                 rows.into_iter().nth(self.place().cursor).map(|row| row.text())
             }

@@ -6,7 +6,7 @@ use crate::{
     tui::{
         command::Step,
         screen::Target,
-        state::{Effect, Place, Screen, State, Want},
+        state::{Effect, LogId, Place, Screen, State, Want},
     },
 };
 
@@ -39,6 +39,9 @@ pub(super) fn back(state: &mut State) -> Vec<Effect> {
         return go(state, screen);
     }
     if state.screen == Screen::History {
+        if state.past.point.take().is_some() {
+            return Vec::new();
+        }
         if !state.place().filter.is_empty() {
             state.place_mut().filter.clear();
             return history::ask(state);
@@ -49,7 +52,7 @@ pub(super) fn back(state: &mut State) -> Vec<Effect> {
     Vec::new()
 }
 
-pub(super) fn enter(state: &mut State) -> Vec<Effect> {
+pub(super) fn enter(state: &mut State, now: Timestamp) -> Vec<Effect> {
     match state.target() {
         Some(Target::Job(job)) => {
             state.job = state.job.take().filter(|(open, _)| open.job.id == job);
@@ -62,10 +65,16 @@ pub(super) fn enter(state: &mut State) -> Vec<Effect> {
         }
         Some(Target::Attempt(of)) => {
             let mut effects = Vec::new();
+            let failed = failed(state, &of);
             if state.log.of.as_ref() != Some(&of) {
                 effects = log::open(state, of);
             }
+            // Who comes from the past to a failure wants to know what it was.
+            let error_first = failed && state.trail.contains(&Screen::Runs);
             effects.extend(go_in(state, Screen::Log));
+            if error_first {
+                effects.extend(log::show_error(state, now));
+            }
             effects
         }
         Some(Target::File(file)) => {
@@ -73,8 +82,16 @@ pub(super) fn enter(state: &mut State) -> Vec<Effect> {
             go_in(state, Screen::File)
         }
         Some(Target::Sync) => go_in(state, Screen::Sync),
+        Some(Target::Ranked { row, .. }) => history::enter(state, row),
         Some(Target::Task(_)) | None => Vec::new(),
     }
+}
+
+/// Whether an attempt of the open run ended in any other way than well.
+fn failed(state: &State, of: &LogId) -> bool {
+    let tasks = state.run.iter().flat_map(|run| &run.tasks);
+    let mut attempts = tasks.flat_map(|task| &task.attempts);
+    attempts.any(|attempt| LogId::from(attempt) == *of && attempt.ending.is_some() && attempt.exit_code != Some(0))
 }
 
 /// What is open of another run is let go, so that it is never taken for this one's.
