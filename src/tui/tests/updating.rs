@@ -40,10 +40,13 @@ fn digits_show_screens_and_ask_for_what_they_show() {
         (
             '6',
             Screen::History,
-            vec![Want::Answer {
-                question: "duration",
-                filter: String::new(),
-            }],
+            vec![
+                Want::Answer {
+                    question: "duration",
+                    filter: String::new(),
+                },
+                Want::Views,
+            ],
         ),
     ];
     for (digit, screen, wants) in cases {

@@ -7,7 +7,7 @@ use crate::{
     tui::{
         command::PastCommand,
         past::{self, KeptView, Shift},
-        state::{Effect, Overlay, QUESTIONS, Screen, State, Typing},
+        state::{Effect, Overlay, QUESTIONS, Screen, State, Typing, Want},
     },
 };
 
@@ -135,9 +135,7 @@ pub(super) fn enter(state: &mut State, row: usize) -> Vec<Effect> {
     let Some(runs) = runs else { return Vec::new() };
     state.past.runs_filter = runs;
     // The past has grown since the same runs were picked before.
-    state
-        .fresh
-        .retain(|want| !matches!(want, crate::tui::state::Want::Picked(_)));
+    state.fresh.retain(|want| !matches!(want, Want::Picked(_)));
     go_in(state, Screen::Runs)
 }
 
@@ -158,12 +156,8 @@ pub(super) fn ask_sql(state: &mut State, sql: String) -> Vec<Effect> {
     state.past.sql.clone_from(&sql);
     state.place_mut().cursor = 0;
     state.past.asked = Some(sql).filter(|sql| !sql.trim().is_empty());
-    state
-        .fresh
-        .retain(|want| !matches!(want, crate::tui::state::Want::Rows(_)));
-    state
-        .problems
-        .retain(|(want, _)| !matches!(want, crate::tui::state::Want::Rows(_)));
+    state.fresh.retain(|want| !matches!(want, Want::Rows(_)));
+    state.problems.retain(|(want, _)| !matches!(want, Want::Rows(_)));
     request(state)
 }
 
