@@ -361,6 +361,47 @@ fn the_pager_and_the_editor_have_the_terminal_and_give_it_back() {
     assert!(screens.ended().success());
 }
 
+#[cfg(feature = "history")]
+#[test]
+fn the_past_is_asked_in_sql_and_exported_and_leads_to_its_runs() {
+    let place = Place::new();
+    place.save("talker.yaml", &talker(&place));
+    std::fs::write(let_go(&place), "").expect("a writable folder");
+    let _daemon = place.daemon();
+    place.wait_synced("talker");
+    assert_eq!(place.run(&["trigger", "talker", "--wait"]).code, 0);
+    let mut screens = Screens::open(&place, &["tui"], (80, 24));
+    screens.wait("in sync");
+    screens.press("6");
+    screens.wait("ranked 1");
+    screens.press("\r");
+    screens.wait("runs 1 <job=talker>");
+    screens.press("\r");
+    screens.wait("waits, then runs");
+    screens.leave("waits, then runs");
+    screens.leave("runs 1 <job=talker>");
+    screens.wait("ranked 1");
+    screens.press(";");
+    screens.press("SELECT 'so many: ' || count(*) AS said FROM runs\r");
+    screens.wait("so many: 1");
+    screens.press("E\r");
+    screens.wait("1 rows are in petit-rows.csv");
+    let written = std::fs::read_to_string(place.path().join("petit-rows.csv")).expect("a file");
+    assert_eq!(written, "said\nso many: 1\n");
+    screens.press("E\r");
+    screens.wait("is there already");
+    screens.press("; ; DELETE FROM runs\r");
+    screens.wait("2 statements");
+    screens.leave("2 statements");
+    screens.press("mmine\r");
+    screens.wait("kept as mine");
+    screens.press("M");
+    screens.wait("views that were kept");
+    screens.leave("views that were kept");
+    screens.press("q");
+    assert!(screens.ended().success());
+}
+
 /// Stores that fall over when they are asked.
 struct Broken;
 

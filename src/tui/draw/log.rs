@@ -7,7 +7,7 @@ use crate::{
     tui::{
         log::{LogLine, LogView, MARK_WIDTH, Room, Sought, TIME_WIDTH},
         look::Tone,
-        state::State,
+        state::{LogId, State},
         text,
     },
 };
@@ -26,12 +26,7 @@ pub(super) fn draw(state: &State, now: Timestamp, pen: &mut Pen<'_>) {
         pen.text(1, 0, Tone::Muted, text);
         return;
     };
-    head(
-        state,
-        &format!("{} try {} of run {}", of.task, of.attempt, of.run),
-        now,
-        pen,
-    );
+    head(state, of, now, pen);
     let mut body = pen.part(0, 1, pen.width(), pen.height().saturating_sub(1));
     if let Some(problem) = &log.problem {
         body.text(1, 0, Tone::Bad, &format!("! {problem}"));
@@ -94,7 +89,7 @@ fn indent(log: &LogView) -> u16 {
     u16::try_from(wide).unwrap_or(u16::MAX)
 }
 
-fn head(state: &State, name: &str, now: Timestamp, pen: &mut Pen<'_>) {
+fn head(state: &State, of: &LogId, now: Timestamp, pen: &mut Pen<'_>) {
     let log = &state.log;
     let mut parts = vec![match (log.paused, log.unseen) {
         (false, _) => "following".to_owned(),
@@ -118,6 +113,11 @@ fn head(state: &State, name: &str, now: Timestamp, pen: &mut Pen<'_>) {
     if log.wrap {
         parts.push("wrapped".to_owned());
     }
-    let x = pen.text(0, 0, Tone::Heading, name);
-    pen.text(x + 2, 0, Tone::Muted, &parts.join(", "));
+    let said = parts.join(", ");
+    let short = format!("{} try {}", of.task, of.attempt);
+    let long = format!("{short} of run {}", of.run);
+    // What happens matters more than where.
+    let fits = text::width(&long) + 2 + text::width(&said) <= usize::from(pen.width());
+    let x = pen.text(0, 0, Tone::Heading, if fits { &long } else { &short });
+    pen.text(x + 2, 0, Tone::Muted, &said);
 }
