@@ -45,10 +45,7 @@ impl State {
         };
         let standing = self.status.as_ref().and_then(|status| status.sync.file(&file));
         let mistake = standing.and_then(|file| file.standing.line);
-        let line = self
-            .line_under_cursor()
-            .or(mistake.map(|line| line as usize))
-            .unwrap_or(1);
+        let line = self.line_under_cursor().or(mistake).unwrap_or(1);
         Some(Errand::Edit {
             path: self.path_of(&file)?,
             line,
