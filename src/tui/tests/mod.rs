@@ -106,7 +106,7 @@ fn status() -> Value {
             "lacks": [{"resource": "slots", "need": "1", "free": "0", "held_by": []}], "leaves_room_for": [],
         }],
         "next": [{"job": "nightly", "at": "2026-11-24T03:00:00+01:00", "at_utc": "2026-11-24T02:00:00Z",
-                  "timezone": "Europe/Paris"}],
+                  "starts_at": "2026-11-24T02:00:00Z", "timezone": "Europe/Paris", "note": null}],
         "pauses": [], "conditions": [],
         "sync": {
             "jobs_dir": "/srv/jobs.d", "source": {"state": "ok"}, "watching": {"mode": "native"}, "conditions": [],
