@@ -41,7 +41,13 @@ struct Screens {
 }
 
 impl Screens {
-    fn open(place: &Place, args: &[&str], (columns, rows): (u16, u16)) -> Self {
+    fn open(place: &Place, args: &[&str], size: (u16, u16)) -> Self {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_petit"));
+        command.args(args);
+        Self::start(place, command, size)
+    }
+
+    fn start(place: &Place, mut command: CommandBuilder, (columns, rows): (u16, u16)) -> Self {
         let size = PtySize {
             rows,
             cols: columns,
@@ -49,8 +55,6 @@ impl Screens {
         };
         let pty = native_pty_system().openpty(size).expect("a terminal");
         let before = local_flags(pty.master.as_ref());
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_petit"));
-        command.args(args);
         command.cwd(place.path());
         command.env_clear();
         let home = place.path().to_str().expect("a plain path");
@@ -89,6 +93,14 @@ impl Screens {
             over,
             before,
         }
+    }
+
+    /// The other end of the terminal for this very test binary, which runs the one named test in it.
+    fn of_this_test(place: &Place, name: &str) -> Self {
+        let binary = std::env::current_exe().expect("a running program");
+        let mut command = CommandBuilder::new(binary);
+        command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
+        Self::start(place, command, (80, 24))
     }
 
     fn press(&mut self, keys: &str) {
@@ -168,12 +180,12 @@ fn a_run_that_is_triggered_appears_and_its_log_follows() {
     for (key, text) in [
         ("5", "every file is followed"),
         ("6", "[duration]"),
-        ("?", "run the job now"),
+        ("?", "all commands: type to find one"),
     ] {
         screens.press(key);
         screens.wait(text);
     }
-    screens.leave("run the job now");
+    screens.leave("all commands: type to find one");
     for columns in 10..100 {
         let size = PtySize {
             rows: columns / 3,
@@ -245,4 +257,197 @@ fn without_a_terminal_nothing_is_started() {
         assert!(done.stderr.contains("need a terminal"), "{done:?}");
     }
     assert!(!place.path().join(".petit").exists());
+}
+
+/// Says many lines, then a long one.
+const COUNTER: &str = "id: counter\ntasks:\n  count:\n    command: |\n      seq -f 'number %.0f' 1 40000\n      \
+                       printf 'long %0200d tail\\n' 7\n";
+
+#[test]
+fn a_long_log_opens_at_its_end_and_is_searched_and_wrapped() {
+    let place = Place::new();
+    place.save("counter.yaml", COUNTER);
+    let _daemon = place.daemon();
+    place.wait_synced("counter");
+    let mut screens = Screens::open(&place, &["tui"], (80, 24));
+    screens.wait("in sync");
+    screens.press("2");
+    screens.wait("counter  synced");
+    screens.press("t");
+    place.wait_run("counter", "is over", |run| run["status"] == "succeeded");
+    screens.press("4");
+    screens.wait("number 39999");
+    screens.wait("following");
+    assert!(!screens.text().contains("tail"), "{}", screens.text());
+    screens.press("w");
+    screens.wait("7 tail");
+    screens.press("w");
+    screens.press("g");
+    screens.wait("paused: G follows, 0 %");
+    screens.press("/NUMBER 31337\r");
+    screens.wait("number 31340");
+    screens.press("G");
+    screens.wait("number 40000");
+    screens.press("!");
+    screens.wait("no line looks like an error");
+    screens.press("q");
+    assert!(screens.ended().success());
+}
+
+/// A program that shows a word, and keeps what it is given and a line that is typed at it.
+fn program(place: &Place, name: &str, reads: &str) -> String {
+    let path = place.path().join(name);
+    let kept = place.path().join(format!("{name}.kept"));
+    let text = format!(
+        "#!/bin/sh\n{reads} > {kept}\necho the {name} is here\nread -r typed < /dev/tty\necho \"$typed\" >> {kept}\n",
+        kept = kept.display()
+    );
+    std::fs::write(&path, text).expect("a writable folder");
+    format!("/bin/sh {}", path.display())
+}
+
+#[test]
+fn the_pager_and_the_editor_have_the_terminal_and_give_it_back() {
+    let mut place = Place::new();
+    place.save("talker.yaml", &talker(&place));
+    let env = [
+        ("PAGER", program(&place, "pager", "cat")),
+        ("EDITOR", program(&place, "editor", "echo \"$@\"")),
+    ];
+    place.env.extend(env.map(|(name, value)| (name.to_owned(), value)));
+    let kept = |name: &str| std::fs::read_to_string(place.path().join(format!("{name}.kept"))).unwrap_or_default();
+    std::fs::write(let_go(&place), "").expect("a writable folder");
+    let _daemon = place.daemon();
+    place.wait_synced("talker");
+    let mut screens = Screens::open(&place, &["tui"], (80, 24));
+    screens.wait("in sync");
+    screens.press("2");
+    screens.wait("talker  synced");
+    screens.press("t");
+    place.wait_run("talker", "is over", |run| run["status"] == "succeeded");
+    screens.press("4");
+    screens.wait("last words");
+    screens.press("o");
+    screens.wait("the pager is here");
+    // While it has the terminal, keys are for it alone: `q` would leave the screens.
+    screens.press("q to the pager\r");
+    screens.wait("last words");
+    assert_eq!(
+        kept("pager"),
+        "first words\nescape ^[[2J sequence\nlast words\nq to the pager\n"
+    );
+
+    screens.press("2");
+    screens.wait("talker  synced");
+    screens.press("e");
+    screens.wait("the editor is here");
+    let size = PtySize {
+        rows: 30,
+        cols: 100,
+        ..PtySize::default()
+    };
+    screens
+        .shown
+        .lock()
+        .expect("no reader panics")
+        .screen_mut()
+        .set_size(30, 100);
+    screens.master.resize(size).expect("a terminal of any size");
+    screens.press("q to the editor\r");
+    screens.wait("talker  synced");
+    let expected = format!("+1 {}\nq to the editor\n", place.job_file("talker.yaml").display());
+    assert_eq!(kept("editor"), expected);
+    screens.press("q");
+    assert!(screens.ended().success());
+}
+
+#[cfg(feature = "history")]
+#[test]
+fn the_past_is_asked_in_sql_and_exported_and_leads_to_its_runs() {
+    let place = Place::new();
+    place.save("talker.yaml", &talker(&place));
+    std::fs::write(let_go(&place), "").expect("a writable folder");
+    let _daemon = place.daemon();
+    place.wait_synced("talker");
+    assert_eq!(place.run(&["trigger", "talker", "--wait"]).code, 0);
+    let mut screens = Screens::open(&place, &["tui"], (80, 24));
+    screens.wait("in sync");
+    screens.press("6");
+    screens.wait("ranked 1");
+    screens.press("\r");
+    screens.wait("runs 1 <job=talker>");
+    screens.press("\r");
+    screens.wait("waits, then runs");
+    screens.leave("waits, then runs");
+    screens.leave("runs 1 <job=talker>");
+    screens.wait("ranked 1");
+    screens.press(";");
+    screens.press("SELECT 'so many: ' || count(*) AS said FROM runs\r");
+    screens.wait("so many: 1");
+    screens.press("E\r");
+    screens.wait("1 rows are in petit-rows.csv");
+    let written = std::fs::read_to_string(place.path().join("petit-rows.csv")).expect("a file");
+    assert_eq!(written, "said\nso many: 1\n");
+    screens.press("E\r");
+    screens.wait("is there already");
+    screens.press("; ; DELETE FROM runs\r");
+    screens.wait("2 statements");
+    screens.leave("2 statements");
+    screens.press("mmine\r");
+    screens.wait("kept as mine");
+    screens.press("M");
+    screens.wait("views that were kept");
+    screens.leave("views that were kept");
+    screens.press("q");
+    assert!(screens.ended().success());
+}
+
+/// Stores that fall over when they are asked.
+struct Broken;
+
+impl petit::tui::Stores for Broken {
+    fn status(&self) -> Result<petit::view::StatusView, String> {
+        panic!("the stores fell over")
+    }
+
+    fn jobs(&self) -> Result<Vec<petit::view::JobView>, String> {
+        Ok(Vec::new())
+    }
+
+    fn job(&self, _: &petit::core::id::JobId) -> Result<petit::view::JobDetail, String> {
+        Err("there is none".to_owned())
+    }
+
+    fn runs(&self, _: &petit::control::RunsQuery) -> Result<Vec<petit::view::RunView>, String> {
+        Ok(Vec::new())
+    }
+
+    fn run(&self, _: petit::core::id::RunId) -> Result<petit::view::RunView, String> {
+        Err("there is none".to_owned())
+    }
+}
+
+/// Runs twice: once as the test, and once more in the terminal that the test opens, as the program that panics.
+#[test]
+fn a_panic_gives_the_terminal_back_before_its_message() {
+    const INNER: &str = "PETIT_TEST_IS_INNER";
+    if std::env::var_os(INNER).is_some() {
+        let (feed, messages) =
+            petit::tui::Feed::new(std::path::Path::new("."), "tester".to_owned(), Arc::new(Broken), None);
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let look = petit::tui::Look::new(false, None);
+        let left = runtime.block_on(petit::tui::run(look, false, feed, messages, std::future::pending()));
+        assert!(matches!(left, Err(petit::tui::TuiError::Panicked)), "{left:?}");
+        println!("left in order");
+        return;
+    }
+    let mut place = Place::new();
+    place.env.push((INNER.to_owned(), "1".to_owned()));
+    let mut screens = Screens::of_this_test(&place, "a_panic_gives_the_terminal_back_before_its_message");
+    assert!(screens.ended().success(), "{}", screens.text());
+    let text = screens.text();
+    assert!(
+        text.contains("the stores fell over") && text.contains("left in order"),
+        "{text}"
+    );
 }

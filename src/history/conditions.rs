@@ -26,6 +26,12 @@ impl Conditions {
         these
     }
 
+    /// A further condition with its values.
+    pub fn and(&mut self, text: String, values: Vec<Value>) {
+        self.texts.push(text);
+        self.values.extend(values);
+    }
+
     /// The column holds a name that fits one of the patterns, if there are any.
     pub fn named(&mut self, column: &str, patterns: &[Pattern]) {
         // A pattern holds no brackets, so that what GLOB knows beyond `*` and `?` cannot be said in it.

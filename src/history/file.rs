@@ -62,11 +62,11 @@ impl History {
         Self::begin(opened, path, Some(alone))
     }
 
-    /// Opens the history at `path` for reading only, beside others who do the same.
-    pub(super) fn open_read_only(path: &Path, patience: Duration) -> Result<Self, HistoryError> {
+    /// Opens the history at `path` for reading only, beside others who do the same. One other file may be written.
+    pub(super) fn open_read_only(path: &Path, patience: Duration, writes: Option<&Path>) -> Result<Self, HistoryError> {
         let deadline = Instant::now() + patience;
         let alone = wait_for(deadline, || Alone::claim(path));
-        let connection = until(deadline, || connect(path, AccessMode::ReadOnly))?;
+        let connection = until(deadline, || connect(path, AccessMode::ReadOnly, writes))?;
         let opened = Opened {
             connection,
             held_by: None,
@@ -79,7 +79,7 @@ impl History {
     pub fn of_nothing() -> Result<Self, HistoryError> {
         let nowhere = Path::new(":memory:");
         let open = || -> duckdb::Result<Connection> {
-            let mut connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic)?)?;
+            let mut connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic, None)?)?;
             schema::migrate(&mut connection)?;
             Ok(connection)
         };
@@ -142,7 +142,7 @@ fn open_or_begin_anew(path: &Path, deadline: Instant) -> Result<Opened, HistoryE
 }
 
 fn open_writing_or_reading(path: &Path, deadline: Instant) -> Result<Opened, HistoryError> {
-    let held_by = match until(deadline, || connect(path, AccessMode::ReadWrite)) {
+    let held_by = match until(deadline, || connect(path, AccessMode::ReadWrite, None)) {
         Ok(connection) => {
             return Ok(Opened {
                 connection,
@@ -154,17 +154,18 @@ fn open_writing_or_reading(path: &Path, deadline: Instant) -> Result<Opened, His
         Err(error) => return Err(error),
     };
     Ok(Opened {
-        connection: connect(path, AccessMode::ReadOnly)?,
+        connection: connect(path, AccessMode::ReadOnly, None)?,
         held_by: Some(held_by),
         damage: None,
     })
 }
 
-fn connect(path: &Path, mode: AccessMode) -> Result<Connection, HistoryError> {
+fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connection, HistoryError> {
     let writes = mode == AccessMode::ReadWrite;
     let is_new = writes && !path.exists();
-    let mut connection = config(mode)
+    let mut connection = config(mode, other)
         .and_then(|config| Connection::open_with_flags(path, config))
+        .and_then(|connection| narrow(connection, other))
         .map_err(HistoryError::failed("open", path))?;
     if is_new {
         // DuckDB makes it readable by everyone and does not take an empty file that was made for it.
@@ -200,14 +201,26 @@ fn connect(path: &Path, mode: AccessMode) -> Result<Connection, HistoryError> {
 }
 
 /// Every connection is as narrow as the history needs it: no other files, no network, no extensions, and not all of the
-/// machine's memory and processors, on which tasks run.
-fn config(mode: AccessMode) -> duckdb::Result<Config> {
+/// machine's memory and processors, on which tasks run. One that may write another file is narrowed by [`narrow`].
+fn config(mode: AccessMode, other: Option<&Path>) -> duckdb::Result<Config> {
     Config::default()
         .access_mode(mode)?
         .enable_autoload_extension(false)?
-        .enable_external_access(false)?
+        .enable_external_access(other.is_some())?
         .max_memory("1GB")?
         .threads(2)
+}
+
+/// Shuts a connection off from all files but the one, and from the network, for good: DuckDB does not open up again, and
+/// takes the list of what is left open only before.
+fn narrow(connection: Connection, other: Option<&Path>) -> duckdb::Result<Connection> {
+    if let Some(path) = other {
+        let path = path.display().to_string().replace('\'', "''");
+        connection.execute_batch(&format!(
+            "SET allowed_paths = ['{path}']; SET enable_external_access = false"
+        ))?;
+    }
+    Ok(connection)
 }
 
 /// Tries again while the file is held, until the deadline.

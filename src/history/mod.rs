@@ -9,12 +9,15 @@
 //! both or neither. Whoever comes next begins where the cursor stands, whichever process that is.
 //!
 //! Reading order: [`schema`] says what is kept, [`file`] how the file is opened beside others, [`projection`] how facts
-//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask.
+//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, and
+//! [`export`] writes rows into a file.
 
 mod alone;
 mod conditions;
 mod error;
+mod export;
 mod file;
+mod picked;
 mod projection;
 mod questions;
 mod rows;
@@ -28,6 +31,7 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use error::HistoryError;
+pub use export::ExportError;
 pub use file::{Damage, Holder};
 pub use projection::{CatchUp, up_to_date};
 pub use schema::{Column, TABLES, Table};

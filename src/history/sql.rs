@@ -63,7 +63,7 @@ impl History {
                 as_of,
                 behind,
                 notes,
-                ..Self::open_read_only(&path, patience)?
+                ..Self::open_read_only(&path, patience, None)?
             }
         };
         history

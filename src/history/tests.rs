@@ -526,6 +526,96 @@ fn users_read_and_do_nothing_else() {
 }
 
 #[test]
+fn one_run_is_given_back_whole() {
+    let mut journal = Journal::default();
+    let id = journal.run(
+        "etl",
+        0,
+        (5, 900),
+        RunStatus::Failed,
+        &[("load", 1, 250), ("load", 0, 250)],
+    );
+    journal.commit(vec![Change::SetTask(TaskRecord {
+        state: TaskState::Succeeded,
+        attempts: 2,
+        outputs: [("rows".to_owned(), 42.into()), ("file".to_owned(), "x.csv".into())].into(),
+        ..pending(id, "load")
+    })]);
+    let history = fed(&journal);
+    let run = history.run(id).unwrap().expect("a run");
+    assert_eq!(
+        (run.id, run.status, run.duration_ms, run.tasks.len()),
+        (id, RunStatus::Failed, Some(900), 1)
+    );
+    let load = &run.tasks[0];
+    assert_eq!((load.id.as_str(), load.status), ("load", TaskState::Succeeded));
+    assert_eq!(
+        (&load.outputs["rows"], &load.outputs["file"]),
+        (&serde_json::json!(42.0), &serde_json::json!("x.csv"))
+    );
+    let codes: Vec<_> = load
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.attempt, attempt.exit_code))
+        .collect();
+    assert_eq!(codes, [(1, Some(1)), (2, Some(0))]);
+    assert_eq!(
+        history.run("01K00000000000000000000003".parse().unwrap()).unwrap(),
+        None
+    );
+}
+
+#[test]
+fn rows_are_exported_into_new_files_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = history_path(folder.path());
+    drop(feed(&path, &some_journal()).unwrap());
+    let export = |query: &str, name: &str| {
+        let target = folder.path().join(name);
+        History::export(&path, query, &target, Duration::ZERO).map_err(|error| error.to_string())
+    };
+    let query = "SELECT job, count(*) AS n, 'a;b' AS text FROM runs GROUP BY job -- all";
+    assert_eq!(export(query, "it's.csv"), Ok(1));
+    assert_eq!(
+        fs::read_to_string(folder.path().join("it's.csv")).unwrap(),
+        "job,n,text\na,2,a;b\n"
+    );
+    assert_eq!(export("FROM runs", "runs.parquet"), Ok(2));
+    let read = format!(
+        "SELECT count(*) FROM '{}'",
+        folder.path().join("runs.parquet").display()
+    );
+    let count: i64 = duckdb::Connection::open_in_memory()
+        .unwrap()
+        .query_row(&read, [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 2);
+    for (query, name, says) in [
+        ("FROM runs", "it's.csv", "is there already"),
+        ("FROM runs", "history.duckdb", "does not end in"),
+        ("FROM runs", "no/folder.csv", "could not write"),
+        ("SELECT 1; SELECT 2", "two.csv", "2 statements"),
+        ("DELETE FROM runs", "gone.csv", "not a query"),
+        ("SELECT 1) TO '/tmp/petit-x.csv'; --", "out.csv", "Parser Error"),
+        ("FROM nothing", "nothing.csv", "nothing"),
+        (
+            &format!("FROM read_csv('{}/secret.txt')", folder.path().display()),
+            "read.csv",
+            "disabled",
+        ),
+    ] {
+        let error = export(query, name).expect_err(query);
+        assert!(error.contains(says), "{query}: {error}");
+    }
+    let mut left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["history.duckdb", "it's.csv", "runs.parquet"]);
+}
+
+#[test]
 fn the_library_has_the_version_that_the_crate_was_generated_for() {
     assert_eq!(super::library_version().unwrap(), "v1.5.6");
 }

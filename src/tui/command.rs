@@ -5,7 +5,11 @@
 
 use crossterm::event::KeyCode;
 
-use super::state::{Link, Screen, State};
+use super::{
+    past::{self, Shift},
+    state::{Link, Screen, State},
+};
+use crate::core::Timestamp;
 
 /// Something that can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +18,6 @@ pub enum Command {
     Show(Screen),
     /// Move the cursor.
     Move(Step),
-    /// Scroll a log sideways.
-    Sideways(Side),
     /// Open what the cursor is on.
     Enter,
     /// Go back to where one came from.
@@ -34,28 +36,68 @@ pub enum Command {
     Previous,
     /// The neighbour after.
     Next,
-    /// Follow a log's end, or stop.
-    Follow,
-    /// Show the times of a log's lines, or hide them.
-    Times,
-    /// A log's first error.
-    FirstError,
-    /// The next match in a log.
-    NextMatch,
-    /// The match before.
-    PreviousMatch,
-    /// The next question to the history.
-    NextQuestion,
-    /// The question before.
-    PreviousQuestion,
+    /// What only a log's screen does.
+    Log(LogCommand),
+    /// What only History does.
+    Past(PastCommand),
     /// Look at the files now.
     Sync,
     /// Carry out the removals that are held.
     Approve,
     /// Ask again for what is shown.
     Reload,
+    /// Copy what names the row.
+    Copy,
+    /// Edit the job's file.
+    Edit,
+    /// Page through what is shown.
+    Page,
     /// Leave.
     Quit,
+}
+
+/// What can be done with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogCommand {
+    /// Follow its end, or stop.
+    Follow,
+    /// Show the times of its lines, or hide them.
+    Times,
+    /// Let long lines go on below, or leave the screen at the right.
+    Wrap,
+    /// Its first error.
+    FirstError,
+    /// The next match.
+    NextMatch,
+    /// The match before.
+    PreviousMatch,
+    /// Scroll sideways.
+    Sideways(Side),
+}
+
+/// What can be done with the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PastCommand {
+    /// The next question.
+    NextQuestion,
+    /// The question before.
+    PreviousQuestion,
+    /// Move the window of time, or change its width.
+    Shift(Shift),
+    /// The next point of the chart.
+    NextPoint,
+    /// The point before.
+    PreviousPoint,
+    /// The query behind what is shown.
+    ShowSql,
+    /// Type a query.
+    Sql,
+    /// Write the rows into a file.
+    Export,
+    /// Keep the question and the filter under a name.
+    Keep,
+    /// The views that were kept.
+    Views,
 }
 
 /// How far the cursor moves.
@@ -105,6 +147,7 @@ use KeyCode::Char;
 
 const JOB_SCREENS: &[Screen] = &[Screen::Live, Screen::Jobs, Screen::Job, Screen::Run, Screen::Log];
 const RUN_SCREENS: &[Screen] = &[Screen::Live, Screen::Jobs, Screen::Job, Screen::Run, Screen::Log];
+const PAST_SCREENS: &[Screen] = &[Screen::History, Screen::Runs, Screen::Sql];
 
 const fn entry(command: Command, name: &'static str, keys: &'static [KeyCode], help: &'static str) -> Entry {
     Entry {
@@ -162,7 +205,7 @@ pub static COMMANDS: &[Entry] = &[
         .on(&[Screen::Sync, Screen::File])
         .hinted(),
     entry(
-        Command::NextQuestion,
+        Command::Past(PastCommand::NextQuestion),
         "question",
         &[KeyCode::Tab],
         "the next question to the history",
@@ -170,10 +213,92 @@ pub static COMMANDS: &[Entry] = &[
     .on(&[Screen::History])
     .hinted(),
     entry(
-        Command::PreviousQuestion,
+        Command::Past(PastCommand::PreviousQuestion),
         "question back",
         &[KeyCode::BackTab],
         "the question before",
+    )
+    .on(&[Screen::History]),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Earlier)),
+        "earlier",
+        &[Char(',')],
+        "move the window of time half of itself back",
+    )
+    .on(&[Screen::History, Screen::Runs])
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Later)),
+        "later",
+        &[Char('.')],
+        "move the window of time half of itself on",
+    )
+    .on(&[Screen::History, Screen::Runs]),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Narrower)),
+        "zoom in",
+        &[Char('+'), Char('=')],
+        "make the window of time half as wide",
+    )
+    .on(&[Screen::History, Screen::Runs])
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Shift(Shift::Wider)),
+        "zoom out",
+        &[Char('-')],
+        "make the window of time twice as wide",
+    )
+    .on(&[Screen::History, Screen::Runs]),
+    entry(
+        Command::Past(PastCommand::NextPoint),
+        "point",
+        &[Char(']')],
+        "choose the next point of the chart; Enter shows its runs",
+    )
+    .on(&[Screen::History])
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::PreviousPoint),
+        "point back",
+        &[Char('[')],
+        "choose the point before",
+    )
+    .on(&[Screen::History]),
+    entry(
+        Command::Past(PastCommand::ShowSql),
+        "show SQL",
+        &[Char('S')],
+        "show the query behind what is shown",
+    )
+    .on(&[Screen::History, Screen::Runs]),
+    entry(
+        Command::Past(PastCommand::Sql),
+        "SQL",
+        &[Char(';')],
+        "type a query to the history, which can only read",
+    )
+    .on(PAST_SCREENS)
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Export),
+        "export",
+        &[Char('E')],
+        "write all rows into a new .csv or .parquet file",
+    )
+    .on(PAST_SCREENS)
+    .hinted(),
+    entry(
+        Command::Past(PastCommand::Keep),
+        "keep",
+        &[Char('m')],
+        "keep the question and the filter under a name",
+    )
+    .on(&[Screen::History]),
+    entry(
+        Command::Past(PastCommand::Views),
+        "views",
+        &[Char('M')],
+        "choose one of the views that were kept",
     )
     .on(&[Screen::History]),
     entry(
@@ -187,41 +312,60 @@ pub static COMMANDS: &[Entry] = &[
     entry(Command::Next, "next", &[Char(']')], "the run or the attempt after")
         .on(&[Screen::Run, Screen::Log])
         .hinted(),
-    entry(Command::Follow, "follow", &[Char('f')], "follow the log's end, or stop")
-        .on(&[Screen::Log])
-        .hinted(),
     entry(
-        Command::FirstError,
+        Command::Log(LogCommand::Follow),
+        "follow",
+        &[Char('f')],
+        "follow the log's end, or stop",
+    )
+    .on(&[Screen::Log])
+    .hinted(),
+    entry(
+        Command::Log(LogCommand::FirstError),
         "first error",
-        &[Char('e')],
+        &[Char('!')],
         "go to the first line that looks like an error",
     )
     .on(&[Screen::Log])
     .hinted(),
-    entry(Command::Times, "times", &[Char('T')], "show when each line was said").on(&[Screen::Log]),
     entry(
-        Command::NextMatch,
+        Command::Log(LogCommand::Times),
+        "times",
+        &[Char('T')],
+        "show when each line was said",
+    )
+    .on(&[Screen::Log]),
+    entry(
+        Command::Log(LogCommand::Wrap),
+        "wrap",
+        &[Char('w')],
+        "let long lines go on below, or cut them",
+    )
+    .on(&[Screen::Log])
+    .hinted(),
+    entry(
+        Command::Log(LogCommand::NextMatch),
         "next match",
         &[Char('n')],
         "the next line that matches the search",
     )
     .on(&[Screen::Log]),
     entry(
-        Command::PreviousMatch,
+        Command::Log(LogCommand::PreviousMatch),
         "previous match",
         &[Char('N')],
         "the matching line before",
     )
     .on(&[Screen::Log]),
     entry(
-        Command::Sideways(Side::Left),
+        Command::Log(LogCommand::Sideways(Side::Left)),
         "left",
         &[KeyCode::Left, Char('h')],
         "scroll the log to the left",
     )
     .on(&[Screen::Log]),
     entry(
-        Command::Sideways(Side::Right),
+        Command::Log(LogCommand::Sideways(Side::Right)),
         "right",
         &[KeyCode::Right, Char('l')],
         "scroll the log to the right",
@@ -256,6 +400,24 @@ pub static COMMANDS: &[Entry] = &[
     )
     .hinted(),
     entry(Command::Quit, "quit", &[Char('q')], "leave").hinted(),
+    entry(
+        Command::Copy,
+        "copy",
+        &[Char('y')],
+        "copy the row's job, run or path, or the log's line, into the clipboard",
+    ),
+    entry(
+        Command::Edit,
+        "edit",
+        &[Char('e')],
+        "open the job's file in $VISUAL or $EDITOR, at the right line",
+    ),
+    entry(
+        Command::Page,
+        "pager",
+        &[Char('o')],
+        "open what is shown in $PAGER: the log, the file, the rows",
+    ),
     entry(Command::Reload, "reload", &[Char('u')], "ask again for what is shown"),
     entry(Command::Move(Step::Up), "up", &[KeyCode::Up, Char('k')], "a row up"),
     entry(
@@ -363,26 +525,40 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
             None => Some("no removal is held".to_owned()),
         }),
         Command::Sync => needs_daemon(),
-        Command::NextMatch | Command::PreviousMatch if state.log.search.is_empty() => {
+        Command::Past(PastCommand::ShowSql | PastCommand::Export) if state.shown_sql().is_none() => {
+            Some("there is no answer yet".to_owned())
+        }
+        Command::Past(PastCommand::NextPoint | PastCommand::PreviousPoint)
+            if past::instants(state.answer.as_ref()).is_empty() =>
+        {
+            Some("the chart has no points".to_owned())
+        }
+        Command::Past(PastCommand::Views) if state.past.views.is_empty() => {
+            Some("no view was kept: `m` keeps one".to_owned())
+        }
+        Command::Copy if state.copied(Timestamp::UNIX_EPOCH).is_none() => Some("the cursor is on nothing".to_owned()),
+        Command::Edit if state.edited().is_none() => Some("the cursor is on no job and no file".to_owned()),
+        Command::Page if state.paged(Timestamp::UNIX_EPOCH).is_none() => Some("nothing is shown yet".to_owned()),
+        Command::Log(LogCommand::NextMatch | LogCommand::PreviousMatch) if state.log.search.is_empty() => {
             Some("there is no search: `/` begins one".to_owned())
+        }
+        Command::Log(LogCommand::Sideways(_)) if state.log.wrap => {
+            Some("long lines go on below: `w` cuts them".to_owned())
         }
         Command::Show(_)
         | Command::Move(_)
-        | Command::Sideways(_)
         | Command::Enter
         | Command::Back
         | Command::Filter
         | Command::Help
         | Command::Previous
         | Command::Next
-        | Command::Follow
-        | Command::Times
-        | Command::FirstError
-        | Command::NextMatch
-        | Command::PreviousMatch
-        | Command::NextQuestion
-        | Command::PreviousQuestion
+        | Command::Log(_)
+        | Command::Past(_)
         | Command::Reload
+        | Command::Copy
+        | Command::Edit
+        | Command::Page
         | Command::Quit => None,
     }
 }

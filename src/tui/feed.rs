@@ -1,10 +1,9 @@
 //! Where the screens' answers come from: the daemon, or the stores when none answers, and the files beside them.
 //!
-//! Each effect becomes a task that sends one message when it is done, so that the loop never waits for anything. Only one
-//! log is read at a time; its reader stops with the next one.
+//! Each effect becomes a task that sends one message when it is done, so that the loop never waits for anything. Logs are
+//! read by [`super::log_feed`].
 
 use std::{
-    collections::HashMap,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -14,13 +13,15 @@ use std::{
 
 use tokio::{
     sync::{Mutex, mpsc},
-    task::{AbortHandle, spawn_blocking},
+    task::spawn_blocking,
     time::sleep,
 };
 
 use super::{
-    log::LogLine,
-    state::{Loaded, LogId, Message, Order, Want},
+    log_feed::Logs,
+    past::KeptView,
+    state::{Loaded, Message, Order, Want},
+    views,
 };
 use crate::{
     control::{
@@ -28,18 +29,24 @@ use crate::{
     },
     core::{
         error_text::chain,
-        harmless::harmless,
         id::{JobId, RunId},
     },
-    execution::{
-        log_path,
-        output::{Entry, LogReader, Stream},
-    },
-    view::{Answer, JobDetail, JobView, RunView, StatusView},
+    view::{Answer, JobDetail, JobView, PickedRuns, RunView, StatusView},
 };
 
-/// Asks the history: the question and the filter in, the answer out. May take its time; it is called where blocking is fine.
-pub type Ask = Arc<dyn Fn(&str, &str) -> Result<Answer, String> + Send + Sync>;
+/// Who knows the past. May take its time; it is called where blocking is fine.
+pub trait History: Send + Sync + 'static {
+    /// Answers a question about what a filter picks.
+    fn ask(&self, question: &str, filter: &str) -> Result<Answer, String>;
+    /// The runs that a filter picks.
+    fn runs(&self, filter: &str) -> Result<PickedRuns, String>;
+    /// One run, whole.
+    fn run(&self, id: RunId) -> Result<RunView, String>;
+    /// The rows of one query, which can only read.
+    fn query(&self, sql: &str) -> Result<Answer, String>;
+    /// Writes all rows of a query into a new file, and says how many there are.
+    fn export(&self, sql: &str, file: &Path) -> Result<u64, String>;
+}
 
 /// What can be known without a daemon. Called where blocking is fine.
 pub trait Stores: Send + Sync + 'static {
@@ -59,9 +66,8 @@ pub trait Stores: Send + Sync + 'static {
 const RUNS: u32 = 400;
 /// How many runs of the open job.
 const RUNS_OF_JOB: u32 = 50;
-/// How long it takes to look for a daemon again, and at a log.
+/// How long it takes to look for a daemon again.
 const AGAIN: Duration = Duration::from_millis(400);
-const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// A job file that is larger than this is not one.
 const LARGEST_SOURCE: u64 = 1 << 20;
 
@@ -70,34 +76,33 @@ const LARGEST_SOURCE: u64 = 1 << 20;
 pub struct Feed {
     client: Client,
     stores: Arc<dyn Stores>,
-    ask: Option<Ask>,
+    history: Option<Arc<dyn History>>,
     state_dir: PathBuf,
     user: String,
     messages: mpsc::Sender<Message>,
-    /// The reader of the open log.
-    reading: Arc<std::sync::Mutex<Option<AbortHandle>>>,
+    logs: Logs,
     /// A question to the history may take a second of both processors, so that they come one after the other.
     asking: Arc<Mutex<()>>,
 }
 
 impl Feed {
-    /// A feed for the daemon of `state_dir`. `ask` is missing from a build without the history.
+    /// A feed for the daemon of `state_dir`. `history` is missing from a build without the history.
     pub fn new(
         state_dir: &Path,
         user: String,
         stores: Arc<dyn Stores>,
-        ask: Option<Ask>,
+        history: Option<Arc<dyn History>>,
     ) -> (Self, mpsc::Receiver<Message>) {
         // Whoever waits for room here only waits for a frame to be drawn.
         let (messages, received) = mpsc::channel(256);
         let feed = Self {
             client: Client::new(state_dir),
             stores,
-            ask,
+            history,
             state_dir: state_dir.to_owned(),
             user,
+            logs: Logs::new(state_dir, messages.clone()),
             messages,
-            reading: Arc::default(),
             asking: Arc::default(),
         };
         (feed, received)
@@ -173,9 +178,12 @@ impl Feed {
             }
             Want::Run(id) => {
                 let id = *id;
-                let run = self
-                    .read(self.client.run(id, false).await, move |stores| stores.run(id))
-                    .await?;
+                let read = self.read(self.client.run(id, false).await, move |stores| stores.run(id));
+                let run = match read.await {
+                    Ok(run) => run,
+                    // The journal lets old runs go, the history keeps them.
+                    Err(error) => self.past(move |history| history.run(id)).await.map_err(|_| error)?,
+                };
                 Ok(Loaded::Run(Box::new(run)))
             }
             Want::Source(file) => {
@@ -189,15 +197,72 @@ impl Feed {
                 Ok(Loaded::Source(read.map_err(failed)?))
             }
             Want::Answer { question, filter } => {
-                let Some(ask) = self.ask.clone() else {
-                    return Err("this build has no history: build Petit with the feature `history`".to_owned());
-                };
                 let (question, filter) = (*question, filter.clone());
-                let _one = self.asking.lock().await;
-                let answer = spawn_blocking(move || ask(question, &filter)).await;
-                Ok(Loaded::Answer(answer.map_err(|panic| panic.to_string())??))
+                self.past(move |history| history.ask(question, &filter))
+                    .await
+                    .map(Loaded::Answer)
+            }
+            Want::Picked(filter) => {
+                let filter = filter.clone();
+                self.past(move |history| history.runs(&filter))
+                    .await
+                    .map(Loaded::Picked)
+            }
+            Want::Rows(sql) => {
+                let sql = sql.clone();
+                self.past(move |history| history.query(&sql)).await.map(Loaded::Rows)
+            }
+            Want::Views => {
+                let folder = self.state_dir.clone();
+                let views = spawn_blocking(move || views::load(&folder)).await;
+                views.map_err(|panic| panic.to_string())?.map(Loaded::Views)
             }
         }
+    }
+
+    /// What the history says. One question at a time, and with whatever patience it takes.
+    async fn past<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn History) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let Some(history) = self.history.clone() else {
+            return Err("this build has no history: build Petit with the feature `history`".to_owned());
+        };
+        let _one = self.asking.lock().await;
+        let answer = spawn_blocking(move || ask(history.as_ref())).await;
+        answer.map_err(|panic| panic.to_string())?
+    }
+
+    /// Writes rows into a file, in a task of its own.
+    pub fn export(&self, sql: String, file: String) {
+        let feed = self.clone();
+        tokio::spawn(async move {
+            let target = PathBuf::from(&file);
+            let written = feed.past(move |history| history.export(&sql, &target)).await;
+            let said = written.map(|rows| format!("{rows} rows are in {file}"));
+            let _ = feed.messages.send(Message::Obeyed(said)).await;
+        });
+    }
+
+    /// Keeps a view, in a task of its own.
+    pub fn keep(&self, view: KeptView) {
+        let feed = self.clone();
+        tokio::spawn(async move {
+            let (folder, name) = (feed.state_dir.clone(), view.name.clone());
+            let kept = spawn_blocking(move || views::keep(&folder, view)).await;
+            let kept = kept.map_err(|panic| panic.to_string()).and_then(|kept| kept);
+            let said = match kept {
+                Ok(views) => {
+                    let _ = feed
+                        .messages
+                        .send(Message::Loaded(Want::Views, Ok(Loaded::Views(views))))
+                        .await;
+                    Ok(format!("kept as {name}: `M` lists what was kept"))
+                }
+                Err(problem) => Err(problem),
+            };
+            let _ = feed.messages.send(Message::Obeyed(said)).await;
+        });
     }
 
     /// The daemon's answer, or that of the stores if there is no daemon.
@@ -280,23 +345,14 @@ impl Feed {
         }
     }
 
-    /// Reads a log as it grows, and no other one any more.
-    pub fn follow(&self, of: LogId) {
-        let path = log_path(&self.state_dir, of.run, &of.task, of.attempt);
-        let task = tokio::spawn(follow(of, path, self.messages.clone()));
-        self.read_only(Some(task.abort_handle()));
+    /// Where logs are read.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// Stops reading.
     pub fn stop(&self) {
-        self.read_only(None);
-    }
-
-    fn read_only(&self, reader: Option<AbortHandle>) {
-        let mut reading = self.reading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(before) = std::mem::replace(&mut *reading, reader) {
-            before.abort();
-        }
+        self.logs.stop();
     }
 }
 
@@ -317,52 +373,4 @@ fn read_source(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST_SOURCE).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-async fn follow(of: LogId, path: PathBuf, messages: mpsc::Sender<Message>) {
-    let mut reader = LogReader::new(path.clone());
-    let mut begun = HashMap::new();
-    loop {
-        let read = spawn_blocking(move || {
-            let batch = reader.next_batch();
-            (reader, batch)
-        });
-        let Ok((back, batch)) = read.await else { return };
-        reader = back;
-        let lines: Vec<LogLine> = match batch {
-            Ok(entries) if entries.is_empty() => {
-                sleep(LOOK_EVERY).await;
-                continue;
-            }
-            Ok(entries) => entries
-                .into_iter()
-                .filter_map(|entry| whole_line(&mut begun, entry))
-                .collect(),
-            Err(error) => {
-                let problem = format!("could not read {}: {error}", path.display());
-                let _ = messages.send(Message::LogFailed(of, problem)).await;
-                return;
-            }
-        };
-        if messages.send(Message::Log(of.clone(), lines)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A line may come in several entries; one that never ends is cut here, since nobody reads so far to the right.
-fn whole_line(begun: &mut HashMap<Stream, Vec<u8>>, entry: Entry) -> Option<LogLine> {
-    const LONGEST: usize = 64 * 1024;
-    let text = begun.entry(entry.stream).or_default();
-    let room = LONGEST.saturating_sub(text.len());
-    text.extend(entry.text.into_iter().take(room));
-    if entry.partial {
-        return None;
-    }
-    let text = std::mem::take(text);
-    Some(LogLine {
-        at: entry.at,
-        stream: entry.stream,
-        text: harmless(&text),
-    })
 }

@@ -63,6 +63,11 @@ impl Look {
         if self.ascii { ascii } else { unicode }
     }
 
+    /// The mark of the point that is chosen.
+    pub fn chosen(self) -> char {
+        if self.ascii { '@' } else { '█' }
+    }
+
     /// The marks of a chart's lines, which differ by shape first.
     pub fn mark(self, line: usize) -> char {
         let marks = if self.ascii {

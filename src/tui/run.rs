@@ -4,12 +4,14 @@
 //! one before.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -25,6 +27,7 @@ use tokio::{
 use super::{
     draw::draw,
     feed::Feed,
+    lend::{Programs, Returned},
     look::Look,
     state::{Effect, Message, State},
     terminal::Terminal,
@@ -81,7 +84,8 @@ pub async fn run(
     let mut terminal = Terminal::take(Arc::clone(&panicked)).map_err(failed("take over"))?;
     let size = terminal.size().map_err(failed("measure"))?;
     let mut state = State::new(look, size, embedded);
-    let (_reader, mut keys) = read_keys();
+    let programs = Programs::from_env();
+    let (mut reader, mut keys) = read_keys();
     let watching = tokio::spawn(feed.clone().watch());
     tokio::pin!(ended);
 
@@ -124,11 +128,42 @@ pub async fn run(
         };
         // An event of the daemon only says what to ask for at the next tick.
         stale |= !matches!(message, Message::Live(_));
-        for effect in update(&mut state, message, Utc::now()) {
+        let mut effects = VecDeque::from(update(&mut state, message, Utc::now()));
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Load(want) => feed.load(want),
-                Effect::Follow(of) => feed.follow(of),
+                Effect::Follow(of) => feed.logs().follow(of),
+                Effect::ReadLog(of, part) => feed.logs().read(of, part),
+                Effect::SearchLog(of, search) => feed.logs().search(of, search),
+                Effect::StopSearch => feed.logs().stop_search(),
                 Effect::Order(order) => feed.order(order),
+                Effect::Export { sql, file } => feed.export(sql, file),
+                Effect::Keep(view) => feed.keep(view),
+                Effect::Copy(text) => {
+                    if let Err(error) = terminal.copy(&text) {
+                        break 'shown Err(failed("copy through")(error));
+                    }
+                }
+                Effect::Lend(errand) => {
+                    // Two readers of one terminal would share its keys.
+                    reader.stop().await;
+                    terminal.lend();
+                    let returned = programs.carry_out(errand, feed.logs(), signals.asked_to_end()).await;
+                    let taken = terminal.take_again().and_then(|()| terminal.size());
+                    let (columns, rows) = match taken {
+                        Ok(size) => size,
+                        Err(error) => break 'shown Err(failed("take over")(error)),
+                    };
+                    (reader, keys) = read_keys();
+                    let returned = match returned {
+                        Returned::Done => Ok(()),
+                        Returned::Failed(problem) => Err(problem),
+                        Returned::Asked => break 'shown Ok(Leaving::Signal),
+                    };
+                    for message in [Message::Resize(columns, rows), Message::Returned(returned)] {
+                        effects.extend(update(&mut state, message, Utc::now()));
+                    }
+                }
                 Effect::Quit => break 'shown Ok(Leaving::Quit),
             }
         }
@@ -150,33 +185,51 @@ fn show(state: &State, terminal: &mut Terminal) -> Result<(), TuiError> {
     terminal.show(frame).map_err(failed("draw on"))
 }
 
-/// Stops the reader of keys.
-struct Reader(Arc<AtomicBool>);
+/// The thread that reads keys.
+struct Reader {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reader {
+    /// Ends it, and returns when nobody reads keys any more.
+    async fn stop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A reader that panicked does not read either.
+            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+        }
+    }
+}
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
 /// Reads keys on a thread of their own, since that blocks; it ends soon after its [`Reader`].
 fn read_keys() -> (Reader, mpsc::Receiver<io::Result<event::Event>>) {
     let (sender, keys) = mpsc::channel(64);
-    let stop = Arc::new(AtomicBool::new(false));
-    let reader = Reader(Arc::clone(&stop));
-    std::thread::spawn(move || {
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&over);
+    let thread = std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             let read = match event::poll(KEY_PATIENCE) {
                 Ok(true) => event::read(),
                 Ok(false) => continue,
                 Err(error) => Err(error),
             };
-            let over = read.is_err();
-            if sender.blocking_send(read).is_err() || over {
+            let broken = read.is_err();
+            if sender.blocking_send(read).is_err() || broken {
                 return;
             }
         }
     });
+    let reader = Reader {
+        over,
+        thread: Some(thread),
+    };
     (reader, keys)
 }
 
@@ -194,6 +247,17 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// While another program has the terminal, Ctrl-C is meant for that one.
+    async fn asked_to_end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.hang_up.recv() => return,
+                _ = self.interrupt.recv() => {}
+            }
+        }
     }
 
     async fn recv(&mut self) {

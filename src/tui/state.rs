@@ -9,12 +9,14 @@ use crate::{
         Timestamp,
         id::{JobId, RunId, TaskId},
     },
-    view::{Answer, AttemptView, JobDetail, JobView, RunView, StatusView},
+    view::{Answer, AttemptView, JobDetail, JobView, PickedRuns, RunView, StatusView},
 };
 
 use super::{
-    log::{LogLine, LogView},
+    lend::Errand,
+    log::{LogNews, LogView, MARK_WIDTH, Part, Room, Search, TIME_WIDTH},
     look::Look,
+    past::{KeptView, Past},
     screen::{self, Section, Target},
     text,
 };
@@ -36,12 +38,14 @@ pub enum Message {
     Lost(String),
     /// Something happened in the daemon.
     Live(Live),
-    /// A log has more lines.
-    Log(LogId, Vec<LogLine>),
+    /// There is something to tell of a log.
+    Log(LogId, LogNews),
     /// A log cannot be read.
     LogFailed(LogId, String),
     /// The daemon obeyed, and this is what came of it, or it refused.
     Obeyed(Result<String, String>),
+    /// The program that had the terminal ended, or could not do what it was for.
+    Returned(Result<(), String>),
 }
 
 /// What is to be done next.
@@ -51,8 +55,27 @@ pub enum Effect {
     Load(Want),
     /// Read this log as it grows, and no other.
     Follow(LogId),
+    /// Read a part of this log.
+    ReadLog(LogId, Part),
+    /// Search this log, and no other.
+    SearchLog(LogId, Search),
+    /// Stop searching.
+    StopSearch,
     /// Command the daemon.
     Order(Order),
+    /// Write all rows of a query to the history into a new file.
+    Export {
+        /// The query.
+        sql: String,
+        /// The file's name, which says its form.
+        file: String,
+    },
+    /// Keep a view.
+    Keep(KeptView),
+    /// Put this into the clipboard.
+    Copy(String),
+    /// Let another program have the terminal.
+    Lend(Errand),
     /// Leave.
     Quit,
 }
@@ -79,6 +102,22 @@ pub enum Want {
         /// What to ask about.
         filter: String,
     },
+    /// The runs of the history that a filter picks.
+    Picked(String),
+    /// The rows of a query to the history.
+    Rows(String),
+    /// The views that were kept.
+    Views,
+}
+
+impl Want {
+    /// Whether it is asked of the history, which no command changes.
+    pub(super) fn is_of_the_past(&self) -> bool {
+        match self {
+            Self::Answer { .. } | Self::Picked(_) | Self::Rows(_) | Self::Views => true,
+            Self::Status | Self::Jobs | Self::Runs | Self::Job(_) | Self::Run(_) | Self::Source(_) => false,
+        }
+    }
 }
 
 /// What was loaded.
@@ -98,6 +137,12 @@ pub enum Loaded {
     Source(String),
     /// For [`Want::Answer`].
     Answer(Answer),
+    /// For [`Want::Picked`].
+    Picked(PickedRuns),
+    /// For [`Want::Rows`].
+    Rows(Answer),
+    /// For [`Want::Views`].
+    Views(Vec<KeptView>),
 }
 
 /// A command for the daemon.
@@ -138,7 +183,7 @@ impl From<&AttemptView> for LogId {
     }
 }
 
-/// The screens. Two of them are reached by going in: a job from Jobs, a file from Sync.
+/// The screens. Some of them are reached by going in: a job from Jobs, a file from Sync, runs and SQL from History.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Screen {
     /// What runs, waits, comes and failed.
@@ -157,11 +202,15 @@ pub enum Screen {
     File,
     /// Questions to the past.
     History,
+    /// The runs behind a row or a point of an answer.
+    Runs,
+    /// A question in SQL.
+    Sql,
 }
 
 impl Screen {
     /// Every screen.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Live,
         Self::Jobs,
         Self::Job,
@@ -170,6 +219,8 @@ impl Screen {
         Self::Sync,
         Self::File,
         Self::History,
+        Self::Runs,
+        Self::Sql,
     ];
 
     /// Its name.
@@ -183,6 +234,8 @@ impl Screen {
             Self::Sync => "Sync",
             Self::File => "File",
             Self::History => "History",
+            Self::Runs => "Runs",
+            Self::Sql => "SQL",
         }
     }
 
@@ -191,6 +244,7 @@ impl Screen {
         match self {
             Self::Job => Self::Jobs,
             Self::File => Self::Sync,
+            Self::Runs | Self::Sql => Self::History,
             Self::Live | Self::Jobs | Self::Run | Self::Log | Self::Sync | Self::History => self,
         }
     }
@@ -226,9 +280,24 @@ pub struct Place {
     pub filter: String,
 }
 
+/// What a line is typed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typing {
+    /// What rows must contain, what to ask about, or what to search for.
+    Filter,
+    /// A query to the history.
+    Sql,
+    /// The file that rows are written into.
+    Export,
+    /// The name of a view.
+    Keep,
+}
+
 /// A line that is being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
+    /// What for.
+    pub typing: Typing,
     /// What stands there.
     pub text: String,
     /// What stood there before, for Esc.
@@ -242,6 +311,11 @@ pub enum Overlay {
     Commands {
         /// What was typed.
         text: String,
+        /// The row that the cursor is on.
+        cursor: usize,
+    },
+    /// The views that were kept.
+    Views {
         /// The row that the cursor is on.
         cursor: usize,
     },
@@ -327,6 +401,8 @@ pub struct State {
     pub question: usize,
     /// The last answer.
     pub answer: Option<Answer>,
+    /// What else is shown of the past.
+    pub past: Past,
 }
 
 impl State {
@@ -359,6 +435,7 @@ impl State {
             source: None,
             question: 0,
             answer: None,
+            past: Past::default(),
         }
     }
 
@@ -393,10 +470,19 @@ impl State {
     /// The job that a command would be about.
     pub fn job_in_view(&self) -> Option<JobId> {
         match (self.screen, self.target()) {
-            (_, Some(Target::Job(job) | Target::Run { job, .. })) => Some(job),
+            (_, Some(Target::Job(job) | Target::Run { job, .. } | Target::Ranked { job: Some(job), .. })) => Some(job),
             (Screen::Job, _) => self.open_job.clone(),
             (Screen::Run | Screen::Log, _) => self.run.as_ref().map(|run| run.job.clone()),
-            (Screen::Live | Screen::Jobs | Screen::Sync | Screen::File | Screen::History, _) => None,
+            (
+                Screen::Live
+                | Screen::Jobs
+                | Screen::Sync
+                | Screen::File
+                | Screen::History
+                | Screen::Runs
+                | Screen::Sql,
+                _,
+            ) => None,
         }
     }
 
@@ -405,7 +491,17 @@ impl State {
         match (self.screen, self.target()) {
             (_, Some(Target::Run { run, .. })) => Some(run),
             (Screen::Run | Screen::Log, _) => self.open_run,
-            (Screen::Live | Screen::Jobs | Screen::Job | Screen::Sync | Screen::File | Screen::History, _) => {
+            (
+                Screen::Live
+                | Screen::Jobs
+                | Screen::Job
+                | Screen::Sync
+                | Screen::File
+                | Screen::History
+                | Screen::Runs
+                | Screen::Sql,
+                _,
+            ) => {
                 let job = self.job_in_view()?;
                 let going = &self.status.as_ref()?.active_runs;
                 going.iter().rev().find(|run| run.job == job).map(|run| run.id)
@@ -454,7 +550,9 @@ impl State {
             }
             Screen::Sync => {}
             Screen::File => wants.extend(self.open_file.clone().map(Want::Source)),
-            Screen::History => wants.push(self.asked()),
+            Screen::History => wants.extend([self.asked(), Want::Views]),
+            Screen::Runs => wants.push(Want::Picked(self.past.runs_filter.clone())),
+            Screen::Sql => wants.extend(self.past.asked.clone().map(Want::Rows)),
         }
         wants
     }
@@ -510,6 +608,24 @@ impl State {
             Want::Run(id) => self.run.as_ref().is_some_and(|run| run.id == *id),
             Want::Source(file) => self.source.as_ref().is_some_and(|(open, _)| open == file),
             Want::Answer { .. } => self.answer.is_some(),
+            Want::Picked(filter) => self.past.runs.as_ref().is_some_and(|(picked, _)| picked == filter),
+            Want::Rows(sql) => self.past.rows.as_ref().is_some_and(|(asked, _)| asked == sql),
+            Want::Views => true,
+        }
+    }
+
+    /// The room for the lines of a log: the rest is its head, the titles, the banner and the hints, and what stands before
+    /// a line.
+    pub fn log_room(&self, now: Timestamp) -> Room {
+        let banner = u16::from(self.banner(now).is_some());
+        let before = if self.log.times {
+            TIME_WIDTH + MARK_WIDTH
+        } else {
+            MARK_WIDTH
+        };
+        Room {
+            width: usize::from(self.size.0).saturating_sub(before),
+            height: usize::from(self.size.1.saturating_sub(3 + banner)),
         }
     }
 

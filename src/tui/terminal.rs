@@ -13,6 +13,7 @@ use std::{
 };
 
 use crossterm::{
+    clipboard::CopyToClipboard,
     cursor, execute, queue,
     terminal::{
         BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
@@ -44,13 +45,31 @@ impl Terminal {
             panicked.notify_one();
             before(panic);
         }));
-        enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
-        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
-        Ok(Self {
+        let mut terminal = Self {
             backend: CrosstermBackend::new(io::stdout()),
             shown: Buffer::empty(Rect::ZERO),
-        })
+        };
+        terminal.take_again()?;
+        Ok(terminal)
+    }
+
+    /// Gives the terminal to another program, until it is taken again.
+    pub fn lend(&mut self) {
+        give_back();
+    }
+
+    /// Takes the terminal again; the next frame is written whole, whatever the other program left there.
+    pub fn take_again(&mut self) -> io::Result<()> {
+        enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        self.shown = Buffer::empty(Rect::ZERO);
+        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)
+    }
+
+    /// Puts a text into the clipboard of whoever sits before the terminal, through the terminal itself: OSC 52. One that
+    /// does not know it does nothing.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        execute!(self.backend, CopyToClipboard::to_clipboard_from(text))
     }
 
     /// Columns and rows.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::RunView;
 use crate::core::Timestamp;
 
 /// The answer to a question.
@@ -20,6 +21,22 @@ pub struct Answer {
     pub as_of: Timestamp,
     /// What keeps the answer from being complete, in a sentence.
     pub note: Option<String>,
+    /// The query whose rows these are, in one line.
+    #[serde(default)]
+    pub sql: Option<String>,
+}
+
+/// Runs that a filter picked out of the history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PickedRuns {
+    /// The runs, newest first, without their tasks.
+    pub runs: Vec<RunView>,
+    /// Whether there are more than these.
+    pub more: bool,
+    /// The query that gives all of them, in one line.
+    pub sql: String,
+    /// Up to when the history knew everything.
+    pub as_of: Timestamp,
 }
 
 /// A column of an [`Answer`].

@@ -15,7 +15,7 @@ mod status;
 mod why;
 mod words;
 
-pub use answer::{Answer, Column, ColumnKind, Series};
+pub use answer::{Answer, Column, ColumnKind, PickedRuns, Series};
 pub use asked::{AskedTime, NotATime};
 pub use filter::{Filter, FilterError};
 pub use job::{GraphNode, JobCondition, JobDetail, JobView};

@@ -5,16 +5,8 @@ use std::{
     sync::Arc,
 };
 
-#[cfg(feature = "history")]
-use chrono::Utc;
 use tokio::sync::mpsc;
 
-#[cfg(feature = "history")]
-use crate::{
-    cli::past,
-    core::error_text::chain,
-    view::{Filter, FilterError, Question, UnknownQuestion},
-};
 use crate::{
     cli::{
         CliError, Exit, Globals,
@@ -23,7 +15,7 @@ use crate::{
     },
     control::RunsQuery,
     core::id::{JobId, RunId},
-    tui::{self, Ask, Feed, Leaving, Look, TuiError, state::Message},
+    tui::{self, Feed, Leaving, Look, TuiError, state::Message},
     view::{JobDetail, JobView, RunView, StatusView},
 };
 
@@ -90,24 +82,100 @@ impl Screens {
 
 /// What asks the history.
 #[cfg(feature = "history")]
-fn history(globals: &Globals) -> Option<Ask> {
+fn history(globals: &Globals) -> Option<Arc<dyn tui::History>> {
     // A remark on standard error would be written over the screens.
     let mut quiet = globals.clone();
     quiet.quiet = true;
-    Some(Arc::new(move |question, filter| {
-        let question: Question = question.parse().map_err(|error: UnknownQuestion| error.to_string())?;
-        let filter: Filter = filter.parse().map_err(|error: FilterError| error.to_string())?;
-        let history = past::open(&quiet).map_err(|error| error.message)?;
-        history
-            .ask(question, &filter, Utc::now())
-            .map_err(|error| chain(&error))
-    }))
+    Some(Arc::new(past_of_screens::FromHistory(quiet)))
 }
 
 /// This build has no history to ask.
 #[cfg(not(feature = "history"))]
-fn history(_: &Globals) -> Option<Ask> {
+fn history(_: &Globals) -> Option<Arc<dyn tui::History>> {
     None
+}
+
+#[cfg(feature = "history")]
+mod past_of_screens {
+    //! The history as the screens ask it: opened anew for each question, and closed with the answer.
+
+    use std::path::Path;
+
+    use chrono::Utc;
+
+    use crate::{
+        cli::{CliError, Globals, past},
+        core::{error_text::chain, id::RunId},
+        history::{History, history_path},
+        tui,
+        view::{Answer, Column, ColumnKind, Filter, FilterError, PickedRuns, Question, RunView, UnknownQuestion},
+    };
+
+    /// So many rows and runs are shown; an export has all.
+    const MOST: usize = 1_000;
+
+    pub struct FromHistory(pub Globals);
+
+    impl FromHistory {
+        fn open(&self) -> Result<History, String> {
+            past::open(&self.0).map_err(|error| error.message)
+        }
+    }
+
+    impl tui::History for FromHistory {
+        fn ask(&self, question: &str, filter: &str) -> Result<Answer, String> {
+            let question: Question = question.parse().map_err(|error: UnknownQuestion| error.to_string())?;
+            let filter: Filter = filter.parse().map_err(|error: FilterError| error.to_string())?;
+            let asked = self.open()?.ask(question, &filter, Utc::now());
+            asked.map_err(|error| chain(&error))
+        }
+
+        fn runs(&self, filter: &str) -> Result<PickedRuns, String> {
+            let filter: Filter = filter.parse().map_err(|error: FilterError| error.to_string())?;
+            let picked = self.open()?.picked(&filter, Utc::now(), MOST);
+            picked.map_err(|error| chain(&error))
+        }
+
+        fn run(&self, id: RunId) -> Result<RunView, String> {
+            let run = self.open()?.run(id).map_err(|error| chain(&error))?;
+            run.ok_or_else(|| format!("there is no run `{id}`"))
+        }
+
+        fn query(&self, sql: &str) -> Result<Answer, String> {
+            let reader = self
+                .open()?
+                .into_reader(past::PATIENCE)
+                .map_err(|error| chain(&error))?;
+            let found = reader.query(sql, MOST).map_err(|error| CliError::from(error).message)?;
+            let column = |name: String| Column {
+                name,
+                kind: ColumnKind::Text,
+            };
+            let notes = reader.history().notes().iter().cloned();
+            let more = found.more.then(|| format!("only the first {MOST}; `E` exports all"));
+            let notes: Vec<String> = notes.chain(more).collect();
+            Ok(Answer {
+                view: "sql".to_owned(),
+                columns: found.columns.into_iter().map(column).collect(),
+                rows: found.rows,
+                series: Vec::new(),
+                as_of: reader.history().as_of().unwrap_or_else(Utc::now),
+                note: (!notes.is_empty()).then(|| notes.join("; ")),
+                sql: Some(sql.to_owned()),
+            })
+        }
+
+        fn export(&self, sql: &str, file: &Path) -> Result<u64, String> {
+            // Brought up to date, and closed again: the rows are written by a connection that only reads.
+            drop(self.open()?);
+            let place = self.0.place().map_err(|error| error.message)?;
+            let history = history_path(&place.state_dir);
+            if !history.exists() {
+                return Err("there is no history yet: it begins when a run has ended".to_owned());
+            }
+            History::export(&history, sql, file, past::PATIENCE).map_err(|error| chain(&error))
+        }
+    }
 }
 
 /// Opens the stores anew for each question: nothing of them is held while nobody asks.

@@ -34,7 +34,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         );
         (samples, runs.values, "job")
     };
-    let rows = history.rows(
+    let ranked = history.ranked(
         &format!(
             "SELECT {of}, count(*), count(*) FILTER (failed), round(quantile_cont(ms, 0.5))::BIGINT,
                     round(quantile_cont(ms, 0.95))::BIGINT AS p95, round(quantile_cont(ms, 0.99))::BIGINT,
@@ -66,7 +66,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         .collect();
     Ok(Found {
         columns: columns(&shown),
-        rows,
+        ranked,
         series,
         ignored: Vec::new(),
     })

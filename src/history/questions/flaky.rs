@@ -28,7 +28,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
     );
     let samples = format!("SELECT *, coalesce(failed_first < passed, false) AS flaky FROM ({of_runs})");
     let values = [runs.values, tasks.values].concat();
-    let rows = history.rows(
+    let ranked = history.ranked(
         &format!(
             "SELECT job, task, count(*) FILTER (flaky) AS times, count(*), round(times / count(*), 4) AS ratio,
                     round(sum(lost) FILTER (flaky))::BIGINT, max(moment) FILTER (flaky), arg_max(run_id, moment) FILTER (flaky)
@@ -47,7 +47,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
             ("newest", ColumnKind::Time),
             ("newest_run", ColumnKind::Text),
         ]),
-        rows,
+        ranked,
         series: series::over_time(
             history,
             &format!("SELECT * FROM ({samples}) WHERE flaky"),

@@ -16,7 +16,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         runs.sql()
     );
     // Lateness is a matter of single milliseconds, so their parts are kept.
-    let rows = history.rows(
+    let ranked = history.ranked(
         &format!(
             "SELECT job, count(*), round(quantile_cont(ms, 0.5), 3), round(quantile_cont(ms, 0.95), 3) AS p95,
                     round(quantile_cont(ms, 0.99), 3), round(max(ms), 3), max(moment)
@@ -39,7 +39,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
             ("max_ms", ColumnKind::Millis),
             ("newest", ColumnKind::Time),
         ]),
-        rows,
+        ranked,
         series: series::over_time(history, &samples, &runs.values, &lines)?,
         ignored: (!filter.tasks.is_empty()).then_some("task").into_iter().collect(),
     })

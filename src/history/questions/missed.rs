@@ -17,7 +17,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         "SELECT *, slot AS moment FROM slots WHERE outcome IS NOT NULL AND outcome <> 'ran' AND {}",
         slots.sql()
     );
-    let rows = history.rows(
+    let ranked = history.ranked(
         &format!(
             "SELECT slot::DATE AS day, job, outcome, reason, sum(slots)::BIGINT AS missed, min(slot), max(last_slot),
                     arg_max(detail, decided_at)
@@ -48,7 +48,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
             ("last", ColumnKind::Time),
             ("detail", ColumnKind::Text),
         ]),
-        rows,
+        ranked,
         series: series::over_time(history, &samples, &slots.values, &lines)?,
         ignored: ignored
             .into_iter()

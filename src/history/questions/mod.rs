@@ -11,7 +11,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-use duckdb::params_from_iter;
+use duckdb::{params_from_iter, types::Value as Stored};
 use serde_json::Value;
 
 use super::{History, HistoryError, values::json};
@@ -37,18 +37,34 @@ impl History {
             )
         });
         let notes: Vec<_> = self.notes().iter().cloned().chain(ignored).collect();
+        let names: Vec<_> = found.columns.iter().map(|column| column.name.as_str()).collect();
+        let sql = format!("SELECT * FROM ({}) AS answer({})", found.ranked.sql, names.join(", "));
         Ok(Answer {
             view: question.name().to_owned(),
             columns: found.columns,
-            rows: found.rows,
+            rows: found.ranked.rows,
             series: found.series,
             as_of: self.as_of().unwrap_or(now),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
+            sql: Some(sql),
         })
     }
 
-    /// Asks for rows.
-    fn rows(&self, sql: &str, values: &[duckdb::types::Value]) -> Result<Vec<Vec<Value>>, HistoryError> {
+    /// Asks for rows, and keeps how it was asked.
+    fn ranked(&self, sql: &str, values: &[Stored]) -> Result<Ranked, HistoryError> {
+        let (_, rows) = self.named_rows(sql, values)?;
+        Ok(Ranked {
+            sql: as_text(sql, values),
+            rows,
+        })
+    }
+
+    /// Asks for rows; the names of their columns come with them.
+    pub(super) fn named_rows(
+        &self,
+        sql: &str,
+        values: &[Stored],
+    ) -> Result<(Vec<String>, Vec<Vec<Value>>), HistoryError> {
         let ask = || {
             let mut statement = self.connection.prepare(sql)?;
             let mut found = statement.query(params_from_iter(values))?;
@@ -58,16 +74,42 @@ impl History {
                 let values = (0..columns).map(|column| Ok(json(row.get_ref(column)?.to_owned())));
                 rows.push(values.collect::<duckdb::Result<_>>()?);
             }
-            Ok(rows)
+            drop(found);
+            Ok((statement.column_names(), rows))
         };
         ask().map_err(self.failed("ask"))
     }
 }
 
+/// A query as somebody could have written it in one line: with its values in their places.
+pub(super) fn as_text(sql: &str, values: &[Stored]) -> String {
+    let mut values = values.iter().map(|value| match value {
+        Stored::Text(text) => format!("'{}'", text.replace('\'', "''")),
+        other => match json(other.clone()) {
+            Value::String(text) => format!("TIMESTAMP '{}'", text.trim_end_matches('Z').replace('T', " ")),
+            other => other.to_string(),
+        },
+    });
+    // No query of Petit's own has a `?` that is not a parameter.
+    let mut parts = sql.split('?');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(&values.next().unwrap_or_default());
+        text.push_str(part);
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Ranked rows, and the query that gave them.
+struct Ranked {
+    sql: String,
+    rows: Vec<Vec<Value>>,
+}
+
 /// What a question found.
 struct Found {
     columns: Vec<Column>,
-    rows: Vec<Vec<Value>>,
+    ranked: Ranked,
     series: Vec<Series>,
     /// Keys of the filter that mean nothing here.
     ignored: Vec<&'static str>,

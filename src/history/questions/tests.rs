@@ -124,3 +124,37 @@ fn a_history_of_nothing_answers_every_question_with_nothing() {
         assert!(answer.rows.is_empty() && answer.series.is_empty() && !answer.columns.is_empty());
     }
 }
+
+#[test]
+fn an_answer_says_the_query_that_gives_its_rows() {
+    for question in Question::ALL {
+        for filter in [
+            "",
+            "job=e*,rep?rt task=l?ad since=2026-01-01 until=2026-02-01T01:02:03.5Z",
+        ] {
+            let answer = ask(question, filter);
+            let sql = answer.sql.expect("a query");
+            let (names, rows) = history()
+                .named_rows(&sql, &[])
+                .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            let expected: Vec<_> = answer.columns.into_iter().map(|column| column.name).collect();
+            assert_eq!((names, rows), (expected, answer.rows), "{sql}");
+            assert!(!sql.contains('\n'), "{sql}");
+        }
+    }
+}
+
+#[test]
+fn runs_are_picked_newest_first() {
+    let history = history();
+    let picked = |filter: &str, limit| history.picked(&filter.parse().unwrap(), now(), limit).unwrap();
+    let all = picked("", 100);
+    assert_eq!((all.runs.len(), all.more), (10, false));
+    assert!(all.runs.windows(2).all(|pair| pair[0].created_at > pair[1].created_at));
+    assert_eq!(history.named_rows(&all.sql, &[]).unwrap().1.len(), 10);
+    let some = picked("", 3);
+    assert_eq!((some.runs.len(), some.more), (3, true));
+    let failed = picked("status=failed", 100).runs;
+    assert_eq!((failed.len(), failed[0].duration_ms), (1, Some(10_000)));
+    assert_eq!(picked("task=nothing", 100).runs, []);
+}

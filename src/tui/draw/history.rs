@@ -12,6 +12,7 @@ use crate::{
     core::Timestamp,
     tui::{
         look::Tone,
+        past,
         state::{QUESTIONS, State},
         text,
     },
@@ -68,6 +69,18 @@ fn draw_chart(state: &State, answer: &Answer, now: Timestamp, pen: &mut Pen<'_>)
         pen.text(x, 0, Tone::Muted, &format!("and {more} more"));
     }
     let points: Vec<Vec<(f64, f64)>> = drawn.iter().map(points).collect();
+    let chosen = state
+        .past
+        .point
+        .and_then(|point| past::instants(Some(answer)).get(point).copied());
+    if let Some(chosen) = chosen {
+        let values = drawn
+            .iter()
+            .flat_map(|series| series.points.iter().filter(|(at, _)| *at == chosen));
+        let values: Vec<String> = values.map(|(_, value)| text::number(*value, kind_of(answer))).collect();
+        let said = format!("at {}: {}", text::clock(chosen, now), values.join(", "));
+        pen.text_right(0, Tone::Heading, &said);
+    }
     let all = || points.iter().flatten();
     let Some((from, to)) = bounds(all().map(|point| point.0)) else {
         return;
@@ -83,6 +96,16 @@ fn draw_chart(state: &State, answer: &Answer, now: Timestamp, pen: &mut Pen<'_>)
             .style(state.look.style(tone(at)))
             .data(points)
     });
+    let marked: Vec<(f64, f64)> = match chosen {
+        Some(chosen) => drawn.iter().flat_map(points_at(chosen)).collect(),
+        None => Vec::new(),
+    };
+    // Drawn last, so that it lies above the others.
+    let datasets = datasets.chain([Dataset::default()
+        .marker(Marker::Custom(state.look.chosen()))
+        .graph_type(GraphType::Scatter)
+        .style(state.look.style(Tone::Heading))
+        .data(&marked)]);
     let label = |text: String| Line::raw(text::clean(&text));
     #[expect(
         clippy::cast_possible_truncation,
@@ -131,6 +154,18 @@ fn tone(line: usize) -> Tone {
 fn points(series: &Series) -> Vec<(f64, f64)> {
     let finite = series.points.iter().filter(|(_, value)| value.is_finite());
     finite.map(|(at, value)| (at.timestamp() as f64, *value)).collect()
+}
+
+/// The points of one instant.
+#[expect(clippy::cast_precision_loss, reason = "seconds of the calendar fit")]
+fn points_at(chosen: Timestamp) -> impl Fn(&Series) -> Vec<(f64, f64)> {
+    move |series| {
+        let finite = series
+            .points
+            .iter()
+            .filter(|(at, value)| *at == chosen && value.is_finite());
+        finite.map(|(at, value)| (at.timestamp() as f64, *value)).collect()
+    }
 }
 
 /// The least and the greatest, apart from each other.

@@ -14,7 +14,7 @@ use self::pen::Pen;
 use super::{
     command::{self, COMMANDS, Command, Entry},
     look::{Sign, Tone},
-    state::{Link, Overlay, Screen, State},
+    state::{Link, Overlay, Screen, State, Typing},
     text,
 };
 use crate::core::Timestamp;
@@ -41,9 +41,16 @@ pub fn draw(state: &State, now: Timestamp, area: Rect, buffer: &mut Buffer) {
     let top = 1 + u16::from(banner.is_some());
     let mut body = pen.part(0, top, area.width, area.height - top - 1);
     match state.screen {
-        Screen::Log => log::draw(state, &mut body),
+        Screen::Log => log::draw(state, now, &mut body),
         Screen::History => history::draw(state, now, &mut body),
-        Screen::Live | Screen::Jobs | Screen::Job | Screen::Run | Screen::Sync | Screen::File => {
+        Screen::Live
+        | Screen::Jobs
+        | Screen::Job
+        | Screen::Run
+        | Screen::Sync
+        | Screen::File
+        | Screen::Runs
+        | Screen::Sql => {
             table::draw(state, &state.sections(now), &mut body);
         }
     }
@@ -87,8 +94,22 @@ fn titles(state: &State, pen: &mut Pen<'_>) {
 /// What is typed, what was just said, or what can be done here.
 fn last_line(state: &State, pen: &mut Pen<'_>) {
     if let Some(input) = &state.input {
-        let x = pen.text(0, 0, Tone::Active, "/");
-        let x = pen.text(x, 0, Tone::Plain, &input.text);
+        let prompt = match input.typing {
+            Typing::Filter => "/",
+            Typing::Sql => "SQL: ",
+            Typing::Export => "write rows into (.csv, .parquet): ",
+            Typing::Keep => "keep this view as: ",
+        };
+        let x = pen.text(0, 0, Tone::Active, prompt);
+        // Of a long text the end is seen, where one types.
+        let room = usize::from(pen.width().saturating_sub(x + 1));
+        let typed = text::clean(&input.text);
+        let behind = typed.char_indices().map(|(at, _)| &typed[at..]);
+        let seen = behind
+            .into_iter()
+            .find(|rest| text::width(rest) <= room)
+            .unwrap_or_default();
+        let x = pen.text(x, 0, Tone::Plain, seen);
         pen.reverse(x, 0, 1);
         return;
     }
@@ -132,6 +153,24 @@ fn hint(entry: &Entry) -> String {
 fn draw_overlay(state: &State, overlay: &Overlay, pen: &mut Pen<'_>) {
     pen.clear();
     match overlay {
+        Overlay::Views { cursor } => {
+            pen.text(
+                0,
+                0,
+                Tone::Heading,
+                "views that were kept: Enter asks again, Esc leaves",
+            );
+            let views = &state.past.views;
+            let height = usize::from(pen.height()).saturating_sub(1);
+            let top = table::top(*cursor, views.len(), height);
+            for (y, (at, view)) in (1..).zip(views.iter().enumerate().skip(top).take(height)) {
+                pen.fitted(1, y, 20, Tone::Plain, &view.name);
+                pen.text(23, y, Tone::Muted, &format!("{} {}", view.question, view.filter));
+                if at == *cursor {
+                    pen.reverse(0, y, pen.width());
+                }
+            }
+        }
         Overlay::Confirm { question, .. } => {
             let mut y = 1;
             for line in question {

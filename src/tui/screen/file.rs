@@ -50,6 +50,7 @@ pub(super) fn sections(state: &State) -> Vec<Section> {
     };
     sections.push(Section {
         empty,
+        is_source: true,
         ..Section::lines("text", numbered)
     });
     sections

@@ -9,7 +9,15 @@ use crate::{
 
 pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     match &state.answer {
-        Some(answer) => vec![ranked(answer, now)],
+        Some(answer) => {
+            let title = format!("ranked {}: Enter shows the runs of a row", answer.rows.len());
+            let filter = &state.place().filter;
+            let empty = match filter.is_empty() {
+                true => "the history holds nothing of this kind yet".to_owned(),
+                false => format!("nothing matches {filter}: Esc drops the filter"),
+            };
+            vec![ranked(title, answer, empty, now)]
+        }
         None => {
             let empty = match state.problem() {
                 Some(problem) => problem.to_owned(),
@@ -20,7 +28,8 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     }
 }
 
-fn ranked(answer: &Answer, now: Timestamp) -> Section {
+/// An answer as a table.
+pub(super) fn ranked(title: String, answer: &Answer, empty: String, now: Timestamp) -> Section {
     let columns: Vec<Column> = answer
         .columns
         .iter()
@@ -36,24 +45,16 @@ fn ranked(answer: &Answer, now: Timestamp) -> Section {
             }
         })
         .collect();
-    let at = |name: &str| answer.columns.iter().position(|column| column.name == name);
-    let (job_at, run_at) = (at("job"), at("run").or_else(|| at("run_id")));
-    let rows = answer.rows.iter().map(|row| {
-        let text = |at: Option<usize>| row.get(at?)?.as_str();
-        let job = text(job_at).and_then(|job| job.parse().ok());
-        let run = text(run_at).and_then(|run| run.parse().ok());
-        let target = match (run, job) {
-            (Some(run), Some(job)) => Some(Target::Run { run, job }),
-            (None, Some(job)) => Some(Target::Job(job)),
-            (_, None) => None,
-        };
-        let cells = row
+    let job_at = answer.columns.iter().position(|column| column.name == "job");
+    let rows = answer.rows.iter().enumerate().map(|(row, values)| {
+        let job = job_at.and_then(|at| values.get(at)?.as_str()?.parse().ok());
+        let cells = values
             .iter()
             .zip(&answer.columns)
             .map(|(value, column)| text::value(value, column.kind, now).into());
-        Row::new(target, cells)
+        Row::new(Some(Target::Ranked { row, job }), cells)
     });
-    Section::new(format!("ranked {}", answer.rows.len()), &columns, "nothing matches").with(rows)
+    Section::new(title, &columns, empty).with(rows)
 }
 
 /// A column's name without its unit, which each value carries.

@@ -27,6 +27,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
         Section::lines("graph", graph(state, &detail.graph)),
         Section {
             empty: "no version is active".to_owned(),
+            is_source: true,
             ..Section::lines("yaml", yaml.lines().map(Cell::from))
         },
     ]

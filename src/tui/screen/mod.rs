@@ -9,6 +9,8 @@ mod job;
 mod jobs;
 mod live;
 mod run;
+mod runs;
+mod sql;
 mod sync;
 
 use std::borrow::Cow;
@@ -42,6 +44,13 @@ pub enum Target {
     File(String),
     /// The screen Sync.
     Sync,
+    /// A row of an answer.
+    Ranked {
+        /// Which.
+        row: usize,
+        /// The job that it is about, if it is about one.
+        job: Option<JobId>,
+    },
 }
 
 /// A table with a title.
@@ -57,6 +66,8 @@ pub struct Section {
     pub empty: String,
     /// Whether rows of text go on below where the screen ends.
     pub wraps: bool,
+    /// Whether its rows are the lines of a job's file, the first one first.
+    pub is_source: bool,
     /// How many rows the filter hides.
     pub hidden: usize,
 }
@@ -116,6 +127,8 @@ pub fn sections(state: &State, now: Timestamp) -> Vec<Section> {
         Screen::Sync => sync::sections(state, now),
         Screen::File => file::sections(state),
         Screen::History => history::sections(state, now),
+        Screen::Runs => runs::sections(state, now),
+        Screen::Sql => sql::sections(state, now),
     }
 }
 
@@ -191,7 +204,7 @@ impl Row {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let texts = self.cells.iter().flat_map(|cell| match cell {
             Cell::Text(spans) => spans.as_slice(),
             Cell::Bar(_) => &[],
@@ -223,6 +236,24 @@ impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self::toned(Tone::Plain, text)
     }
+}
+
+/// The sections as plain text: titles, then rows.
+pub(super) fn plain(sections: &[Section]) -> String {
+    let mut text = String::new();
+    for section in sections {
+        if !section.title.is_empty() {
+            text.push_str(&format!("{}\n", section.title));
+        }
+        section
+            .rows
+            .iter()
+            .for_each(|row| text.push_str(&format!("  {}\n", row.text())));
+        if section.rows.is_empty() {
+            text.push_str(&format!("  {}\n", section.empty));
+        }
+    }
+    text
 }
 
 /// What a screen says while it has nothing to show yet.

@@ -76,6 +76,35 @@ fn overlays_and_the_states_of_the_daemon() {
         }
         add(name, &state);
     }
+    for (name, screen, keys) in [
+        ("a point of the chart", Screen::History, "]]"),
+        ("kept views", Screen::History, "M"),
+        ("the name of a view", Screen::History, "mnightly runs"),
+        ("the name of an export", Screen::Runs, "E"),
+        ("SQL that is typed", Screen::Sql, "; LIMIT 5"),
+        ("a wrapped log", Screen::Log, "wgT"),
+        ("a search that goes on", Screen::Log, "/zzz\n"),
+    ] {
+        let mut state = loaded(screen, PLAIN, (60, 20), false);
+        state.log.lines[0].text = "a line that is longer than the screen is wide, and that goes on below it".to_owned();
+        for c in keys.chars() {
+            let code = match c {
+                '\n' => crossterm::event::KeyCode::Enter,
+                c => crossterm::event::KeyCode::Char(c),
+            };
+            update(&mut state, key(code), now());
+        }
+        add(name, &state);
+    }
+    let mut state = loaded(Screen::Sql, PLAIN, (60, 15), false);
+    state.past.asked = Some("FROM nothing".to_owned());
+    let refused = "Catalog Error: Table with name nothing does not exist!\nLINE 1: FROM nothing\n             ^";
+    update(
+        &mut state,
+        Message::Loaded(Want::Rows("FROM nothing".to_owned()), Err(refused.to_owned())),
+        now(),
+    );
+    add("SQL that is refused", &state);
     let mut state = live();
     state.size = (50, 4);
     add("too small", &state);
@@ -160,6 +189,21 @@ fn poison(state: &mut State, text: &str) {
         answer.series[0].label = text.to_owned();
         answer.series[1].points.push((now(), f64::NAN));
     }
+    state.past.runs_filter = text.to_owned();
+    if let Some((filter, picked)) = &mut state.past.runs {
+        *filter = text.to_owned();
+        picked.runs[0].reason = Some(text.to_owned());
+    }
+    state.past.sql = text.to_owned();
+    state.past.asked = Some(text.to_owned());
+    if let Some((sql, rows)) = &mut state.past.rows {
+        *sql = text.to_owned();
+        rows.columns[0].name = text.to_owned();
+        rows.rows.push(vec![json!(text), json!([text])]);
+    }
+    for view in &mut state.past.views {
+        (view.name, view.filter) = (text.to_owned(), text.to_owned());
+    }
     for line in &mut state.log.lines {
         line.text = text.to_owned();
     }
@@ -174,7 +218,7 @@ proptest! {
         size in (0_u16..130, 0_u16..40),
         bytes in proptest::collection::vec(any::<u8>(), 0..60),
         hostile in "[\\x00-\\x1f\\x7f\u{9b}\u{202e}\u{200b}a日\u{301}🦀]{0,40}",
-        keys in "[1-6jkghlGtpxqTfensua/?\\[\\]]{0,12}",
+        keys in "[1-6jkghlGtpxqTfensua/?wyo!;SEmM,.+\\-\\[\\]]{0,12}",
     ) {
         for text in [String::from_utf8_lossy(&bytes).into_owned(), hostile] {
             for screen in Screen::ALL {

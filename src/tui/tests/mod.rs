@@ -1,16 +1,24 @@
 //! Tests of the screens as a whole: messages in, effects and cells out, with a fixed clock and no terminal.
 
 mod drawing;
+mod logs;
+mod past;
 mod updating;
 
 use serde_json::{Value, json};
 
 use super::{
+    log::{LogLine, LogNews, LogPage},
     look::Look,
+    past::KeptView,
     state::{Link, Loaded, LogId, Message, Screen, State, Want},
     update::update,
 };
-use crate::core::Timestamp;
+use crate::{
+    core::Timestamp,
+    execution::output::{FileKey, Stream},
+    view::{Answer, PickedRuns},
+};
 
 const PLAIN: Look = Look {
     ascii: false,
@@ -98,7 +106,7 @@ fn status() -> Value {
             "lacks": [{"resource": "slots", "need": "1", "free": "0", "held_by": []}], "leaves_room_for": [],
         }],
         "next": [{"job": "nightly", "at": "2026-11-24T03:00:00+01:00", "at_utc": "2026-11-24T02:00:00Z",
-                  "timezone": "Europe/Paris"}],
+                  "starts_at": "2026-11-24T02:00:00Z", "timezone": "Europe/Paris", "note": null}],
         "pauses": [], "conditions": [],
         "sync": {
             "jobs_dir": "/srv/jobs.d", "source": {"state": "ok"}, "watching": {"mode": "native"}, "conditions": [],
@@ -142,8 +150,22 @@ fn answer() -> Value {
                     {"name": "latest", "kind": "time"}],
         "rows": [["etl", 120, 61_000, 0.25, "2026-11-23T11:00:00Z"], ["nightly", 3, 900, 0.0, null]],
         "series": [{"label": "p50", "points": points(1_000)}, {"label": "p95", "points": points(2_500)}],
-        "as_of": "2026-11-23T11:59:50Z", "note": null,
+        "as_of": "2026-11-23T11:59:50Z", "note": null, "sql": "SELECT * FROM (SELECT 1) AS answer(job)",
     })
+}
+
+/// The runs behind a row of the answer.
+fn picked() -> PickedRuns {
+    let runs = [run("etl", 3, "failed", json!([])), run("etl", 2, "failed", json!([]))];
+    of(json!({"runs": runs, "more": false, "sql": "SELECT 3", "as_of": "2026-11-23T11:59:50Z"}))
+}
+
+/// The rows of a query.
+fn rows() -> Answer {
+    of(json!({
+        "view": "sql", "columns": [{"name": "job", "kind": "text"}, {"name": "runs", "kind": "text"}],
+        "rows": [["etl", 120], ["nightly", 3]], "series": [], "as_of": "2026-11-23T11:59:50Z", "note": null,
+    }))
 }
 
 const YAML: &str = "id: nightly\nschedule: '0 3 * * *'\ntasks:\n  m:\n    comand: [echo]\n";
@@ -202,16 +224,46 @@ fn loaded(screen: Screen, look: Look, size: (u16, u16), nothing_yet: bool) -> St
         },
         Loaded::Answer(of(answer())),
     );
+    let kept = KeptView {
+        name: "nightly".to_owned(),
+        question: "lateness".to_owned(),
+        filter: "job=nightly since=7d".to_owned(),
+    };
+    take(Want::Views, Loaded::Views(vec![kept]));
+    let filter = "job=etl status=failed".to_owned();
+    take(Want::Picked(filter.clone()), Loaded::Picked(picked()));
+    state.past.runs_filter = filter;
+    let sql = "SELECT job, count(*) AS runs FROM runs GROUP BY job ORDER BY runs DESC".to_owned();
+    let mut take = |want, loaded| {
+        update(&mut state, Message::Loaded(want, Ok(loaded)), now());
+    };
+    take(Want::Rows(sql.clone()), Loaded::Rows(rows()));
+    (state.past.sql, state.past.asked) = (sql.clone(), Some(sql));
     let of_load = LogId::from(&whole.tasks[1].attempts[1]);
     state.log.open(of_load.clone());
-    let lines = (0..40).map(|n| super::log::LogLine {
-        at: now(),
-        stream: match n % 10 {
-            9 => crate::execution::output::Stream::Stderr,
-            _ => crate::execution::output::Stream::Stdout,
-        },
-        text: format!("line {n} of what load said"),
-    });
-    update(&mut state, Message::Log(of_load, lines.collect()), now());
+    update(
+        &mut state,
+        Message::Log(of_load, LogNews::Grown(log_page(0..40), 40)),
+        now(),
+    );
     state
+}
+
+/// So many bytes every line of a log is taken to be long.
+const LINE: u64 = 100;
+
+/// Some lines of a log that has many.
+fn log_page(numbers: std::ops::Range<u64>) -> LogPage {
+    let line = |n: u64| LogLine {
+        begin: n * LINE,
+        at: now() + chrono::TimeDelta::milliseconds(i64::try_from(n).expect("a small number")),
+        stream: if n % 10 == 9 { Stream::Stderr } else { Stream::Stdout },
+        partial: false,
+        text: format!("line {n} of what load said"),
+    };
+    LogPage {
+        file: FileKey::default(),
+        span: numbers.start * LINE..numbers.end * LINE,
+        lines: numbers.map(line).collect(),
+    }
 }

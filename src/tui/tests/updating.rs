@@ -40,10 +40,13 @@ fn digits_show_screens_and_ask_for_what_they_show() {
         (
             '6',
             Screen::History,
-            vec![Want::Answer {
-                question: "duration",
-                filter: String::new(),
-            }],
+            vec![
+                Want::Answer {
+                    question: "duration",
+                    filter: String::new(),
+                },
+                Want::Views,
+            ],
         ),
     ];
     for (digit, screen, wants) in cases {
@@ -249,17 +252,6 @@ fn an_answer_to_an_earlier_question_is_not_shown() {
 }
 
 #[test]
-fn lines_of_another_log_are_not_shown() {
-    let mut state = loaded(Screen::Log, PLAIN, SIZE, false);
-    let (of_load, lines) = (state.log.of.clone().unwrap(), state.log.lines.clone());
-    let other = LogId { attempt: 9, ..of_load };
-    update(&mut state, Message::Log(other, lines.iter().cloned().collect()), now());
-    assert_eq!(state.log.lines.len(), lines.len());
-    press(&mut state, "/line 7\n");
-    assert_eq!(state.log.found, Some(7));
-}
-
-#[test]
 fn a_lost_daemon_leaves_the_data_and_its_return_renews_it() {
     let mut state = loaded(Screen::Live, PLAIN, SIZE, false);
     update(&mut state, Message::Lost("gone".to_owned()), now());
@@ -276,7 +268,7 @@ fn a_run_that_was_shown_before_is_asked_for_again() {
     let ids = |effects: &[Effect]| -> Vec<Want> {
         let loads = effects.iter().filter_map(|effect| match effect {
             Effect::Load(want) => Some(want.clone()),
-            Effect::Follow(_) | Effect::Order(_) | Effect::Quit => None,
+            _ => None,
         });
         loads.collect()
     };

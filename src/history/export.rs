@@ -1,0 +1,102 @@
+//! The rows of a query into a file, CSV or Parquet: written by DuckDB itself, which never holds them all.
+//!
+//! The fences are those of [`super::sql`], with one gap: the connection may touch one file beside the history, which has a
+//! name of its own until it is whole. A file that is there is never written over, also not one that came meanwhile.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    History, HistoryError,
+    sql::SqlError,
+    statement::{NotOneQuery, only_query},
+};
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Its name does not say what it is to hold.
+    #[error("{} does not end in .csv or .parquet", .0.display())]
+    UnknownForm(PathBuf),
+    /// There is one already.
+    #[error("{} is there already: choose another name, or remove it first", .0.display())]
+    Exists(PathBuf),
+    /// The query has no rows to write.
+    #[error(transparent)]
+    Query(#[from] SqlError),
+    /// The history cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The file cannot be written.
+    #[error("could not write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<NotOneQuery> for ExportError {
+    fn from(error: NotOneQuery) -> Self {
+        Self::Query(error.into())
+    }
+}
+
+impl History {
+    /// Writes all rows of a query into a new file, and says how many there are. The history at `history` is read; while
+    /// others write it waits, for `patience` at most.
+    pub fn export(history: &Path, text: &str, target: &Path, patience: Duration) -> Result<u64, ExportError> {
+        let form = match target.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => "FORMAT csv, HEADER true",
+            Some("parquet") => "FORMAT parquet",
+            _ => return Err(ExportError::UnknownForm(target.to_owned())),
+        };
+        let query = only_query(text)?;
+        if fs::symlink_metadata(target).is_ok() {
+            return Err(ExportError::Exists(target.to_owned()));
+        }
+        let failed = |source| ExportError::Write {
+            path: target.to_owned(),
+            source,
+        };
+        // DuckDB compares whole paths, and the part must lie beside the file for it to be moved there.
+        let folder = target
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let folder = folder.canonicalize().map_err(failed)?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let part = folder.join(format!(".{name}.{}.part", std::process::id()));
+        let written = write(history, query, &part, form, patience).and_then(|rows| {
+            // Unlike a rename, a link never takes the place of a file.
+            fs::hard_link(&part, target).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => ExportError::Exists(target.to_owned()),
+                _ => failed(error),
+            })?;
+            Ok(rows)
+        });
+        // It may not have been begun.
+        let _ = fs::remove_file(&part);
+        written
+    }
+}
+
+fn write(history: &Path, query: &str, part: &Path, form: &str, patience: Duration) -> Result<u64, ExportError> {
+    let history = History::open_read_only(history, patience, Some(part))?;
+    let connection = &history.connection;
+    let refused = |error| ExportError::Query(SqlError::Refused(error));
+    connection
+        .execute_batch("SET lock_configuration = true; BEGIN TRANSACTION READ ONLY")
+        .map_err(refused)?;
+    // As in `petit sql`: what goes between the parentheses is known to be one whole query.
+    drop(connection.prepare(query).map_err(refused)?);
+    let path = part.display().to_string().replace('\'', "''");
+    let copy = format!("COPY (\n{query}\n) TO '{path}' ({form}, USE_TMP_FILE false)");
+    let rows = connection.execute(&copy, []).map_err(refused)?;
+    Ok(rows as u64)
+}
