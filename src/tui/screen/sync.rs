@@ -3,7 +3,7 @@
 use super::{Cell, Column, Row, Section, Target, pending};
 use crate::{
     core::Timestamp,
-    reconcile::{FileStatus, JobStatus, SyncState, SyncStatus, Watching},
+    reconcile::{FileStatus, Health, JobStatus, Standing, SyncState, SyncStatus, Watching},
     tui::{
         look::{self, Tone},
         state::State,
@@ -27,6 +27,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
         Column::new("job", 2),
         Column::new("state", 1),
         Column::grows("why"),
+        Column::new("next", 3),
     ];
     let empty = if sync.files.is_empty() {
         format!("there are no files in {}", sync.jobs_dir)
@@ -103,6 +104,7 @@ fn of_job(state: &State, job: &JobStatus) -> Row {
                 .clone()
                 .unwrap_or_else(|| "its file is gone".to_owned())
                 .into(),
+            Cell::muted(what_next(&job.standing)),
         ],
     )
 }
@@ -123,6 +125,22 @@ fn of_file(state: &State, file: &FileStatus) -> Row {
             file.job.as_ref().map_or("-", |job| job.as_str()).into(),
             Cell::toned(tone, standing.sync.as_str()),
             standing.message.clone().unwrap_or_default().into(),
+            Cell::muted(what_next(standing)),
         ],
     )
+}
+
+/// What comes of a standing by itself, or what it takes.
+pub(super) fn what_next(standing: &Standing) -> &'static str {
+    match (standing.sync, standing.health) {
+        (SyncState::Synced, _) => "nothing is to be done",
+        (SyncState::OutOfSync, _) => "it is applied once the file stands still",
+        (SyncState::Invalid, Health::Degraded) => "its last good version runs on",
+        (SyncState::Invalid, Health::Ok | Health::Failing) => "it runs once the file is good",
+        (SyncState::Conflict, _) => "one of the files must go",
+        (SyncState::Blocked, _) => "it follows its dependency",
+        (SyncState::Held, _) => "`a` carries the removal out",
+        (SyncState::Paused, _) => "`p` resumes it",
+        (SyncState::Unknown, _) => "the file is read again in 30 s",
+    }
 }
