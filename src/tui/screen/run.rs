@@ -54,6 +54,11 @@ fn about(state: &State, run: &RunView, now: Timestamp) -> Section {
             .map(|(key, value)| Cell::field("param", format!("{key}={value}"))),
     );
     lines.push(Cell::field("revision", revision(run)));
+    let path = run.context.iter().flat_map(|context| &context.critical_path);
+    let path: Vec<&str> = path.map(|task| task.as_str()).collect();
+    if !path.is_empty() {
+        lines.push(Cell::field("decided by", path.join(" > ")));
+    }
     Section::lines("about", lines)
 }
 
@@ -101,7 +106,7 @@ fn differences(run: &RunView) -> Option<Section> {
 fn timeline(state: &State, run: &RunView, now: Timestamp) -> Section {
     let columns = [
         Column::new("", 0),
-        Column::new("", 4),
+        Column::new("", 0),
         Column::new("task", 0),
         Column::new("try", 3).right(),
         Column::grows(legend(state)),
@@ -133,11 +138,13 @@ fn timeline(state: &State, run: &RunView, now: Timestamp) -> Section {
             before = attempt.ended_at.unwrap_or(before);
         }
     }
-    let path = run.context.as_ref().map(|context| context.critical_path.as_slice());
-    let path: Vec<&str> = path.unwrap_or_default().iter().map(|task| task.as_str()).collect();
-    let decided = match path.as_slice() {
-        [] => String::new(),
-        path => format!("  {} {}", state.look.sign(Sign::Critical), path.join(" > ")),
+    let decided = run
+        .context
+        .as_ref()
+        .is_some_and(|context| !context.critical_path.is_empty());
+    let decided = match decided {
+        true => format!("  {} decided its end", state.look.sign(Sign::Critical)),
+        false => String::new(),
     };
     let title = format!("{} run {}{decided}", run.job, run.id);
     Section::new(title, &columns, "no task has begun").with(rows)

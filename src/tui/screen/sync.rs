@@ -26,8 +26,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
         Column::new("file", 0),
         Column::new("job", 2),
         Column::new("state", 1),
-        Column::grows("why"),
-        Column::new("next", 3),
+        Column::grows("why, and what happens next"),
     ];
     let empty = if sync.files.is_empty() {
         format!("there are no files in {}", sync.jobs_dir)
@@ -99,12 +98,7 @@ fn of_job(state: &State, job: &JobStatus) -> Row {
             job.file.clone().into(),
             job.job.as_str().into(),
             Cell::toned(tone, job.standing.sync.as_str()),
-            job.standing
-                .message
-                .clone()
-                .unwrap_or_else(|| "its file is gone".to_owned())
-                .into(),
-            Cell::muted(what_next(&job.standing)),
+            why(&job.standing, "its file is gone"),
         ],
     )
 }
@@ -124,10 +118,21 @@ fn of_file(state: &State, file: &FileStatus) -> Row {
             place.into(),
             file.job.as_ref().map_or("-", |job| job.as_str()).into(),
             Cell::toned(tone, standing.sync.as_str()),
-            standing.message.clone().unwrap_or_default().into(),
-            Cell::muted(what_next(standing)),
+            why(standing, ""),
         ],
     )
+}
+
+/// The reason of a standing, and what happens next where all is not well.
+fn why(standing: &Standing, otherwise: &str) -> Cell {
+    let reason = standing.message.as_deref().unwrap_or(otherwise).to_owned();
+    match standing.sync {
+        SyncState::Synced => reason.into(),
+        _ => Cell::Text(vec![
+            (Tone::Plain, reason),
+            (Tone::Muted, format!("; {}", what_next(standing))),
+        ]),
+    }
 }
 
 /// What comes of a standing by itself, or what it takes.

@@ -36,7 +36,12 @@ const WEIGH_EVERY: TimeDelta = TimeDelta::seconds(2);
 pub(super) fn weigh(state: &mut State, now: Timestamp) {
     let shown = state.screen == Screen::Live && state.link == Link::Up;
     let running = state.status.as_ref().is_some_and(|status| !status.running.is_empty());
-    if shown && running && state.weighed.is_none_or(|last| now - last >= WEIGH_EVERY) {
+    if !(shown && running) {
+        return;
+    }
+    // What has just been loaded needs no second look at once.
+    let last = *state.weighed.get_or_insert(now);
+    if now - last >= WEIGH_EVERY {
         state.weighed = Some(now);
         state.fresh.retain(|want| *want != Want::Status);
     }
