@@ -7,6 +7,7 @@ use crossterm::event::KeyCode;
 
 use super::{
     past::{self, Shift},
+    screen::Target,
     state::{Link, Screen, State},
 };
 use crate::core::Timestamp;
@@ -573,9 +574,14 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
         Command::Log(LogCommand::Sideways(_)) if state.log.wrap => {
             Some("long lines go on below: `w` cuts them".to_owned())
         }
+        // What the rows of a log and of an answer lead to is theirs to say.
+        Command::Enter if matches!(state.screen, Screen::Log | Screen::History) => None,
+        Command::Enter => match state.target() {
+            Some(Target::Task(_)) | None => Some("the cursor is on nothing that opens".to_owned()),
+            Some(Target::Job(_) | Target::Run { .. } | Target::Attempt(_) | Target::File(_) | Target::Sync) => None,
+        },
         Command::Show(_)
         | Command::Move(_)
-        | Command::Enter
         | Command::Back
         | Command::Filter
         | Command::Help

@@ -1,11 +1,12 @@
 //! A run among others: its neighbours, the path that decided its end, and what differs from the last run that succeeded.
 //!
 //! The comparison is of values that are given: it asks nothing of the journal. It is short on purpose, and says only what
-//! may explain why this run went another way: another version, other inputs, another ending, a task that took longer than
-//! 95 of a hundred of its latest successes.
+//! may explain why this run went another way: another version, other inputs, another ending, a longer wait, a task
+//! or a run that took longer than 95 of a hundred of its latest successes.
 
 use std::collections::HashMap;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -59,7 +60,9 @@ pub enum DifferenceKind {
     Param,
     /// How a task ended.
     Ending,
-    /// How long a task took.
+    /// How long a task waited for its resources.
+    Wait,
+    /// How long a task took, or the run as a whole.
     Duration,
 }
 
@@ -80,8 +83,18 @@ pub(super) fn path_of(run: &RunView, dag: &Dag) -> Vec<TaskId> {
     path.into_iter().map(|task| dag.id(task).clone()).collect()
 }
 
-/// What differs in a run from an earlier one. `usual` says how long the tasks of the job usually take.
-pub(super) fn differences(run: &RunView, good: &RunView, usual: &HashMap<TaskId, Usual>) -> Vec<Difference> {
+/// How long the runs of a job and their tasks usually take.
+#[derive(Debug, Default)]
+pub(super) struct Usually {
+    pub run: Usual,
+    pub tasks: HashMap<TaskId, Usual>,
+}
+
+/// A task that waited so much longer than before is told of.
+const LONGER_WAIT: TimeDelta = TimeDelta::seconds(1);
+
+/// What differs in a run from an earlier one.
+pub(super) fn differences(run: &RunView, good: &RunView, usually: &Usually) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut add = |kind, task: Option<&TaskId>, text| {
         found.push(Difference {
@@ -102,25 +115,42 @@ pub(super) fn differences(run: &RunView, good: &RunView, usual: &HashMap<TaskId,
     for text in params(&run.params, &good.params) {
         add(DifferenceKind::Param, None, text);
     }
+    if let Some(text) = slower("the run", run.duration_ms, usually.run) {
+        add(DifferenceKind::Duration, None, text);
+    }
     for task in &run.tasks {
         let before = good.tasks.iter().find(|before| before.id == task.id);
         if let Some(text) = ending(task, before) {
             add(DifferenceKind::Ending, Some(&task.id), text);
         }
-        let p95 = usual.get(&task.id).and_then(|usual| usual.p95_ms);
-        if let (Some(took), Some(p95)) = (task.attempts.last().and_then(AttemptView::duration_ms), p95)
-            && took > p95
-        {
-            let text = format!(
-                "{} took {}, its p95 is {}",
-                task.id,
-                HumanDuration::elapsed(took),
-                HumanDuration::elapsed(p95)
-            );
+        let (waited, then) = (waited(task), before.map(waited).unwrap_or_default());
+        if waited > then + LONGER_WAIT {
+            let [waited, then] = [waited, then].map(|wait| HumanDuration::elapsed(wait.num_milliseconds()));
+            let text = format!("{} waited {waited} for its resources, {then} then", task.id);
+            add(DifferenceKind::Wait, Some(&task.id), text);
+        }
+        let took = task.attempts.last().and_then(AttemptView::duration_ms);
+        let usual = usually.tasks.get(&task.id).copied().unwrap_or_default();
+        if let Some(text) = slower(task.id.as_str(), took, usual) {
             add(DifferenceKind::Duration, Some(&task.id), text);
         }
     }
     found
+}
+
+fn slower(what: &str, took: Option<i64>, usual: Usual) -> Option<String> {
+    let (took, p95) = took.zip(usual.p95_ms)?;
+    let [length, usual] = [took, p95].map(HumanDuration::elapsed);
+    (took > p95).then(|| format!("{what} took {length}, its p95 is {usual}"))
+}
+
+/// How long all attempts of a task together were ready and had no resources.
+fn waited(task: &TaskView) -> TimeDelta {
+    let waits = task
+        .attempts
+        .iter()
+        .map(|attempt| attempt.granted_at - attempt.queued_at);
+    waits.sum()
 }
 
 fn params(now: &Map<String, Value>, then: &Map<String, Value>) -> Vec<String> {
@@ -198,8 +228,11 @@ mod tests {
             p50_ms: Some(1_000),
             p95_ms: Some(5_000),
         };
-        let usual = HashMap::from([("load".parse().expect("a name"), usual)]);
-        let found = differences(run, good, &usual);
+        let usually = Usually {
+            run: usual,
+            tasks: HashMap::from([("load".parse().expect("a name"), usual)]),
+        };
+        let found = differences(run, good, &usually);
         found.into_iter().map(|difference| difference.text).collect()
     }
 
@@ -207,6 +240,19 @@ mod tests {
     fn equal_runs_differ_in_nothing() {
         let good = run("ab", json!({"day": 1}), json!([task("load", "succeeded", &[3], 0)]));
         assert_eq!(texts(&good, &good), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_wait_and_a_long_run_are_told_though_no_task_was_slow() {
+        let good = run("ab", json!({}), json!([task("load", "succeeded", &[3], 0)]));
+        let mut slow = good.clone();
+        slow.duration_ms = Some(19_000);
+        slow.tasks[0].attempts[0].queued_at -= TimeDelta::seconds(13);
+        let expected = [
+            "the run took 19s, its p95 is 5s",
+            "load waited 13s for its resources, 0s then",
+        ];
+        assert_eq!(texts(&slow, &good), expected);
     }
 
     #[test]

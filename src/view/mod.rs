@@ -32,7 +32,7 @@ pub use running::RunningTask;
 pub use status::{DaemonInfo, HalfHour, StatusView};
 pub use why::Why;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     core::{
@@ -136,7 +136,7 @@ impl Sources<'_> {
             None => None,
         };
         let differences = match &good {
-            Some(good) => context::differences(&run, good, &self.usual_of_others(&run)?),
+            Some(good) => context::differences(&run, good, &self.usually(&run)?),
             None => Vec::new(),
         };
         let job = self.version(&run.job, &run.spec_hash)?;
@@ -150,15 +150,21 @@ impl Sources<'_> {
         Ok(run)
     }
 
-    /// How long each task of a run took in the latest runs of its job, this one left out.
-    fn usual_of_others(&self, run: &RunView) -> Result<HashMap<TaskId, Usual>, ViewError> {
+    /// How long the latest runs of the job of a run took, and their tasks; this run is left out.
+    fn usually(&self, run: &RunView) -> Result<context::Usually, ViewError> {
+        let mut runs = recent::latest_of_each(self.storage, std::slice::from_ref(&run.job))?;
+        let mut runs = runs.remove(&run.job).unwrap_or_default();
+        runs.retain(|other| other.id != run.id);
         let tasks = self.storage.latest_tasks(&run.job, LATEST)?;
         let usual = |id: &TaskId| Usual::of_tasks(&tasks, |task| task.task == *id && task.run != run.id);
-        Ok(run
-            .tasks
-            .iter()
-            .map(|task| (task.id.clone(), usual(&task.id)))
-            .collect())
+        Ok(context::Usually {
+            run: Usual::of_runs(&runs),
+            tasks: run
+                .tasks
+                .iter()
+                .map(|task| (task.id.clone(), usual(&task.id)))
+                .collect(),
+        })
     }
 
     /// A version of a job, active or not; none if this Petit cannot read it any more.

@@ -54,7 +54,10 @@ fn running(state: &State, status: &StatusView, now: Timestamp) -> Section {
                 text::elapsed(now - run.started_at.unwrap_or(run.created_at)).into(),
                 Cell::muted("-"),
                 Cell::muted("-"),
-                Cell::muted("no task of it runs at this moment"),
+                Cell::muted(match status.waiting.iter().any(|waiting| waiting.task.run == run.id) {
+                    true => "waits",
+                    false => "between tasks",
+                }),
             ],
         )
     });

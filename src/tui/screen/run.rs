@@ -91,7 +91,7 @@ fn differences(run: &RunView) -> Option<Section> {
     );
     let found = context.differences.iter().map(|difference| {
         let tone = match difference.kind {
-            DifferenceKind::Ending | DifferenceKind::Duration => Tone::Bad,
+            DifferenceKind::Ending | DifferenceKind::Duration | DifferenceKind::Wait => Tone::Bad,
             DifferenceKind::Spec | DifferenceKind::Revision | DifferenceKind::Param => Tone::Plain,
         };
         Row::new(None, [Cell::toned(tone, difference.text.clone())])
@@ -143,7 +143,8 @@ fn timeline(state: &State, run: &RunView, now: Timestamp) -> Section {
         .as_ref()
         .is_some_and(|context| !context.critical_path.is_empty());
     let decided = match decided {
-        true => format!("  {} decided its end", state.look.sign(Sign::Critical)),
+        true if run.status.is_finished() => format!("  {} decided its end", state.look.sign(Sign::Critical)),
+        true => format!("  {} decides its end so far", state.look.sign(Sign::Critical)),
         false => String::new(),
     };
     let title = format!("{} run {}{decided}", run.job, run.id);

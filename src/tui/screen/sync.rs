@@ -33,7 +33,8 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     } else {
         "every file is followed".to_owned()
     };
-    let mut sections = vec![about(sync, now)];
+    // What wants somebody stands first, under the cursor.
+    let mut sections = Vec::new();
     if !held.is_empty() {
         let title = match &sync.waiting_plan {
             Some(plan) => format!("removals held by plan {plan}: `a` carries them out"),
@@ -43,6 +44,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     }
     let title = format!("not in sync {}", unwell.len());
     sections.push(Section::new(title, &columns, empty).with(unwell.iter().map(|file| of_file(state, file))));
+    sections.push(about(sync, now));
     if !well.is_empty() {
         let title = format!("in sync {}", well.len());
         sections.push(Section::new(title, &columns, "").with(well.iter().map(|file| of_file(state, file))));

@@ -115,7 +115,7 @@ fn live_tells_memory_against_its_limit_and_who_holds_a_slot() {
     assert!(shows(&state, "60.0 MiB, 1.0 GiB set aside"));
     let status = state.status.as_mut().expect("loaded");
     status.running.clear();
-    assert!(shows(&state, "no task of it runs at this moment"));
+    assert!(shows(&state, "between tasks"));
 }
 
 #[test]
