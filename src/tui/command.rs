@@ -575,10 +575,17 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
             Some("long lines go on below: `w` cuts them".to_owned())
         }
         // What the rows of a log and of an answer lead to is theirs to say.
-        Command::Enter if matches!(state.screen, Screen::Log | Screen::History) => None,
+        Command::Enter if matches!(state.screen, Screen::Log | Screen::History | Screen::Sql) => None,
         Command::Enter => match state.target() {
             Some(Target::Task(_)) | None => Some("the cursor is on nothing that opens".to_owned()),
-            Some(Target::Job(_) | Target::Run { .. } | Target::Attempt(_) | Target::File(_) | Target::Sync) => None,
+            Some(
+                Target::Job(_)
+                | Target::Run { .. }
+                | Target::Attempt(_)
+                | Target::File(_)
+                | Target::Sync
+                | Target::Ranked { .. },
+            ) => None,
         },
         Command::Show(_)
         | Command::Move(_)
