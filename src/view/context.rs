@@ -140,8 +140,9 @@ pub(super) fn differences(run: &RunView, good: &RunView, usually: &Usually) -> V
 
 fn slower(what: &str, took: Option<i64>, usual: Usual) -> Option<String> {
     let (took, p95) = took.zip(usual.p95_ms)?;
-    let [length, usual] = [took, p95].map(HumanDuration::elapsed);
-    (took > p95).then(|| format!("{what} took {length}, its p95 is {usual}"))
+    let [length, usual] = [took, p95].map(|millis| HumanDuration::elapsed(millis).to_string());
+    // What reads the same is no difference.
+    (took > p95 && length != usual).then(|| format!("{what} took {length}, its p95 is {usual}"))
 }
 
 /// How long all attempts of a task together were ready and had no resources.
