@@ -286,6 +286,9 @@ fn json_has_the_documented_fields() {
             "timezone",
             "next",
             "last_run",
+            "last_runs",
+            "p50_ms",
+            "p95_ms",
         ],
     );
     let run = place.json(&["show", run["id"].as_str().expect("an id")]);
@@ -304,7 +307,12 @@ fn json_has_the_documented_fields() {
             "ended_at",
             "duration_ms",
             "tasks",
+            "context",
         ],
+    );
+    has(
+        &run["context"],
+        &["previous", "next", "critical_path", "last_good", "differences"],
     );
     has(&run["tasks"][0], &["id", "status", "attempts"]);
     has(
@@ -336,7 +344,20 @@ fn json_has_the_documented_fields() {
     let status = place.json(&["status"]);
     has(
         &status,
-        &["daemon", "active_runs", "waiting", "next", "sync", "conditions"],
+        &[
+            "daemon",
+            "active_runs",
+            "running",
+            "waiting",
+            "next",
+            "sync",
+            "conditions",
+            "last_day",
+        ],
+    );
+    has(
+        &status["last_day"][47],
+        &["from", "succeeded", "failed", "cancelled", "going"],
     );
     for value in [
         &job["conditions"],

@@ -19,11 +19,14 @@ use crate::{
         state::RunStatus,
     },
     events::{Bus, Event, Listener},
-    execution,
+    execution::{
+        self,
+        process::{ProcessId, StartTime, resident_memory},
+    },
     reconcile::{self, PlanId, SyncStatus},
     scheduler::{self, CommandError, Retried, retry::NoRetry},
     storage::{RunFilter, Storage},
-    view::{DaemonInfo, JobDetail, JobView, NextView, RunView, Sources, StatusView, ViewError, Why},
+    view::{DaemonInfo, JobDetail, JobView, NextView, RunView, RunningTask, Sources, StatusView, ViewError, Why},
 };
 
 /// The handles that requests need.
@@ -84,7 +87,13 @@ impl Backend {
 impl control::Backend for Backend {
     async fn status(&self) -> Result<StatusView, Refusal> {
         let info = self.info.clone();
-        let mut status = self.view(move |sources| sources.status(Some(info))).await?;
+        let mut status = self
+            .view(move |sources| {
+                let mut status = sources.status(Some(info))?;
+                weigh(&mut status.running);
+                Ok(status)
+            })
+            .await?;
         status.waiting = self.executor.waiting().await.map_err(|_| shutting_down())?;
         status.conditions = self.executor.conditions().borrow().messages();
         status.conditions.extend(self.scheduler.condition());
@@ -243,6 +252,24 @@ impl control::Backend for Backend {
 
     fn listen(&self) -> Listener {
         self.bus.listen()
+    }
+}
+
+/// Fills in how much memory the running tasks hold at this moment.
+fn weigh(running: &mut [RunningTask]) {
+    let leader = |task: &RunningTask| {
+        Some(ProcessId {
+            pid: task.pid?,
+            start_time: StartTime::from_u64(task.pid_start?),
+        })
+    };
+    let (mut tasks, leaders): (Vec<&mut RunningTask>, Vec<ProcessId>) = running
+        .iter_mut()
+        .filter_map(|task| leader(task).map(|leader| (task, leader)))
+        .unzip();
+    let weights = resident_memory(&leaders);
+    for (task, weight) in tasks.iter_mut().zip(weights) {
+        task.memory_bytes = weight;
     }
 }
 

@@ -10,11 +10,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 
 use super::{
-    Ack, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, Storage, StorageError,
+    Ack, Beside, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
+    Tally, TaskGlance,
     apply::{self, Rows},
+    glance::Held,
     precision::to_micros,
 };
 use crate::{
@@ -148,6 +150,22 @@ impl Storage for Memory {
         runs.sort_by_key(|run| std::cmp::Reverse((run.created_at, run.id)));
         let limit = limit.map_or(usize::MAX, |limit| limit as usize);
         Ok(runs.into_iter().take(limit).cloned().collect())
+    }
+
+    fn latest_of_each(&self, jobs: &[JobId], most: u32) -> Result<Vec<RunGlance>, StorageError> {
+        Ok(Held(self.state().runs.values()).latest_of_each(jobs, most))
+    }
+
+    fn latest_tasks(&self, job: &JobId, most: u32) -> Result<Vec<TaskGlance>, StorageError> {
+        Ok(Held(self.state().runs.values()).latest_tasks(job, most))
+    }
+
+    fn beside(&self, run: &RunRecord) -> Result<Beside, StorageError> {
+        Ok(Held(self.state().runs.values()).beside(run))
+    }
+
+    fn tally(&self, since: Timestamp, stretch: TimeDelta) -> Result<Vec<Tally>, StorageError> {
+        Ok(Held(self.state().runs.values()).tally(to_micros(since), stretch))
     }
 
     fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError> {

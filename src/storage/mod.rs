@@ -10,6 +10,7 @@
 //! cut off what is finer, so that what works with one works with the other.
 
 mod apply;
+mod glance;
 mod memory;
 mod precision;
 mod sqlite;
@@ -22,6 +23,8 @@ use std::{
     sync::Arc,
 };
 
+use chrono::TimeDelta;
+pub use glance::{Beside, RunGlance, Tally, TaskGlance};
 pub use memory::Memory;
 pub use sqlite::Sqlite;
 use tokio::sync::oneshot;
@@ -378,6 +381,14 @@ pub trait Storage: Send + Sync {
     fn run(&self, run: RunId) -> Result<Option<RunDetail>, StorageError>;
     /// The runs that match, newest first.
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError>;
+    /// The latest `most` runs of each of these jobs: in the order of the jobs, and of each the newest first.
+    fn latest_of_each(&self, jobs: &[JobId], most: u32) -> Result<Vec<RunGlance>, StorageError>;
+    /// The tasks of the latest `most` runs of a job: the newest run first, its tasks in the order of the file.
+    fn latest_tasks(&self, job: &JobId, most: u32) -> Result<Vec<TaskGlance>, StorageError>;
+    /// The neighbours of a run among those of its job.
+    fn beside(&self, run: &RunRecord) -> Result<Beside, StorageError>;
+    /// How the runs stand that were created since an instant, counted for stretches of this length.
+    fn tally(&self, since: Timestamp, stretch: TimeDelta) -> Result<Vec<Tally>, StorageError>;
     /// Every run that has not ended, whole, oldest first.
     fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError>;
     /// The latest finished runs of a job.

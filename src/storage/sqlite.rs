@@ -4,6 +4,7 @@
 //! never waits for the writer (WAL). What changes mean is in `apply`, the tables and their migrations in
 //! [`schema`], the text of each read here.
 
+mod glance;
 mod rows;
 mod schema;
 mod tables;
@@ -18,11 +19,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use rusqlite::{Connection, ToSql, params};
 
 use self::{tables::Tables, values::Micros, writer::Writer};
-use super::{Ack, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, Storage, StorageError, apply::Rows};
+use super::{
+    Ack, Beside, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
+    Tally, TaskGlance, apply::Rows,
+};
 use crate::core::{
     Timestamp,
     id::{JobId, RunId, SpecHash},
@@ -191,6 +195,22 @@ impl Storage for Sqlite {
         let conditions = conditions.join(" AND ");
         let sql = format!("SELECT * FROM runs WHERE {conditions} ORDER BY created_at DESC, id DESC LIMIT ?");
         self.read(|tables| tables.all("runs", &sql, values.as_slice(), rows::run))
+    }
+
+    fn latest_of_each(&self, jobs: &[JobId], most: u32) -> Result<Vec<RunGlance>, StorageError> {
+        self.read(|tables| glance::latest_of_each(tables, jobs, most))
+    }
+
+    fn latest_tasks(&self, job: &JobId, most: u32) -> Result<Vec<TaskGlance>, StorageError> {
+        self.read(|tables| glance::latest_tasks(tables, job, most))
+    }
+
+    fn beside(&self, run: &RunRecord) -> Result<Beside, StorageError> {
+        self.read(|tables| glance::beside(tables, run))
+    }
+
+    fn tally(&self, since: Timestamp, stretch: TimeDelta) -> Result<Vec<Tally>, StorageError> {
+        self.read(|tables| glance::tally(tables, since, stretch))
     }
 
     fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError> {

@@ -5,6 +5,7 @@
 mod alike;
 mod commits;
 pub(super) mod fixtures;
+mod glances;
 mod jobs;
 mod runs;
 mod slots;

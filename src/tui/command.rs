@@ -7,6 +7,7 @@ use crossterm::event::KeyCode;
 
 use super::{
     past::{self, Shift},
+    screen::Target,
     state::{Link, Screen, State},
 };
 use crate::core::Timestamp;
@@ -30,6 +31,8 @@ pub enum Command {
     Trigger,
     /// Pause a job, or end its pause.
     Pause,
+    /// Take the last pause or resume back.
+    Undo,
     /// Cancel a run.
     Cancel,
     /// The neighbour before: of a run, of an attempt.
@@ -190,6 +193,12 @@ pub static COMMANDS: &[Entry] = &[
     entry(Command::Pause, "pause", &[Char('p')], "pause the job, or resume it")
         .on(JOB_SCREENS)
         .hinted(),
+    entry(
+        Command::Undo,
+        "undo",
+        &[Char('U')],
+        "take the last pause or resume back",
+    ),
     entry(Command::Cancel, "cancel", &[Char('x')], "cancel the run; asks first")
         .on(RUN_SCREENS)
         .hinted(),
@@ -486,16 +495,32 @@ pub fn of_key(key: KeyCode, screen: Screen) -> Option<Command> {
         .map(|entry| entry.command)
 }
 
-/// The commands that a typed text finds, those of this screen first.
+/// The commands that a typed text finds: those of this screen first, and of these the ones that hold every word of it
+/// before those whose name only has its letters in this order.
 pub fn find(text: &str, screen: Screen) -> Vec<&'static Entry> {
     let text = text.to_lowercase();
-    let found = |entry: &&Entry| {
-        text.split_whitespace()
-            .all(|word| entry.name.to_lowercase().contains(word) || entry.help.to_lowercase().contains(word))
+    let how = |entry: &Entry| {
+        let (name, help) = (entry.name.to_lowercase(), entry.help.to_lowercase());
+        let mut words = text.split_whitespace();
+        match words.all(|word| name.contains(word) || help.contains(word)) {
+            true if name.starts_with(text.trim()) => Some(0),
+            true => Some(1),
+            false => has_letters(&name, &text).then_some(2),
+        }
     };
-    let mut entries: Vec<&Entry> = COMMANDS.iter().filter(found).collect();
-    entries.sort_by_key(|entry| !entry.applies(screen));
-    entries
+    let mut found: Vec<(bool, u8, &Entry)> = COMMANDS
+        .iter()
+        .filter_map(|entry| Some((!entry.applies(screen), how(entry)?, entry)))
+        .collect();
+    found.sort_by_key(|(elsewhere, how, _)| (*elsewhere, *how));
+    found.into_iter().map(|(_, _, entry)| entry).collect()
+}
+
+/// Whether a name has these letters in their order, others in between left aside. Blanks do not count.
+fn has_letters(name: &str, letters: &str) -> bool {
+    let mut rest = name.chars();
+    let mut letters = letters.chars().filter(|c| !c.is_whitespace());
+    letters.all(|letter| rest.any(|c| c == letter))
 }
 
 /// Why a command cannot run as things stand.
@@ -514,6 +539,10 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
         Command::Trigger | Command::Pause => needs_daemon().or_else(|| match state.job_in_view() {
             Some(_) => None,
             None => Some("the cursor is on no job".to_owned()),
+        }),
+        Command::Undo => needs_daemon().or_else(|| match state.undo {
+            Some(_) => None,
+            None => Some("nothing was paused or resumed here".to_owned()),
         }),
         Command::Cancel => needs_daemon().or_else(|| match state.run_in_view() {
             Some(run) if state.is_going(run) => None,
@@ -545,9 +574,21 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
         Command::Log(LogCommand::Sideways(_)) if state.log.wrap => {
             Some("long lines go on below: `w` cuts them".to_owned())
         }
+        // What the rows of a log and of an answer lead to is theirs to say.
+        Command::Enter if matches!(state.screen, Screen::Log | Screen::History | Screen::Sql) => None,
+        Command::Enter => match state.target() {
+            Some(Target::Task(_)) | None => Some("the cursor is on nothing that opens".to_owned()),
+            Some(
+                Target::Job(_)
+                | Target::Run { .. }
+                | Target::Attempt(_)
+                | Target::File(_)
+                | Target::Sync
+                | Target::Ranked { .. },
+            ) => None,
+        },
         Command::Show(_)
         | Command::Move(_)
-        | Command::Enter
         | Command::Back
         | Command::Filter
         | Command::Help
@@ -602,5 +643,14 @@ mod tests {
             .collect();
         assert_eq!(found, ["approve"]);
         assert_eq!(find("", Screen::Live).len(), COMMANDS.len());
+    }
+
+    #[test]
+    fn a_few_letters_of_a_name_find_it_after_those_that_hold_the_word() {
+        let found = |text| -> Vec<&str> { find(text, Screen::Log).iter().map(|entry| entry.name).collect() };
+        assert_eq!(found("frer"), ["first error"]);
+        assert_eq!(found("trg"), ["trigger"]);
+        assert_eq!(found("ne")[0], "next", "a name that begins so stands before others");
+        assert!(found("xyzzy").is_empty());
     }
 }

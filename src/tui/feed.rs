@@ -306,7 +306,7 @@ impl Feed {
                 Ok(format!("run {} of {job}{notes}", made.run))
             }
             Order::Pause(job) => {
-                let said = format!("{job} is paused: `p` resumes it");
+                let said = format!("{job} is paused: `p` resumes it, `U` undoes that from anywhere");
                 let request = PauseRequest {
                     job: Some(job),
                     by,
@@ -315,7 +315,7 @@ impl Feed {
                 self.client.pause(&request).await.map(|()| said)
             }
             Order::Resume(job) => {
-                let said = format!("{job} is resumed: `p` pauses it again");
+                let said = format!("{job} is resumed: `p` pauses it again, `U` undoes that from anywhere");
                 self.client
                     .resume(&ResumeRequest { job: Some(job), by })
                     .await

@@ -59,6 +59,7 @@ impl Look {
             Sign::Thin => ("─", "~"),
             Sign::Cut => ("…", "~"),
             Sign::Into => ("└─", "`-"),
+            Sign::Critical => ("◆", "*"),
         };
         if self.ascii { ascii } else { unicode }
     }
@@ -123,6 +124,8 @@ pub enum Sign {
     Cut,
     /// A task below another.
     Into,
+    /// Something that decided when all of it ended.
+    Critical,
 }
 
 /// The sign and tone of a run's status.
@@ -181,7 +184,7 @@ pub fn of_job(job: &JobView) -> (Sign, Tone) {
 mod tests {
     use super::*;
 
-    const SIGNS: [Sign; 12] = [
+    const SIGNS: [Sign; 13] = [
         Sign::Done,
         Sign::Failed,
         Sign::Running,
@@ -194,6 +197,7 @@ mod tests {
         Sign::Thin,
         Sign::Cut,
         Sign::Into,
+        Sign::Critical,
     ];
 
     #[test]

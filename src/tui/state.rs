@@ -397,6 +397,10 @@ pub struct State {
     pub open_file: Option<String>,
     /// Its text.
     pub source: Option<(String, String)>,
+    /// What takes the last pause or resume back.
+    pub(super) undo: Option<Order>,
+    /// When the memory of running tasks was last asked for.
+    pub(super) weighed: Option<Timestamp>,
     /// Which of [`QUESTIONS`] is asked.
     pub question: usize,
     /// The last answer.
@@ -433,6 +437,8 @@ impl State {
             log: LogView::default(),
             open_file: None,
             source: None,
+            undo: None,
+            weighed: None,
             question: 0,
             answer: None,
             past: Past::default(),
@@ -542,19 +548,30 @@ impl State {
         let mut wants = vec![Want::Status];
         match self.screen {
             Screen::Live => wants.extend([Want::Runs, Want::Jobs]),
-            Screen::Jobs => wants.extend([Want::Jobs, Want::Runs]),
+            Screen::Jobs => wants.push(Want::Jobs),
             Screen::Job => wants.extend(self.open_job.clone().map(Want::Job)),
             Screen::Run | Screen::Log => {
                 wants.push(Want::Runs);
                 wants.extend(self.open_run.map(Want::Run));
             }
             Screen::Sync => {}
-            Screen::File => wants.extend(self.open_file.clone().map(Want::Source)),
+            Screen::File => {
+                wants.extend(self.open_file.clone().map(Want::Source));
+                // The version that is active, to compare the file with.
+                wants.extend(self.job_of_open_file().cloned().map(Want::Job));
+            }
             Screen::History => wants.extend([self.asked(), Want::Views]),
             Screen::Runs => wants.push(Want::Picked(self.past.runs_filter.clone())),
             Screen::Sql => wants.extend(self.past.asked.clone().map(Want::Rows)),
         }
         wants
+    }
+
+    /// The job of the open file, if there is one to compare the file with.
+    pub(super) fn job_of_open_file(&self) -> Option<&JobId> {
+        let sync = &self.status.as_ref()?.sync;
+        let job = sync.file(self.open_file.as_deref()?)?.job.as_ref()?;
+        sync.job(job).map(|known| &known.job)
     }
 
     /// The question that History asks.

@@ -5,8 +5,8 @@ use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
-    core::{Timestamp, harmless::harmless, state::RunStatus, units::HumanDuration},
-    view::{ColumnKind, RunView},
+    core::{Timestamp, harmless::harmless, units::HumanDuration},
+    view::ColumnKind,
 };
 
 /// Text from anywhere in one line that moves no cursor: see [`harmless`]; a tab becomes a blank.
@@ -138,19 +138,21 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
     pieces
 }
 
-/// The duration below which a share of these runs stayed; none if too few succeeded to say.
-pub fn percentile<'a>(runs: impl IntoIterator<Item = &'a RunView>, percent: usize) -> Option<i64> {
-    const ENOUGH: usize = 3;
-    let mut durations: Vec<i64> = runs
-        .into_iter()
-        .filter(|run| run.status == RunStatus::Succeeded)
-        .filter_map(|run| run.duration_ms)
-        .collect();
-    if durations.len() < ENOUGH {
-        return None;
+/// A length of time in milliseconds, or a dash.
+pub fn millis_or_dash(length: Option<i64>) -> String {
+    length.map_or_else(|| "-".to_owned(), millis)
+}
+
+/// A time with its offset as a listing shows it: the hour today, else the day and the minute.
+pub fn local_clock(at: &str, now: Timestamp) -> String {
+    let Ok(at) = chrono::DateTime::parse_from_rfc3339(at) else {
+        return at.to_owned();
+    };
+    if at.date_naive() == now.with_timezone(at.offset()).date_naive() {
+        at.format("%H:%M:%S").to_string()
+    } else {
+        at.format("%m-%d %H:%M").to_string()
     }
-    durations.sort_unstable();
-    Some(durations[(durations.len() * percent / 100).min(durations.len() - 1)])
 }
 
 #[cfg(test)]
@@ -162,6 +164,14 @@ mod tests {
         assert_eq!(millis(61_000), "1m1s");
         assert_eq!(elapsed(TimeDelta::milliseconds(1_900)), "1s");
         assert_eq!(bytes(1536.0), "1.5 KiB");
+    }
+
+    #[test]
+    fn a_time_of_today_shows_its_hour_in_its_own_zone() {
+        let now = "2026-11-23T23:30:00Z".parse().expect("an instant");
+        assert_eq!(local_clock("2026-11-24T03:00:00+01:00", now), "03:00:00");
+        assert_eq!(local_clock("2026-11-25T03:00:00+01:00", now), "11-25 03:00");
+        assert_eq!(local_clock("soon", now), "soon");
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunView, next::next_fire};
+use super::{
+    RunView,
+    next::next_fire,
+    recent::{LATEST, RunMark, TaskGrid, Usual, latest_of_each},
+};
 use crate::{
     core::{
         Timestamp,
@@ -48,6 +52,12 @@ pub struct JobView {
     pub next: Option<String>,
     /// The latest run.
     pub last_run: Option<RunView>,
+    /// The latest runs at a glance, newest first.
+    #[serde(default)]
+    pub last_runs: Vec<RunMark>,
+    /// How long these took that succeeded.
+    #[serde(flatten)]
+    pub usual: Usual,
 }
 
 /// Something that somebody should know of a job.
@@ -75,6 +85,9 @@ pub struct JobDetail {
     pub yaml: Option<String>,
     /// Its tasks, each after those it waits for.
     pub graph: Vec<GraphNode>,
+    /// Its tasks by its latest runs.
+    #[serde(default)]
+    pub grid: TaskGrid,
 }
 
 /// A task and what it waits for.
@@ -95,8 +108,8 @@ pub(super) struct Around<'a> {
 }
 
 impl Around<'_> {
-    /// The view of a job that the reconciler reports.
-    pub(super) fn job(&self, status: &JobStatus) -> Result<JobView, StorageError> {
+    /// The view of a job that the reconciler reports, with its latest runs.
+    pub(super) fn job(&self, status: &JobStatus, last_runs: Vec<RunMark>) -> Result<JobView, StorageError> {
         let entry = self.active.get(&status.job);
         let spec = entry.map(|entry| &entry.job.spec);
         let pause = self.pauses.iter().find(|pause| pause.covers(&status.job));
@@ -123,6 +136,8 @@ impl Around<'_> {
             timezone: schedule.and(entry).and_then(zone),
             next: next.map(|fire| fire.at),
             last_run: self.storage.runs(&latest)?.into_iter().next().map(RunView::from),
+            usual: Usual::of_runs(&last_runs),
+            last_runs,
         })
     }
 
@@ -133,8 +148,12 @@ impl Around<'_> {
             Some(entry) => self.storage.spec(&entry.record.spec_hash)?.map(|spec| spec.yaml),
             None => None,
         };
+        let mut latest = latest_of_each(self.storage, std::slice::from_ref(&status.job))?;
+        let latest = latest.remove(&status.job).unwrap_or_default();
+        let tasks = self.storage.latest_tasks(&status.job, LATEST)?;
         Ok(JobDetail {
-            job: self.job(status)?,
+            grid: TaskGrid::new(latest.clone(), &tasks),
+            job: self.job(status, latest)?,
             spec: entry.map(|entry| entry.job.spec.clone()),
             yaml,
             graph: entry.map(|entry| graph(entry)).unwrap_or_default(),

@@ -6,30 +6,40 @@
 
 mod answer;
 mod asked;
+mod context;
+mod critical;
 pub mod filter;
 mod job;
 mod next;
 mod question;
+mod recent;
 mod run;
+mod running;
 mod status;
 mod why;
 mod words;
 
 pub use answer::{Answer, Column, ColumnKind, PickedRuns, Series};
 pub use asked::{AskedTime, NotATime};
+pub use context::{Difference, DifferenceKind, RunContext};
 pub use filter::{Filter, FilterError};
 pub use job::{GraphNode, JobCondition, JobDetail, JobView};
 pub use next::{NextFire, NextView, Silence, SilentJob};
 pub use question::{Question, UnknownQuestion};
+pub use recent::{LATEST, RunMark, TaskGrid, TaskLine, Usual};
 pub use run::{AttemptView, RunView, TaskView};
-pub use status::{DaemonInfo, StatusView};
+pub use running::RunningTask;
+pub use status::{DaemonInfo, HalfHour, StatusView};
 pub use why::Why;
+
+use std::sync::Arc;
 
 use crate::{
     core::{
         Timestamp,
         active::ActiveSet,
-        id::{JobId, RunId},
+        id::{JobId, RunId, SpecHash, TaskId},
+        job::Job,
         record::PauseRecord,
         state::RunStatus,
         suggest::did_you_mean,
@@ -81,11 +91,13 @@ impl Sources<'_> {
     /// All jobs: those that are active, and those that only a file states.
     pub fn jobs(&self) -> Result<Vec<JobView>, ViewError> {
         let around = self.around();
+        let ids: Vec<JobId> = self.sync.jobs.iter().map(|status| status.job.clone()).collect();
+        let mut latest = recent::latest_of_each(self.storage, &ids)?;
         Ok(self
             .sync
             .jobs
             .iter()
-            .map(|status| around.job(status))
+            .map(|status| around.job(status, latest.remove(&status.job).unwrap_or_default()))
             .collect::<Result<_, _>>()?)
     }
 
@@ -114,18 +126,64 @@ impl Sources<'_> {
         Ok(self.storage.runs(filter)?.into_iter().map(RunView::from).collect())
     }
 
-    /// One run, whole.
+    /// One run, whole, among the other runs of its job.
     pub fn run(&self, id: RunId) -> Result<RunView, ViewError> {
         let detail = self.storage.run(id)?.ok_or(ViewError::NoSuchRun { id })?;
+        let beside = self.storage.beside(&detail.run)?;
         let retries = RunFilter {
             retry_of: Some(id),
             ..RunFilter::default()
         };
         let retries = self.storage.runs(&retries)?;
-        Ok(RunView {
+        let mut run = RunView {
             retried_as: retries.iter().rev().map(|run| run.id).collect(),
             ..RunView::from(detail)
+        };
+        let good = match beside.last_good {
+            Some(good) => self.storage.run(good)?.map(RunView::from),
+            None => None,
+        };
+        let differences = match &good {
+            Some(good) => context::differences(&run, good, &self.usually(&run)?),
+            None => Vec::new(),
+        };
+        let job = self.version(&run.job, &run.spec_hash)?;
+        run.context = Some(RunContext {
+            previous: beside.previous,
+            next: beside.next,
+            critical_path: job.map(|job| context::path_of(&run, &job.dag)).unwrap_or_default(),
+            last_good: beside.last_good,
+            differences,
+        });
+        Ok(run)
+    }
+
+    /// How long the latest runs of the job of a run took, and their tasks; this run is left out.
+    fn usually(&self, run: &RunView) -> Result<context::Usually, ViewError> {
+        let mut runs = recent::latest_of_each(self.storage, std::slice::from_ref(&run.job))?;
+        let mut runs = runs.remove(&run.job).unwrap_or_default();
+        runs.retain(|other| other.id != run.id);
+        let tasks = self.storage.latest_tasks(&run.job, LATEST)?;
+        let usual = |id: &TaskId| Usual::of_tasks(&tasks, |task| task.task == *id && task.run != run.id);
+        Ok(context::Usually {
+            run: Usual::of_runs(&runs),
+            tasks: run
+                .tasks
+                .iter()
+                .map(|task| (task.id.clone(), usual(&task.id)))
+                .collect(),
         })
+    }
+
+    /// A version of a job, active or not; none if this Petit cannot read it any more.
+    fn version(&self, id: &JobId, hash: &SpecHash) -> Result<Option<Arc<Job>>, ViewError> {
+        if let Some(entry) = self.active.get(id).filter(|entry| entry.record.spec_hash == *hash) {
+            return Ok(Some(Arc::clone(&entry.job)));
+        }
+        let spec = self.storage.spec(hash)?;
+        Ok(spec
+            .and_then(|spec| Job::from_canonical(&spec.canonical).ok())
+            .map(Arc::new))
     }
 
     /// The `count` fires after an instant, of one job or of all together, and which of them have none.
@@ -167,14 +225,17 @@ impl Sources<'_> {
         };
         let mut active_runs = self.runs(&unfinished)?;
         active_runs.reverse();
+        let running = self.running(&active_runs)?;
         Ok(StatusView {
             daemon,
             active_runs,
+            running,
             waiting: Vec::new(),
             next: self.next(None, self.now, FIRES_AT_A_GLANCE)?.fires,
             pauses: self.pauses.clone(),
             sync: self.sync.clone(),
             conditions: Vec::new(),
+            last_day: status::last_day(self.storage, self.now)?,
         })
     }
 
@@ -194,3 +255,6 @@ impl Sources<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

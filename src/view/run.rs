@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::RunContext;
 use crate::{
     core::{
         Timestamp,
@@ -49,6 +50,9 @@ pub struct RunView {
     pub retried_as: Vec<RunId>,
     /// Its tasks, in the order of the file.
     pub tasks: Vec<TaskView>,
+    /// How it stands among the other runs of its job; in a listing `null`.
+    #[serde(default)]
+    pub context: Option<RunContext>,
 }
 
 /// A task of a run.
@@ -126,6 +130,7 @@ impl From<RunRecord> for RunView {
             retry_of: run.retry_of,
             retried_as: Vec::new(),
             tasks: Vec::new(),
+            context: None,
         }
     }
 }
@@ -160,6 +165,24 @@ impl TaskView {
             outputs: task.outputs.into_iter().collect(),
             reused_from: task.reused_from,
             attempts,
+        }
+    }
+}
+
+impl AttemptView {
+    /// How long its process ran, in milliseconds; none while it does.
+    pub fn duration_ms(&self) -> Option<i64> {
+        let (start, end) = self.started_at.zip(self.ended_at)?;
+        Some((end - start).num_milliseconds())
+    }
+
+    /// How it ended, in words: the exit code or the signal where there is one.
+    pub fn ending_text(&self) -> String {
+        match (&self.ending, self.exit_code, self.signal) {
+            (Some(_), Some(code), _) => format!("exit code {code}"),
+            (Some(_), None, Some(signal)) => format!("signal {signal}"),
+            (Some(ending), None, None) => ending.clone(),
+            (None, _, _) => "not ended".to_owned(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         fixtures::{Bench, capacity, clock, job, states, until},
         recovery::recover,
     },
-    storage::{Ack, LatestRuns, Memory, NumberedFact, RunFilter, StorageError},
+    storage::{Ack, Beside, LatestRuns, Memory, NumberedFact, RunFilter, RunGlance, StorageError, Tally, TaskGlance},
 };
 
 /// An engine whose attempts end when the test says so, or at once.
@@ -351,6 +351,18 @@ impl Storage for Full {
     }
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError> {
         self.inner.runs(filter)
+    }
+    fn latest_of_each(&self, jobs: &[JobId], most: u32) -> Result<Vec<RunGlance>, StorageError> {
+        self.inner.latest_of_each(jobs, most)
+    }
+    fn latest_tasks(&self, job: &JobId, most: u32) -> Result<Vec<TaskGlance>, StorageError> {
+        self.inner.latest_tasks(job, most)
+    }
+    fn beside(&self, run: &RunRecord) -> Result<Beside, StorageError> {
+        self.inner.beside(run)
+    }
+    fn tally(&self, since: Timestamp, stretch: chrono::TimeDelta) -> Result<Vec<Tally>, StorageError> {
+        self.inner.tally(since, stretch)
     }
     fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError> {
         self.inner.unfinished()

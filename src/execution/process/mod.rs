@@ -17,12 +17,14 @@
 mod attempt;
 mod children;
 mod lookup;
+mod memory;
 mod procfs;
 mod sys;
 mod tree;
 
 pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
 pub use children::{Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn};
+pub use memory::resident_memory;
 pub use procfs::{Mark, ProcessId, StartTime};
 pub use tree::end_leftovers;
 

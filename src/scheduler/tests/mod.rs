@@ -44,7 +44,10 @@ use crate::{
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::{Bus, Event},
-    storage::{Ack, Change, LatestRuns, Memory, NumberedFact, RunDetail, RunFilter, Storage, StorageError},
+    storage::{
+        Ack, Beside, Change, LatestRuns, Memory, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
+        Tally, TaskGlance,
+    },
 };
 
 const BEGIN: &str = "2026-01-10T10:00:00.300Z";
@@ -92,6 +95,18 @@ impl Storage for Disk {
     }
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StorageError> {
         self.memory.runs(filter)
+    }
+    fn latest_of_each(&self, jobs: &[JobId], most: u32) -> Result<Vec<RunGlance>, StorageError> {
+        self.memory.latest_of_each(jobs, most)
+    }
+    fn latest_tasks(&self, job: &JobId, most: u32) -> Result<Vec<TaskGlance>, StorageError> {
+        self.memory.latest_tasks(job, most)
+    }
+    fn beside(&self, run: &RunRecord) -> Result<Beside, StorageError> {
+        self.memory.beside(run)
+    }
+    fn tally(&self, since: Timestamp, stretch: chrono::TimeDelta) -> Result<Vec<Tally>, StorageError> {
+        self.memory.tally(since, stretch)
     }
     fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError> {
         self.memory.unfinished()

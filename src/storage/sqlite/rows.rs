@@ -194,7 +194,7 @@ fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     Ok(row.get::<_, Micros>(column)?.0)
 }
 
-fn instant_if_any(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn instant_if_any(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<Micros>>(column)?.map(|Micros(at)| at))
 }
 

@@ -247,6 +247,9 @@ fn the_reads_that_a_start_and_a_tick_make_use_indexes() {
         (LATEST_FINISHED, "runs_finished"),
         (LATEST_SUCCEEDED, "runs_succeeded"),
         (LATEST_BY_DEPENDENCY, "runs_by_dependency"),
+        (glance::PREVIOUS, "runs_by_job"),
+        (glance::NEXT, "runs_by_job"),
+        (glance::LAST_GOOD, "runs_by_job"),
     ] {
         let mut statement = connection
             .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))

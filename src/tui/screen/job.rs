@@ -10,7 +10,7 @@ use crate::{
         state::State,
         text,
     },
-    view::{GraphNode, JobDetail, RunView},
+    view::{GraphNode, JobDetail, RunView, TaskGrid, Usual},
 };
 
 pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
@@ -23,8 +23,9 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     let yaml = detail.yaml.as_deref().unwrap_or_default();
     vec![
         about(state, detail),
-        latest(state, runs, now),
         Section::lines("graph", graph(state, &detail.graph)),
+        grid(state, &detail.grid),
+        latest(state, runs, now),
         Section {
             empty: "no version is active".to_owned(),
             is_source: true,
@@ -49,9 +50,13 @@ fn about(state: &State, detail: &JobDetail) -> Section {
         Cell::field("file", job.file.clone()),
     ];
     if let (Some(hash), Some(generation)) = (&job.spec_hash, job.generation) {
+        let commit = job.last_run.as_ref().and_then(|run| run.revision.as_ref());
+        let commit = commit
+            .map(|commit| format!(", last run at commit {commit}"))
+            .unwrap_or_default();
         lines.push(Cell::field(
             "revision",
-            format!("{} (generation {generation})", hash.short()),
+            format!("{} (generation {generation}){commit}", hash.short()),
         ));
     }
     if let Some(description) = detail.spec.as_ref().and_then(|spec| spec.description.as_ref()) {
@@ -62,6 +67,69 @@ fn about(state: &State, detail: &JobDetail) -> Section {
         Cell::toned(Tone::Bad, format!("! {at}{}", condition.message))
     }));
     Section::lines(format!("{} {}", job.id, job.name), lines)
+}
+
+/// A row for each task and a sign for each run, the newest at the right, below the sign of the run itself.
+fn grid(state: &State, grid: &TaskGrid) -> Section {
+    let columns = [
+        Column::new("task", 0),
+        Column::new("last runs", 0),
+        Column::new("p50", 1).right(),
+        Column::new("p95", 2).right(),
+        Column::new("retried", 3).right(),
+    ];
+    let signs = |signs: &mut dyn Iterator<Item = (Sign, Tone)>| {
+        let mut signs: Vec<(Tone, String)> = signs
+            .map(|(sign, tone)| (tone, format!("{} ", state.look.sign(sign))))
+            .collect();
+        signs.reverse();
+        Cell::Text(signs)
+    };
+    let usual = |usual: &Usual| {
+        let lengths = [usual.p50_ms, usual.p95_ms];
+        lengths.map(|length| Cell::muted(text::millis_or_dash(length)))
+    };
+    let runs = Row::new(
+        None,
+        [
+            Cell::muted("the run"),
+            signs(&mut grid.runs.iter().map(|run| look::of_run(run.status))),
+        ],
+    );
+    let tasks = grid.tasks.iter().map(|task| {
+        let states = task.states.iter().map(|state| match state {
+            Some(state) => look::of_task(*state),
+            None => (Sign::None, Tone::Muted),
+        });
+        let [p50, p95] = usual(&task.usual);
+        let retried = match task.retried {
+            0 => String::new(),
+            runs => format!("in {runs}"),
+        };
+        Row::new(
+            Some(Target::Task(task.id.clone())),
+            [
+                task.id.as_str().into(),
+                signs(&mut { states }),
+                p50,
+                p95,
+                Cell::muted(retried),
+            ],
+        )
+    });
+    let title = match (grid.runs.last(), grid.runs.first()) {
+        (Some(first), Some(last)) if grid.runs.len() > 1 => format!(
+            "tasks by run, from {} to {}",
+            first.created_at.format("%m-%d %H:%M"),
+            last.created_at.format("%m-%d %H:%M")
+        ),
+        _ => "tasks by run".to_owned(),
+    };
+    let section = Section::new(title, &columns, "it has not run yet");
+    if grid.runs.is_empty() {
+        return section;
+    }
+    section.with(std::iter::once(runs).chain(tasks))
 }
 
 fn latest(state: &State, runs: &[RunView], now: Timestamp) -> Section {

@@ -1,45 +1,40 @@
 //! Jobs: every job with its schedule, its next fire, its latest runs and how its file stands.
 
-use super::{Cell, Column, Row, Section, Target, pending, strip};
+use super::{Cell, Column, Row, Section, Target, marks, pending};
 use crate::{
     core::Timestamp,
     tui::{look, state::State, text},
 };
 
-/// How many runs a job's strip shows.
-pub(super) const STRIP: usize = 20;
-
-pub(super) fn sections(state: &State, _now: Timestamp) -> Vec<Section> {
+pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     let Some(jobs) = &state.jobs else {
         return vec![Section::new("jobs", &[], pending(state))];
     };
     let columns = [
         Column::new("", 0),
         Column::new("job", 0),
-        Column::new("state", 1),
-        Column::new("schedule", 3),
-        Column::new("next", 2),
-        Column::new("last runs", 4),
-        Column::new("p50", 5).right(),
-        Column::new("p95", 6).right(),
+        Column::new("state", 2),
+        Column::new("last runs", 1),
+        Column::new("next", 3),
+        Column::new("p50", 4).right(),
+        Column::new("p95", 5).right(),
+        Column::new("schedule", 6),
         Column::new("revision", 7),
     ];
     let rows = jobs.iter().map(|job| {
-        let percentile = |percent| {
-            let found = text::percentile(state.runs_of(&job.id), percent);
-            Cell::muted(found.map_or_else(|| "-".to_owned(), text::millis))
-        };
+        let next = job.next.as_ref();
         Row::new(
             Some(Target::Job(job.id.clone())),
             [
                 Cell::sign(state, look::of_job(job)),
                 job.id.as_str().into(),
                 Cell::toned(look::of_job(job).1, standing(job)),
+                marks(state, &job.last_runs),
+                next.map_or_else(|| "-".to_owned(), |at| text::local_clock(at, now))
+                    .into(),
+                Cell::muted(text::millis_or_dash(job.usual.p50_ms)),
+                Cell::muted(text::millis_or_dash(job.usual.p95_ms)),
                 job.schedule_text().into(),
-                job.next.as_deref().map_or("-", without_seconds).into(),
-                strip(state, state.runs_of(&job.id), STRIP),
-                percentile(50),
-                percentile(95),
                 Cell::muted(job.spec_hash.as_ref().map_or("-", |hash| hash.short())),
             ],
         )
@@ -59,9 +54,4 @@ pub(super) fn standing(job: &crate::view::JobView) -> String {
         words.push("disabled".to_owned());
     }
     words.join(", ")
-}
-
-/// An RFC 3339 time with its offset, without what makes it long.
-fn without_seconds(at: &str) -> &str {
-    at.get(..19).unwrap_or(at)
 }

@@ -1,7 +1,5 @@
 //! Live: what runs, what waits and for what, what comes next, what failed last, how the files stand.
 
-use chrono::TimeDelta;
-
 use super::{Cell, Column, Row, Section, Target, pending};
 use crate::{
     core::{Timestamp, state::RunStatus},
@@ -10,13 +8,11 @@ use crate::{
         state::State,
         text,
     },
-    view::{RunView, StatusView},
+    view::{HalfHour, RunView, RunningTask, StatusView},
 };
 
 /// How many failures are shown.
 const FAILURES: usize = 5;
-/// How many cells the strip of the last day has.
-const CELLS: usize = 48;
 
 pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     let Some(status) = &state.status else {
@@ -27,7 +23,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
         waiting(state, status, now),
         next(state, status, now),
         failures(state, now),
-        day(state, now),
+        day(state, status, now),
         sync(state, status),
     ]
 }
@@ -35,41 +31,88 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
 fn running(state: &State, status: &StatusView, now: Timestamp) -> Section {
     let columns = [
         Column::new("", 0),
-        Column::new("job", 0),
-        Column::new("run", 3),
-        Column::new("trigger", 2),
+        Column::new("task", 0),
+        Column::new("run", 4),
         Column::new("for", 0).right(),
-        Column::new("usually", 1).right(),
+        Column::new("p50", 1).right(),
+        Column::new("memory", 2).right(),
         Column::grows(""),
     ];
-    let going = |run: &&RunView| run.status == RunStatus::Running;
-    let rows: Vec<Row> = status
+    let tasks = status.running.iter().map(|task| of_task(state, task, now));
+    // A run between two tasks, or before a retry, has none that runs.
+    let between = status
         .active_runs
         .iter()
-        .filter(going)
-        .map(|run| {
-            let usual = text::percentile(state.runs_of(&run.job), 50);
-            let elapsed = now - run.started_at.unwrap_or(run.created_at);
-            let late = usual.is_some_and(|usual| elapsed.num_milliseconds() > 2 * usual.max(500));
-            Row::new(
-                Some(target(run)),
-                [
-                    Cell::sign(state, look::of_run(run.status)),
-                    run.job.as_str().into(),
-                    Cell::muted(run.id.to_string()),
-                    Cell::muted(run.trigger.as_str()),
-                    text::elapsed(elapsed).into(),
-                    Cell::muted(usual.map_or_else(|| "-".to_owned(), text::millis)),
-                    if late {
-                        Cell::toned(Tone::Bad, "! longer than usual")
-                    } else {
-                        Cell::muted("")
-                    },
-                ],
-            )
-        })
-        .collect();
+        .filter(|run| run.status == RunStatus::Running && !status.running.iter().any(|task| task.run == run.id));
+    let between = between.map(|run| {
+        Row::new(
+            Some(target(run)),
+            [
+                Cell::sign(state, look::of_run(run.status)),
+                run.job.as_str().into(),
+                Cell::muted(run.id.to_string()),
+                text::elapsed(now - run.started_at.unwrap_or(run.created_at)).into(),
+                Cell::muted("-"),
+                Cell::muted("-"),
+                Cell::muted(match status.waiting.iter().any(|waiting| waiting.task.run == run.id) {
+                    true => "waits",
+                    false => "between tasks",
+                }),
+            ],
+        )
+    });
+    let rows: Vec<Row> = tasks.chain(between).collect();
     Section::new(format!("running {}", rows.len()), &columns, "nothing runs").with(rows)
+}
+
+fn of_task(state: &State, task: &RunningTask, now: Timestamp) -> Row {
+    let elapsed = now - task.since;
+    let usual = task.usual.p50_ms;
+    let late = usual.is_some_and(|usual| elapsed.num_milliseconds() > 2 * usual.max(500));
+    let (memory, full) = memory(task);
+    let note = match (full, late) {
+        (true, _) => "! near its limit",
+        (false, true) => "! longer than usual",
+        (false, false) => "",
+    };
+    Row::new(
+        Some(Target::Run {
+            run: task.run,
+            job: task.job.clone(),
+        }),
+        [
+            Cell::sign(state, look::of_run(RunStatus::Running)),
+            match task.attempt {
+                1 => format!("{}/{}", task.job, task.task),
+                number => format!("{}/{} try {number}", task.job, task.task),
+            }
+            .into(),
+            Cell::muted(task.run.to_string()),
+            text::elapsed(elapsed).into(),
+            Cell::muted(text::millis_or_dash(usual)),
+            if full {
+                Cell::toned(Tone::Bad, memory)
+            } else {
+                memory.into()
+            },
+            Cell::toned(Tone::Bad, note),
+        ],
+    )
+}
+
+/// What a task holds against its limit, else against what is set aside for it; and whether it is about to be ended for it.
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
+fn memory(task: &RunningTask) -> (String, bool) {
+    let bytes = |count: u64| text::bytes(count as f64);
+    let held = task.memory_bytes.map_or_else(|| "-".to_owned(), bytes);
+    match (task.memory_limit_bytes, task.memory_reserved_bytes) {
+        (Some(limit), _) => {
+            let full = task.memory_bytes.is_some_and(|held| held >= limit / 10 * 9);
+            (format!("{held} of {}", bytes(limit)), full)
+        }
+        (None, Some(reserved)) => (format!("{held}, {} set aside", bytes(reserved)), false),
+        (None, None) => (held, false),
+    }
 }
 
 fn waiting(state: &State, status: &StatusView, now: Timestamp) -> Section {
@@ -181,28 +224,34 @@ fn failures(state: &State, now: Timestamp) -> Section {
     Section::new("last failures", &columns, empty).with(rows)
 }
 
-/// Half an hour a cell: the worst that happened in it.
-fn day(state: &State, now: Timestamp) -> Section {
-    let mut cells = [None; CELLS];
-    for run in state.runs.iter().flatten() {
-        let age = now - run.created_at;
-        let back = usize::try_from(age.num_minutes() / 30)
-            .ok()
-            .filter(|_| age >= TimeDelta::zero());
-        let Some(cell) = back.and_then(|back| (CELLS - 1).checked_sub(back)) else {
-            continue;
+/// Half an hour a cell: the worst that became of a run that was created in it.
+fn day(state: &State, status: &StatusView, now: Timestamp) -> Section {
+    let spans = status.last_day.iter().map(|half| {
+        let (sign, tone) = match half {
+            HalfHour { failed: 1.., .. } => look::of_run(RunStatus::Failed),
+            HalfHour { going: 1.., .. } => look::of_run(RunStatus::Running),
+            HalfHour { cancelled: 1.., .. } => look::of_run(RunStatus::Cancelled),
+            HalfHour { succeeded: 1.., .. } => look::of_run(RunStatus::Succeeded),
+            HalfHour { .. } => (Sign::None, Tone::Muted),
         };
-        let (sign, tone) = look::of_run(run.status);
-        let worst = cells[cell].is_none_or(|(_, before)| before != Tone::Bad);
-        if worst {
-            cells[cell] = Some((sign, tone));
-        }
-    }
-    let spans = cells.map(|cell| {
-        let (sign, tone) = cell.unwrap_or((Sign::None, Tone::Muted));
         (tone, state.look.sign(sign).to_owned())
     });
-    Section::lines("last 24 hours, half an hour each", [Cell::Text(spans.to_vec())])
+    let mut line: Vec<(Tone, String)> = spans.collect();
+    if let Some(first) = status.last_day.first() {
+        line.insert(0, (Tone::Muted, format!("{} ", text::clock(first.from, now))));
+        line.push((Tone::Muted, " now".to_owned()));
+    }
+    let sum = |count: fn(&HalfHour) -> u64| status.last_day.iter().map(count).sum::<u64>();
+    let runs = sum(|half| half.succeeded + half.failed + half.cancelled + half.going);
+    let title = format!(
+        "last 24 hours, half an hour each: {runs} runs, {} failed",
+        sum(|half| half.failed)
+    );
+    let lines = (!line.is_empty()).then_some(Cell::Text(line));
+    Section {
+        empty: "the daemon does not count them".to_owned(),
+        ..Section::lines(title, lines)
+    }
 }
 
 fn sync(state: &State, status: &StatusView) -> Section {

@@ -3,6 +3,7 @@
 //! A screen is a list of sections, a section a small table with a title. The cursor walks over all rows of a screen; a row's
 //! target says what Enter opens and what a command is about, and lets the cursor stay on the same thing when rows change.
 
+mod difference;
 mod file;
 mod history;
 mod job;
@@ -23,6 +24,7 @@ use crate::core::{
     Timestamp,
     id::{JobId, RunId, TaskId},
 };
+use crate::view::{LATEST, RunMark};
 
 /// What a row is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,9 +183,9 @@ impl Column {
         }
     }
 
-    const fn grows(name: &'static str) -> Self {
+    fn grows(name: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            name: Cow::Borrowed(name),
+            name: name.into(),
             rank: 0,
             right: false,
             grows: true,
@@ -264,15 +266,14 @@ fn pending(state: &State) -> String {
     }
 }
 
-/// The latest runs as a strip of signs, the newest at the right.
-fn strip<'a>(state: &State, runs: impl Iterator<Item = &'a crate::view::RunView>, most: usize) -> Cell {
-    let mut signs: Vec<(Tone, String)> = runs
-        .take(most)
-        .map(|run| {
-            let (sign, tone) = super::look::of_run(run.status);
-            (tone, state.look.sign(sign).to_owned())
-        })
-        .collect();
-    signs.reverse();
+/// Runs, which come newest first, as a strip of signs with the newest at the right: all strips of a column end at the same
+/// place, so that the same time stands below itself as far as that is so.
+fn marks(state: &State, runs: &[RunMark]) -> Cell {
+    let missing = (LATEST as usize).saturating_sub(runs.len());
+    let mut signs = vec![(Tone::Muted, " ".repeat(missing))];
+    signs.extend(runs.iter().rev().map(|run| {
+        let (sign, tone) = super::look::of_run(run.status);
+        (tone, state.look.sign(sign).to_owned())
+    }));
     Cell::Text(signs)
 }

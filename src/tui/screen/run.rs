@@ -1,14 +1,15 @@
-//! One run: what it is, a timeline with a row for each attempt, what its tasks published.
+//! One run: a timeline with a row for each attempt and the path that decided its end, what differs from the last run that
+//! succeeded, what it is, what its tasks published.
 
 use super::{Cell, Column, Row, Section, Stretch, Target, pending};
 use crate::{
-    core::{Timestamp, state::RunStatus},
+    core::Timestamp,
     tui::{
         look::{self, Sign, Tone},
         state::{LogId, State},
         text,
     },
-    view::{AttemptView, RunView, TaskView},
+    view::{AttemptView, DifferenceKind, RunView, TaskView},
 };
 
 pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
@@ -22,7 +23,10 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     let Some(run) = state.run.as_ref().filter(|run| run.id == id) else {
         return vec![Section::new(format!("run {id}"), &[], pending(state))];
     };
-    vec![timeline(state, run, now), about(state, run, now), outputs(run)]
+    let mut sections = vec![timeline(state, run, now)];
+    sections.extend(differences(run));
+    sections.extend([about(state, run, now), outputs(run)]);
+    sections
 }
 
 fn about(state: &State, run: &RunView, now: Timestamp) -> Section {
@@ -50,7 +54,11 @@ fn about(state: &State, run: &RunView, now: Timestamp) -> Section {
             .map(|(key, value)| Cell::field("param", format!("{key}={value}"))),
     );
     lines.push(Cell::field("revision", revision(run)));
-    lines.extend(since_good(state, run).map(|text| Cell::field("differs", text)));
+    let path = run.context.iter().flat_map(|context| &context.critical_path);
+    let path: Vec<&str> = path.map(|task| task.as_str()).collect();
+    if !path.is_empty() {
+        lines.push(Cell::field("decided by", path.join(" > ")));
+    }
     Section::lines("about", lines)
 }
 
@@ -63,29 +71,45 @@ fn revision(run: &RunView) -> String {
     format!("{}{commit}", run.spec_hash.short())
 }
 
-/// What is different from the last run before it that succeeded.
-fn since_good(state: &State, run: &RunView) -> Option<String> {
-    let before = |other: &&RunView| other.id < run.id && other.status == RunStatus::Succeeded;
-    let good = state.runs_of(&run.job).find(before)?;
-    let mut differences = Vec::new();
-    if good.spec_hash != run.spec_hash {
-        differences.push(format!("the job was {}", good.spec_hash.short()));
-    }
-    if good.params != run.params {
-        differences.push("other parameters".to_owned());
-    }
-    if let (Some(then), Some(now)) = (good.duration_ms, run.duration_ms) {
-        differences.push(format!("took {} then, {} now", text::millis(then), text::millis(now)));
-    }
-    (!differences.is_empty()).then(|| format!("from the last good run: {}", differences.join("; ")))
+/// What differs from the last run before it that succeeded, which the first row leads to.
+fn differences(run: &RunView) -> Option<Section> {
+    let context = run.context.as_ref()?;
+    let columns = [Column::grows("")];
+    let Some(good) = context.last_good else {
+        return Some(Section::new(
+            "differences",
+            &columns,
+            "no run of the job succeeded before it",
+        ));
+    };
+    let lead = Row::new(
+        Some(Target::Run {
+            run: good,
+            job: run.job.clone(),
+        }),
+        [Cell::muted(format!("from the last good run {good}"))],
+    );
+    let found = context.differences.iter().map(|difference| {
+        let tone = match difference.kind {
+            DifferenceKind::Ending | DifferenceKind::Duration | DifferenceKind::Wait => Tone::Bad,
+            DifferenceKind::Spec | DifferenceKind::Revision | DifferenceKind::Param => Tone::Plain,
+        };
+        Row::new(None, [Cell::toned(tone, difference.text.clone())])
+    });
+    let title = match context.differences.len() {
+        0 => "differences: none".to_owned(),
+        count => format!("differences {count}"),
+    };
+    Some(Section::new(title, &columns, "").with(std::iter::once(lead).chain(found)))
 }
 
 fn timeline(state: &State, run: &RunView, now: Timestamp) -> Section {
     let columns = [
         Column::new("", 0),
+        Column::new("", 0),
         Column::new("task", 0),
         Column::new("try", 3).right(),
-        Column::grows("waits, then runs"),
+        Column::grows(legend(state)),
         Column::new("waited", 2).right(),
         Column::new("took", 1).right(),
         Column::new("ending", 1),
@@ -94,22 +118,62 @@ fn timeline(state: &State, run: &RunView, now: Timestamp) -> Section {
     let mut rows = Vec::new();
     for task in &run.tasks {
         if task.attempts.is_empty() {
-            rows.push(untried(state, task));
+            rows.push(untried(state, run, task));
         }
+        let mut before = run.created_at;
         for attempt in &task.attempts {
             let last = task.attempts.last().is_some_and(|last| last.attempt == attempt.attempt);
-            rows.push(tried(state, task, attempt, last, &span, now));
+            rows.push(tried(
+                state,
+                &Tried {
+                    run,
+                    task,
+                    attempt,
+                    last,
+                    before,
+                },
+                &span,
+                now,
+            ));
+            before = attempt.ended_at.unwrap_or(before);
         }
     }
-    let title = format!("{} run {}", run.job, run.id);
+    let decided = run
+        .context
+        .as_ref()
+        .is_some_and(|context| !context.critical_path.is_empty());
+    let decided = match decided {
+        true if run.status.is_finished() => format!("  {} decided its end", state.look.sign(Sign::Critical)),
+        true => format!("  {} decides its end so far", state.look.sign(Sign::Critical)),
+        false => String::new(),
+    };
+    let title = format!("{} run {}{decided}", run.job, run.id);
     Section::new(title, &columns, "no task has begun").with(rows)
 }
 
-fn untried(state: &State, task: &TaskView) -> Row {
+/// What the parts of a bar are drawn with.
+fn legend(state: &State) -> String {
+    let signs = [Sign::None, Sign::Thin, Sign::Bar].map(|sign| state.look.sign(sign));
+    let [queued, waiting, running] = signs;
+    format!("{queued} queued {waiting} waits {running} runs")
+}
+
+/// The mark of a task on the path that decided the run's end.
+fn critical(state: &State, run: &RunView, task: &TaskView) -> Cell {
+    let path = run.context.iter().flat_map(|context| &context.critical_path);
+    let mark = match path.into_iter().any(|critical| *critical == task.id) {
+        true => state.look.sign(Sign::Critical),
+        false => "",
+    };
+    Cell::toned(Tone::Heading, mark)
+}
+
+fn untried(state: &State, run: &RunView, task: &TaskView) -> Row {
     Row::new(
         Some(Target::Task(task.id.clone())),
         [
             Cell::sign(state, look::of_task(task.status)),
+            critical(state, run, task),
             task.id.as_str().into(),
             Cell::muted("-"),
             Cell::muted(task.reason.clone().unwrap_or_default()),
@@ -120,7 +184,25 @@ fn untried(state: &State, task: &TaskView) -> Row {
     )
 }
 
-fn tried(state: &State, task: &TaskView, attempt: &AttemptView, last: bool, span: &Span, now: Timestamp) -> Row {
+/// An attempt with what stands around it.
+struct Tried<'a> {
+    run: &'a RunView,
+    task: &'a TaskView,
+    attempt: &'a AttemptView,
+    /// Whether it is the last of its task.
+    last: bool,
+    /// From when it could not begin yet: the run's creation, or the end of the attempt before.
+    before: Timestamp,
+}
+
+fn tried(state: &State, tried: &Tried<'_>, span: &Span, now: Timestamp) -> Row {
+    let Tried {
+        run,
+        task,
+        attempt,
+        last,
+        before,
+    } = *tried;
     let running = attempt.ended_at.is_none() && !task.status.is_finished();
     let began = attempt.started_at.unwrap_or(attempt.granted_at);
     let ended = attempt.ended_at.unwrap_or(if running { now } else { began });
@@ -145,10 +227,12 @@ fn tried(state: &State, task: &TaskView, attempt: &AttemptView, last: bool, span
         Some(Target::Attempt(LogId::from(attempt))),
         [
             Cell::sign(state, looks),
+            critical(state, run, task),
             task.id.as_str().into(),
             Cell::muted(attempt.attempt.to_string()),
             Cell::Bar(vec![
-                stretch(attempt.queued_at, began, Sign::Thin, Tone::Muted),
+                stretch(before, attempt.queued_at.max(before), Sign::None, Tone::Muted),
+                stretch(attempt.queued_at, began, Sign::Thin, Tone::Active),
                 stretch(began, ended, Sign::Bar, looks.1),
             ]),
             Cell::muted(text::duration(attempt.granted_at - attempt.queued_at)),
@@ -162,12 +246,10 @@ fn tried(state: &State, task: &TaskView, attempt: &AttemptView, last: bool, span
 }
 
 fn ending(attempt: &AttemptView, task: &TaskView, last: bool) -> String {
-    match (&attempt.ending, attempt.exit_code, attempt.signal) {
-        (Some(_), Some(code), _) => format!("exit code {code}"),
-        (Some(_), None, Some(signal)) => format!("signal {signal}"),
-        (Some(ending), None, None) => ending.clone(),
-        (None, _, _) if last => task.status.as_str().to_owned(),
-        (None, _, _) => "-".to_owned(),
+    match &attempt.ending {
+        Some(_) => attempt.ending_text(),
+        None if last => task.status.as_str().to_owned(),
+        None => "-".to_owned(),
     }
 }
 

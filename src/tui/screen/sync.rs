@@ -3,7 +3,7 @@
 use super::{Cell, Column, Row, Section, Target, pending};
 use crate::{
     core::Timestamp,
-    reconcile::{FileStatus, JobStatus, SyncState, SyncStatus, Watching},
+    reconcile::{FileStatus, Health, JobStatus, Standing, SyncState, SyncStatus, Watching},
     tui::{
         look::{self, Tone},
         state::State,
@@ -26,14 +26,15 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
         Column::new("file", 0),
         Column::new("job", 2),
         Column::new("state", 1),
-        Column::grows("why"),
+        Column::grows("why, and what happens next"),
     ];
     let empty = if sync.files.is_empty() {
         format!("there are no files in {}", sync.jobs_dir)
     } else {
         "every file is followed".to_owned()
     };
-    let mut sections = vec![about(sync, now)];
+    // What wants somebody stands first, under the cursor.
+    let mut sections = Vec::new();
     if !held.is_empty() {
         let title = match &sync.waiting_plan {
             Some(plan) => format!("removals held by plan {plan}: `a` carries them out"),
@@ -43,6 +44,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     }
     let title = format!("not in sync {}", unwell.len());
     sections.push(Section::new(title, &columns, empty).with(unwell.iter().map(|file| of_file(state, file))));
+    sections.push(about(sync, now));
     if !well.is_empty() {
         let title = format!("in sync {}", well.len());
         sections.push(Section::new(title, &columns, "").with(well.iter().map(|file| of_file(state, file))));
@@ -98,11 +100,7 @@ fn of_job(state: &State, job: &JobStatus) -> Row {
             job.file.clone().into(),
             job.job.as_str().into(),
             Cell::toned(tone, job.standing.sync.as_str()),
-            job.standing
-                .message
-                .clone()
-                .unwrap_or_else(|| "its file is gone".to_owned())
-                .into(),
+            why(&job.standing, "its file is gone"),
         ],
     )
 }
@@ -122,7 +120,34 @@ fn of_file(state: &State, file: &FileStatus) -> Row {
             place.into(),
             file.job.as_ref().map_or("-", |job| job.as_str()).into(),
             Cell::toned(tone, standing.sync.as_str()),
-            standing.message.clone().unwrap_or_default().into(),
+            why(standing, ""),
         ],
     )
+}
+
+/// The reason of a standing, and what happens next where all is not well.
+fn why(standing: &Standing, otherwise: &str) -> Cell {
+    let reason = standing.message.as_deref().unwrap_or(otherwise).to_owned();
+    match standing.sync {
+        SyncState::Synced => reason.into(),
+        _ => Cell::Text(vec![
+            (Tone::Plain, reason),
+            (Tone::Muted, format!("; {}", what_next(standing))),
+        ]),
+    }
+}
+
+/// What comes of a standing by itself, or what it takes.
+pub(super) fn what_next(standing: &Standing) -> &'static str {
+    match (standing.sync, standing.health) {
+        (SyncState::Synced, _) => "nothing is to be done",
+        (SyncState::OutOfSync, _) => "it is applied once the file stands still",
+        (SyncState::Invalid, Health::Degraded) => "its last good version runs on",
+        (SyncState::Invalid, Health::Ok | Health::Failing) => "it runs once the file is good",
+        (SyncState::Conflict, _) => "one of the files must go",
+        (SyncState::Blocked, _) => "it follows its dependency",
+        (SyncState::Held, _) => "`a` carries the removal out",
+        (SyncState::Paused, _) => "`p` resumes it",
+        (SyncState::Unknown, _) => "the file is read again in 30 s",
+    }
 }

@@ -3,6 +3,7 @@
 mod drawing;
 mod logs;
 mod past;
+mod screens;
 mod updating;
 
 use serde_json::{Value, json};
@@ -75,6 +76,8 @@ fn job(id: &str, sync: &str, health: &str, paused: bool) -> Value {
         "id": id, "name": id, "tags": [], "file": format!("{id}.yaml"), "enabled": true, "paused": paused,
         "sync": sync, "health": health, "conditions": [], "spec_hash": "ab".repeat(32), "generation": 3,
         "schedule": ["0 3 * * *"], "timezone": "Europe/Paris", "next": "2026-11-24T03:00:00+01:00", "last_run": null,
+        "last_runs": if sync == "synced" { screens::last_runs() } else { json!([]) },
+        "p50_ms": (sync == "synced").then_some(30_000), "p95_ms": (sync == "synced").then_some(61_000),
     })
 }
 
@@ -103,11 +106,13 @@ fn status() -> Value {
         "active_runs": [run("etl", 5, "running", json!([])), run("hourly", 6, "queued", json!([]))],
         "waiting": [{
             "job": "hourly", "run": "01K00000000000000000000006", "task": "make", "since": "2026-11-23T11:59:40Z",
-            "lacks": [{"resource": "slots", "need": "1", "free": "0", "held_by": []}], "leaves_room_for": [],
+            "lacks": [{"resource": "slots", "need": "1", "free": "0", "held_by": [screens::holder()]}],
+            "leaves_room_for": [],
         }],
         "next": [{"job": "nightly", "at": "2026-11-24T03:00:00+01:00", "at_utc": "2026-11-24T02:00:00Z",
                   "starts_at": "2026-11-24T02:00:00Z", "timezone": "Europe/Paris", "note": null}],
-        "pauses": [], "conditions": [],
+        "pauses": [{"job": "hourly", "since": "2026-11-23T11:00:00Z", "by": "ann", "reason": null}], "conditions": [],
+        "running": screens::running(), "last_day": screens::last_day(),
         "sync": {
             "jobs_dir": "/srv/jobs.d", "source": {"state": "ok"}, "watching": {"mode": "native"}, "conditions": [],
             "files": [
@@ -207,6 +212,7 @@ fn loaded(screen: Screen, look: Look, size: (u16, u16), nothing_yet: bool) -> St
         {"id": "extract", "depends_on": []}, {"id": "load", "depends_on": ["extract"]},
         {"id": "report", "depends_on": ["load"]},
     ]);
+    detail["grid"] = screens::grid();
     state.open_job = "etl".parse().ok();
     state.open_run = "01K00000000000000000000003".parse().ok();
     state.open_file = Some("nightly.yaml".to_owned());
@@ -214,7 +220,9 @@ fn loaded(screen: Screen, look: Look, size: (u16, u16), nothing_yet: bool) -> St
         update(&mut state, Message::Loaded(want, Ok(loaded)), now());
     };
     take(Want::Job(of(json!("etl"))), Loaded::Job(of(detail), of(runs)));
-    let whole: crate::view::RunView = of(run("etl", 3, "failed", tasks()));
+    let mut whole = run("etl", 3, "failed", tasks());
+    whole["context"] = screens::context();
+    let whole: crate::view::RunView = of(whole);
     take(Want::Run(whole.id), Loaded::Run(Box::new(whole.clone())));
     take(Want::Source("nightly.yaml".to_owned()), Loaded::Source(YAML.to_owned()));
     take(

@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::{
     history,
     loading::{keep_cursor, request},
-    log, out, say, walk,
+    log, out, pause, say, walk,
 };
 use crate::{
     core::{Timestamp, id::JobId},
@@ -190,15 +190,8 @@ pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -
             Vec::new()
         }
         Command::Trigger => on_job(state, Order::Trigger),
-        Command::Pause => {
-            let paused = |job: &JobId| match (&state.job, state.listed_job(job)) {
-                (Some((open, _)), _) if open.job.id == *job => open.job.paused,
-                (_, Some(listed)) => listed.paused,
-                _ => false,
-            };
-            let paused = state.job_in_view().is_some_and(|job| paused(&job));
-            on_job(state, if paused { Order::Resume } else { Order::Pause })
-        }
+        Command::Pause => pause::toggle(state),
+        Command::Undo => pause::undo(state),
         Command::Cancel => {
             if let (Some(run), Some(job)) = (state.run_in_view(), state.job_in_view()) {
                 let question = vec![

@@ -1,14 +1,17 @@
 //! What is asked for and what arrives: each want is on its way once, and what an event may have changed is asked for again.
 
+use chrono::TimeDelta;
+
 use super::walk;
 use crate::{
     control::Live,
-    core::Timestamp,
+    core::{Timestamp, id::JobId},
     events::Event,
     tui::{
         screen::Target,
-        state::{Effect, Loaded, Loading, Screen, State, Want},
+        state::{Effect, Link, Loaded, Loading, Screen, State, Want},
     },
+    view::RunView,
 };
 
 /// Asks for what the screen shows and is neither there nor on its way.
@@ -26,16 +29,40 @@ pub(super) fn request(state: &mut State) -> Vec<Effect> {
     effects
 }
 
+/// How often the memory of running tasks is looked at while it is shown: no event tells of it.
+const WEIGH_EVERY: TimeDelta = TimeDelta::seconds(2);
+
+/// Has what changes without an event asked for again from time to time.
+pub(super) fn weigh(state: &mut State, now: Timestamp) {
+    let shown = state.screen == Screen::Live && state.link == Link::Up;
+    let running = state.status.as_ref().is_some_and(|status| !status.running.is_empty());
+    if !(shown && running) {
+        return;
+    }
+    // What has just been loaded needs no second look at once.
+    let last = *state.weighed.get_or_insert(now);
+    if now - last >= WEIGH_EVERY {
+        state.weighed = Some(now);
+        state.fresh.retain(|want| *want != Want::Status);
+    }
+}
+
 /// Marks what an event may have changed.
 pub(super) fn outdate(state: &mut State, live: &Live) {
+    // The last run of a job becomes the last but one when there is another.
+    let in_line = |of: &JobId| {
+        let context = |run: &RunView| run.context.as_ref().is_none_or(|context| context.next.is_none());
+        state.run.as_ref().is_some_and(|run| run.job == *of && context(run))
+    };
     let touched = |want: &Want| match (want, live) {
         (Want::Answer { .. } | Want::Picked(_) | Want::Rows(_) | Want::Views, _) => false,
         (_, Live::Lagged(_)) => true,
         (Want::Status, Live::Event(_)) => true,
         (Want::Jobs, Live::Event(event)) => !matches!(event, Event::Task { .. }),
         (Want::Runs, Live::Event(event)) => matches!(event, Event::Run { .. }),
-        (Want::Job(id), Live::Event(Event::Run { job, .. })) => id == job,
-        (Want::Run(id), Live::Event(Event::Run { run, .. } | Event::Task { run, .. })) => id == run,
+        (Want::Job(id), Live::Event(Event::Run { job, .. } | Event::Task { job, .. })) => id == job,
+        (Want::Run(id), Live::Event(Event::Run { run, job, .. })) => id == run || in_line(job),
+        (Want::Run(id), Live::Event(Event::Task { run, .. })) => id == run,
         (Want::Job(_) | Want::Source(_), Live::Event(Event::Reconcile(_))) => true,
         (Want::Job(_) | Want::Source(_) | Want::Run(_), Live::Event(_)) => false,
     };

@@ -13,6 +13,7 @@ mod keys;
 mod loading;
 mod log;
 mod out;
+mod pause;
 mod walk;
 
 use chrono::TimeDelta;
@@ -35,6 +36,7 @@ pub fn update(state: &mut State, message: Message, now: Timestamp) -> Vec<Effect
             if state.notice.as_ref().is_some_and(|notice| notice.until <= now) {
                 state.notice = None;
             }
+            loading::weigh(state, now);
             loading::request(state)
         }
         Message::Loaded(want, result) => loading::on_loaded(state, want, result),

@@ -126,6 +126,23 @@ pub(super) fn neighbour(state: &mut State, after: bool, now: Timestamp) -> Vec<E
     if state.screen == Screen::Log {
         return log::neighbour(state, after, now);
     }
+    let open = state.run.as_ref().filter(|run| Some(run.id) == state.open_run);
+    if let Some(context) = open.and_then(|run| run.context.as_ref()) {
+        let beside = if after { context.next } else { context.previous };
+        return match beside {
+            Some(run) => {
+                open_run(state, run);
+                state.place_mut().cursor = 0;
+                request(state)
+            }
+            None => {
+                let which = if after { "the latest" } else { "the first" };
+                say(state, format!("this is {which} run of the job"), false, now);
+                Vec::new()
+            }
+        };
+    }
+    // Until the run itself has arrived, the listed runs say what stands beside it.
     let job = state.run.as_ref().map(|run| run.job.clone());
     let mut runs: Vec<RunId> = job
         .iter()
