@@ -451,3 +451,37 @@ fn a_panic_gives_the_terminal_back_before_its_message() {
         "{text}"
     );
 }
+
+#[test]
+fn a_failed_run_is_retried_with_a_y_and_not_with_enter() {
+    let place = Place::new();
+    let job = |load: &str| {
+        format!("tasks: {{first: {{command: [echo, one]}}, then: {{command: [{load}], depends_on: [first]}}}}\n")
+    };
+    place.save("chain.yaml", &job("'false'"));
+    let _daemon = place.daemon();
+    place.wait_synced("chain");
+    assert_eq!(place.run(&["trigger", "chain", "--wait"]).code, 1);
+    let before = place.job("chain").expect("it is known")["spec_hash"].clone();
+    place.save("chain.yaml", &job("'true'"));
+    wait_for("the mended file to be active", || {
+        place.job("chain").filter(|job| job["spec_hash"] != before)
+    });
+    let mut screens = Screens::open(&place, &["tui"], (80, 24));
+    screens.press("2");
+    screens.wait("chain  synced");
+    screens.press("r");
+    screens.wait("then: ended failed");
+    screens.wait("reused");
+    screens.press("\r");
+    screens.wait("nothing was done");
+    assert_eq!(place.runs("chain").len(), 1);
+    screens.press("r");
+    screens.wait("then: ended failed");
+    screens.press("y");
+    screens.wait("is retried as");
+    let run = place.wait_run("chain", "succeeded", |run| run["status"] == "succeeded");
+    assert_eq!(run["trigger"], "retry");
+    screens.press("q");
+    assert!(screens.ended().success());
+}

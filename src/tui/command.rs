@@ -10,7 +10,7 @@ use super::{
     screen::Target,
     state::{Link, Screen, State},
 };
-use crate::core::Timestamp;
+use crate::core::{Timestamp, state::RunStatus};
 
 /// Something that can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Command {
     Undo,
     /// Cancel a run.
     Cancel,
+    /// Retry a run from what failed.
+    Retry,
     /// The neighbour before: of a run, of an attempt.
     Previous,
     /// The neighbour after.
@@ -202,6 +204,14 @@ pub static COMMANDS: &[Entry] = &[
     entry(Command::Cancel, "cancel", &[Char('x')], "cancel the run; asks first")
         .on(RUN_SCREENS)
         .hinted(),
+    entry(
+        Command::Retry,
+        "retry",
+        &[Char('r')],
+        "run again what failed in the run; asks first",
+    )
+    .on(RUN_SCREENS)
+    .hinted(),
     entry(
         Command::Approve,
         "approve",
@@ -548,6 +558,14 @@ pub fn refusal(command: Command, state: &State) -> Option<String> {
             Some(run) if state.is_going(run) => None,
             Some(_) => Some("the run has ended".to_owned()),
             None => Some("the cursor is on no run".to_owned()),
+        }),
+        Command::Retry => needs_daemon().or_else(|| match state.run_to_retry() {
+            None => Some("the cursor is on no run, nor on a job that has run".to_owned()),
+            Some(run) => match run.status {
+                RunStatus::Queued | RunStatus::Running => Some("the run is still going".to_owned()),
+                RunStatus::Succeeded => Some("the run succeeded: `t` runs the job anew".to_owned()),
+                RunStatus::Failed | RunStatus::Cancelled | RunStatus::Interrupted | RunStatus::TimedOut => None,
+            },
         }),
         Command::Approve => needs_daemon().or_else(|| match state.waiting_plan() {
             Some(_) => None,

@@ -25,12 +25,14 @@ use super::{
 };
 use crate::{
     control::{
-        CancelRequest, Client, ClientError, Live, PauseRequest, ResumeRequest, RunsQuery, SyncRequest, TriggerRequest,
+        CancelRequest, Client, ClientError, Live, PauseRequest, ResumeRequest, RetryRequest, RunsQuery, SyncRequest,
+        TriggerRequest,
     },
     core::{
         error_text::chain,
         id::{JobId, RunId},
     },
+    scheduler::retry::Choice,
     view::{Answer, JobDetail, JobView, PickedRuns, RunView, StatusView},
 };
 
@@ -291,6 +293,26 @@ impl Feed {
         });
     }
 
+    /// Asks the daemon what a retry would do, in a task of its own.
+    pub fn plan_retry(&self, run: RunId) {
+        let feed = self.clone();
+        tokio::spawn(async move {
+            let planned = feed.client.retry(&feed.retry(run, true)).await;
+            let planned = planned.map(Box::new).map_err(|error| explain(&error));
+            let _ = feed.messages.send(Message::RetryPlanned(run, planned)).await;
+        });
+    }
+
+    fn retry(&self, run: RunId, dry_run: bool) -> RetryRequest {
+        RetryRequest {
+            run,
+            choice: Choice::Failed,
+            ignore_overlap: false,
+            dry_run,
+            by: self.user.clone(),
+        }
+    }
+
     async fn obeyed(&self, order: Order) -> Result<String, ClientError> {
         let by = self.user.clone();
         match order {
@@ -324,6 +346,12 @@ impl Feed {
             Order::Cancel(run) => {
                 self.client.cancel(&CancelRequest::Run(run)).await?;
                 Ok(format!("run {run} is being cancelled"))
+            }
+            Order::Retry(run) => {
+                let made = self.client.retry(&self.retry(run, false)).await?;
+                let notes: String = made.notes.iter().map(|note| format!("; {note}")).collect();
+                let new = made.run.map_or_else(String::new, |new| format!(" as {new}"));
+                Ok(format!("run {run} is retried{new}{notes}"))
             }
             Order::Sync => {
                 self.client

@@ -139,6 +139,7 @@ pub async fn run(
                 Effect::Order(order) => feed.order(order),
                 Effect::Export { sql, file } => feed.export(sql, file),
                 Effect::Keep(view) => feed.keep(view),
+                Effect::PlanRetry(run) => feed.plan_retry(run),
                 Effect::Copy(text) => {
                     if let Err(error) = terminal.copy(&text) {
                         break 'shown Err(failed("copy through")(error));

@@ -4,7 +4,7 @@
 //! harmless where they are drawn, or, in a log, where they arrive.
 
 use crate::{
-    control::Live,
+    control::{Live, RetryReply},
     core::{
         Timestamp,
         id::{JobId, RunId, TaskId},
@@ -42,6 +42,8 @@ pub enum Message {
     Log(LogId, LogNews),
     /// A log cannot be read.
     LogFailed(LogId, String),
+    /// The daemon says what a retry of this run would do, or why there is none.
+    RetryPlanned(RunId, Result<Box<RetryReply>, String>),
     /// The daemon obeyed, and this is what came of it, or it refused.
     Obeyed(Result<String, String>),
     /// The program that had the terminal ended, or could not do what it was for.
@@ -72,6 +74,8 @@ pub enum Effect {
     },
     /// Keep a view.
     Keep(KeptView),
+    /// Ask the daemon what a retry of this run would do.
+    PlanRetry(RunId),
     /// Put this into the clipboard.
     Copy(String),
     /// Let another program have the terminal.
@@ -156,6 +160,8 @@ pub enum Order {
     Resume(JobId),
     /// Cancel a run.
     Cancel(RunId),
+    /// Run again what failed in a run.
+    Retry(RunId),
     /// Look at the files.
     Sync,
     /// Carry out the removals that this plan holds.
@@ -369,6 +375,9 @@ pub struct State {
     pub overlay: Option<Overlay>,
     /// Something said on the last line.
     pub notice: Option<Notice>,
+    /// The run that the last key asked to retry, until the daemon has said what that would do. Any other key forgets it,
+    /// so that a late question cannot take a key that was meant for something else.
+    pub(super) retrying: Option<RunId>,
     /// Whether Ctrl-C was the last key.
     pub(super) interrupted: bool,
     pub(super) loading: Vec<Loading>,
@@ -423,6 +432,7 @@ impl State {
             input: None,
             overlay: None,
             notice: None,
+            retrying: None,
             interrupted: false,
             loading: Vec::new(),
             fresh: Vec::new(),
@@ -513,6 +523,34 @@ impl State {
                 going.iter().rev().find(|run| run.job == job).map(|run| run.id)
             }
         }
+    }
+
+    /// The run that a retry would repeat: on a job, its latest.
+    pub fn run_to_retry(&self) -> Option<&RunView> {
+        let listed = self.runs.iter().flatten();
+        let of_job = self.job.iter().flat_map(|(_, latest)| latest);
+        let going = self.status.iter().flat_map(|status| &status.active_runs);
+        // The open run first: of several copies it is the one that is asked for most.
+        let mut known = self.run.iter().chain(going).chain(listed).chain(of_job);
+        let run = match (self.screen, self.target()) {
+            (_, Some(Target::Run { run, .. })) => run,
+            (Screen::Run | Screen::Log, _) => self.open_run?,
+            (
+                Screen::Live
+                | Screen::Jobs
+                | Screen::Job
+                | Screen::Sync
+                | Screen::File
+                | Screen::History
+                | Screen::Runs
+                | Screen::Sql,
+                _,
+            ) => {
+                let job = self.job_in_view()?;
+                known.clone().filter(|run| run.job == job).map(|run| run.id).max()?
+            }
+        };
+        known.find(|known| known.id == run)
     }
 
     /// Whether a run has not ended, as far as is known.

@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::*;
 use crate::{
     control::Live,
-    core::state::RunStatus,
+    core::{id::RunId, state::RunStatus},
     events::Event,
     tui::state::{Effect, Notice, Order, Overlay},
 };
@@ -150,6 +150,97 @@ fn cancelling_wants_a_y() {
     state.screen = Screen::Run;
     press(&mut state, "x");
     assert_eq!(said(&state), "cannot cancel: the run has ended");
+}
+
+#[test]
+fn a_retry_shows_what_it_would_run_and_wants_a_y() {
+    let run: RunId = of(json!("01K00000000000000000000003"));
+    let answer = |again: &[&str]| -> Message {
+        let again: Vec<Value> = again
+            .iter()
+            .map(|task| json!({"task": task, "why": "ended failed"}))
+            .collect();
+        let reply = json!({
+            "run": null, "retry_of": run, "job": "etl", "again": again, "notes": ["the job is paused by me"],
+            "reused": [{"task": "extract", "reused_from": run}],
+        });
+        Message::RetryPlanned(run, Ok(of(reply)))
+    };
+    let mut state = loaded(Screen::Run, PLAIN, SIZE, false);
+    assert_eq!(press(&mut state, "r"), [Effect::PlanRetry(run)]);
+    assert_eq!(update(&mut state, answer(&["load", "report"]), now()), []);
+    let Some(Overlay::Confirm { question, .. }) = &state.overlay else {
+        panic!("no question: {:?}", state.overlay)
+    };
+    assert_eq!(
+        question[..],
+        [
+            "Retry run 01K00000000000000000000003 of etl, as the job is today?",
+            "These tasks run again:",
+            "  load: ended failed",
+            "  report: ended failed",
+            "These do not, their outputs are reused:",
+            "  extract",
+            "the job is paused by me",
+        ]
+    );
+    assert_eq!(press(&mut state, "\n"), []);
+    assert_eq!((state.overlay.is_none(), said(&state)), (true, "nothing was done"));
+    press(&mut state, "r");
+    update(&mut state, answer(&["a", "b", "c", "d", "e"]), now());
+    let Some(Overlay::Confirm { question, .. }) = &state.overlay else {
+        panic!("no question: {:?}", state.overlay)
+    };
+    assert_eq!(question[4..6], ["  c: ended failed", "  and 2 more"]);
+    assert_eq!(press(&mut state, "y"), [Effect::Order(Order::Retry(run))]);
+
+    // Whoever went on typing is not asked any more.
+    press(&mut state, "r/");
+    update(&mut state, answer(&["load"]), now());
+    assert_eq!((state.overlay.is_none(), press(&mut state, "y")), (true, vec![]));
+    press(&mut state, "\x1br");
+    let refused = Message::RetryPlanned(run, Err("run 5 is in the way".to_owned()));
+    update(&mut state, refused, now());
+    assert_eq!(said(&state), "cannot retry: run 5 is in the way");
+}
+
+#[test]
+fn a_retry_is_of_the_run_in_view_and_only_where_something_failed() {
+    let failed: RunId = of(json!("01K00000000000000000000003"));
+    // The latest run of etl is going.
+    let mut state = loaded(Screen::Jobs, PLAIN, SIZE, false);
+    assert_eq!(press(&mut state, "r"), []);
+    assert_eq!(said(&state), "cannot retry: the run is still going");
+    press(&mut state, "jjr");
+    assert_eq!(
+        said(&state),
+        "cannot retry: the cursor is on no run, nor on a job that has run"
+    );
+    for screen in [Screen::Run, Screen::Log] {
+        let mut state = loaded(screen, PLAIN, SIZE, false);
+        assert_eq!(press(&mut state, "r"), [Effect::PlanRetry(failed)], "{screen:?}");
+    }
+    // On a job the cursor is on one of its runs: the newest is going, the next succeeded, the third failed.
+    let mut state = loaded(Screen::Job, PLAIN, SIZE, false);
+    let mut told = Vec::new();
+    let mut planned = Vec::new();
+    for _ in 0..30 {
+        planned.extend(press(&mut state, "r"));
+        told.extend(state.notice.as_ref().map(|notice| notice.text.clone()));
+        press(&mut state, "j");
+    }
+    assert!(planned.contains(&Effect::PlanRetry(failed)), "{planned:?}");
+    assert!(
+        told.contains(&"cannot retry: the run succeeded: `t` runs the job anew".to_owned()),
+        "{told:?}"
+    );
+    state.link = Link::Down {
+        message: "no daemon runs".to_owned(),
+        since: now(),
+        lost: true,
+    };
+    press(&mut state, "r");
+    assert_eq!(said(&state), "cannot retry: no daemon runs");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::{
     history,
     loading::{keep_cursor, request},
-    log, out, pause, say, walk,
+    log, out, pause, retry, say, walk,
 };
 use crate::{
     core::{Timestamp, id::JobId},
@@ -31,6 +31,7 @@ pub(super) fn on_key(state: &mut State, key: KeyEvent, now: Timestamp) -> Vec<Ef
         return Vec::new();
     }
     state.interrupted = false;
+    state.retrying = None;
     if let Some(overlay) = state.overlay.take() {
         return on_overlay(state, overlay, key.code, now);
     }
@@ -202,6 +203,7 @@ pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -
             }
             Vec::new()
         }
+        Command::Retry => retry::on_command(state, now),
         Command::Approve => {
             if let Some(plan) = state.waiting_plan() {
                 let held = state.status.iter().flat_map(|status| &status.sync.jobs);

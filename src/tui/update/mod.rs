@@ -5,8 +5,8 @@
 //! requests a second at most. An answer that was on its way while something happened is shown, and asked for again.
 //!
 //! [`keys`] turns keys into commands and carries them out; [`walk`] moves between screens and rows; [`loading`] asks for
-//! what is shown and takes it in; [`log`] and [`history`] hold what only those screens do, and
-//! [`out`] what leaves them for the clipboard, the editor and the pager.
+//! what is shown and takes it in; [`log`] and [`history`] hold what only those screens do, [`retry`] a command that is asked
+//! about before it is confirmed, and [`out`] what leaves the screens for the clipboard, the editor and the pager.
 
 mod history;
 mod keys;
@@ -14,6 +14,7 @@ mod loading;
 mod log;
 mod out;
 mod pause;
+mod retry;
 mod walk;
 
 use chrono::TimeDelta;
@@ -86,6 +87,10 @@ pub fn update(state: &mut State, message: Message, now: Timestamp) -> Vec<Effect
             // What was edited may be what is shown.
             state.fresh.retain(Want::is_of_the_past);
             loading::request(state)
+        }
+        Message::RetryPlanned(run, result) => {
+            retry::on_planned(state, run, result, now);
+            Vec::new()
         }
         Message::Obeyed(result) => {
             match result {
