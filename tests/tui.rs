@@ -167,15 +167,15 @@ fn a_run_that_is_triggered_appears_and_its_log_follows() {
     screens.wait("running 1");
     // From the running run to its attempt, to its log.
     screens.press("\r");
-    screens.wait("waits, then runs");
-    screens.wait("▶  talk");
+    screens.wait("queued ─ waits █ runs");
+    screens.wait("▶  ◆  talk");
     screens.press("\r");
     screens.wait("first words");
     screens.wait("escape ^[[2J sequence");
     std::fs::write(let_go(&place), "").expect("a writable folder");
     screens.wait("last words");
     screens.press("\x1b");
-    screens.wait("✓  talk");
+    screens.wait("✓  ◆  talk");
 
     for (key, text) in [
         ("5", "every file is followed"),
@@ -377,8 +377,8 @@ fn the_past_is_asked_in_sql_and_exported_and_leads_to_its_runs() {
     screens.press("\r");
     screens.wait("runs 1 <job=talker>");
     screens.press("\r");
-    screens.wait("waits, then runs");
-    screens.leave("waits, then runs");
+    screens.wait("queued ─ waits █ runs");
+    screens.leave("queued ─ waits █ runs");
     screens.leave("runs 1 <job=talker>");
     screens.wait("ranked 1");
     screens.press(";");

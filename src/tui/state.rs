@@ -531,7 +531,8 @@ impl State {
         let of_job = self.job.iter().flat_map(|(_, latest)| latest);
         let going = self.status.iter().flat_map(|status| &status.active_runs);
         // The open run first: of several copies it is the one that is asked for most.
-        let mut known = self.run.iter().chain(going).chain(listed).chain(of_job);
+        let last = self.jobs.iter().flatten().filter_map(|job| job.last_run.as_ref());
+        let mut known = self.run.iter().chain(going).chain(listed).chain(of_job).chain(last);
         let run = match (self.screen, self.target()) {
             (_, Some(Target::Run { run, .. })) => run,
             (Screen::Run | Screen::Log, _) => self.open_run?,
