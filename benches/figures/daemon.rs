@@ -1,6 +1,7 @@
 //! The daemon as a process of its own: how late it starts what is due, and what it costs while nothing is.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::Write,
     path::Path,
@@ -73,6 +74,78 @@ pub fn lateness(span: Duration) -> Vec<Row> {
             }
         })
         .into()
+}
+
+/// So many jobs on one second, and how often.
+const CROWD: usize = 100;
+const EVERY: Duration = Duration::from_secs(10);
+
+/// From the instant that all of a crowd are due to the last one's first instruction, against spawning as many in a row.
+pub fn crowd(span: Duration) -> Vec<Row> {
+    let folder = place::folder();
+    let program = env::current_exe().expect("this program has a path");
+    let program = program.to_str().expect("Cargo's paths are UTF-8");
+    let (ours, bare) = (folder.path().join("ours"), folder.path().join("bare"));
+    fs::write(folder.path().join("petit.yaml"), format!("max_concurrency: {CROWD}\n")).expect("a writable folder");
+    let jobs_dir = folder.path().join("jobs.d");
+    fs::create_dir(&jobs_dir).expect("a new folder");
+    for number in 0..CROWD {
+        let yaml = format!(
+            "schedule: '*/{} * * * * *'\ntasks: {{main: {{command: ['{program}', {STAMP}, '{}']}}}}\n",
+            EVERY.as_secs(),
+            ours.display()
+        );
+        fs::write(jobs_dir.join(format!("job-{number}.yaml")), yaml).expect("a writable folder");
+    }
+    let daemon = Daemon::start(folder.path(), CROWD);
+    let end = Instant::now() + span.max(EVERY * 3);
+    while Instant::now() < end {
+        let now = since_epoch();
+        let half = EVERY / 2;
+        let next = half + EVERY * u32::try_from((now + half).as_secs() / EVERY.as_secs()).expect("a time of ours");
+        thread::sleep(next.saturating_sub(now));
+        let start = |_| {
+            let mut command = place::command(program, folder.path());
+            command.arg(STAMP).arg(&bare).spawn().expect("this program starts")
+        };
+        let crowd: Vec<_> = (0..CROWD).map(start).collect();
+        for mut child in crowd {
+            assert!(child.wait().expect("a child of ours").success());
+        }
+    }
+    drop(daemon);
+    let (ours, bare) = (last_of_crowds(&ours, Duration::ZERO), last_of_crowds(&bare, EVERY / 2));
+    let [subject, reference] = [&ours, &bare].map(|sorted| percentile(sorted, 50));
+    vec![Row {
+        name: "crowd",
+        what: format!(
+            "last of {CROWD} on one second, {} times; of {} times as many bare spawns",
+            ours.len(),
+            bare.len()
+        ),
+        subject: Unit::Seconds.written(subject),
+        reference: Unit::Seconds.written(reference),
+        ratio: format!("{:.2}", subject / reference),
+        goal: "1.3",
+    }]
+}
+
+/// How long after its instant, a multiple of [`EVERY`] and `beside`, the last of each whole crowd was started; sorted.
+fn last_of_crowds(file: &Path, beside: Duration) -> Vec<f64> {
+    let text = fs::read_to_string(file).expect("stamps");
+    let mut crowds: BTreeMap<u128, Vec<f64>> = BTreeMap::new();
+    for stamp in text.lines().map(|line| line.parse::<u64>().expect("a number")) {
+        let since = (Duration::from_nanos(stamp) - beside).as_nanos();
+        let late = Duration::from_nanos((since % EVERY.as_nanos()) as u64);
+        crowds
+            .entry(since / EVERY.as_nanos())
+            .or_default()
+            .push(late.as_secs_f64());
+    }
+    let whole = crowds.into_values().filter(|crowd| crowd.len() == CROWD);
+    let mut last: Vec<f64> = whole.map(|crowd| crowd.into_iter().fold(0.0, f64::max)).collect();
+    last.sort_by(f64::total_cmp);
+    last
 }
 
 /// How long after its instant, a whole second and `beside`, each stamp was made; sorted.

@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Say what can be measured, and measure nothing
     #[arg(long)]
     list: bool,
-    /// How long `lateness` goes on
+    /// How long `lateness` and `crowd` go on each
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
     seconds: u64,
     /// How long `rest` watches
@@ -57,7 +57,7 @@ struct Figure {
 }
 
 /// What takes memory in this process stands first, so that its peak is its own.
-const FIGURES: [Figure; 9] = [
+const FIGURES: [Figure; 10] = [
     Figure {
         name: "spawn",
         about: "2,000 independent tasks, 8 at a time, against a bare loop of spawns",
@@ -97,6 +97,11 @@ const FIGURES: [Figure; 9] = [
         name: "lateness",
         about: "one job a second in a daemon, against sleeping and spawning",
         measure: |arguments| daemon::lateness(arguments.lateness()),
+    },
+    Figure {
+        name: "crowd",
+        about: "100 jobs on one second in a daemon, against as many spawns",
+        measure: |arguments| daemon::crowd(arguments.lateness()),
     },
     Figure {
         name: "rest",

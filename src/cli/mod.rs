@@ -185,15 +185,29 @@ fn report(error: &CliError, format: Format, color: bool) {
             let hints: String = hints
                 .map(|hint| format!("  hint: {}\n", harmless(hint.as_bytes())))
                 .collect();
-            format!("{label} {}\n{hints}", harmless(error.message.as_bytes()))
+            format!("{label} {}\n{hints}", harmless_lines(&error.message))
         }
     };
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// A text that may have lines, such as what DuckDB says of a query with an arrow below the place; those after the first
+/// are indented alike, so that the arrow stays where it points.
+fn harmless_lines(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let lines: Vec<_> = lines.map(|line| harmless(line.as_bytes())).collect();
+    lines.join("\n  ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lines_of_an_error_stay_lines_and_nothing_else_acts_on_the_terminal() {
+        let shown = harmless_lines("no such column\n\nSELECT nothing\n       ^\x1b[2J");
+        assert_eq!(shown, "no such column\n  SELECT nothing\n         ^^[[2J");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
