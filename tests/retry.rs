@@ -114,6 +114,8 @@ fn what_failed_runs_again_on_what_was_done() {
     assert_ne!(new["spec_hash"], old["spec_hash"], "today's version");
     let said = place.run(&["logs", text(&new, "id"), "load"]).stdout;
     assert!(said.contains("rows=1 code=0 day=monday at="), "{said}");
+    let elsewhere = place.run(&["logs", text(&new, "id"), "extract"]).stderr;
+    assert!(elsewhere.contains(&format!("petit logs {id} extract")), "{elsewhere}");
 
     let shown = place.run(&["show", text(&new, "id")]).stdout;
     assert!(

@@ -21,7 +21,7 @@ use crate::{
         log_path,
         output::{Entry, LogReader, Stream},
     },
-    view::RunView,
+    view::{RunView, TaskView},
 };
 
 /// Print what a run's tasks said
@@ -51,7 +51,11 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let view = source.run(run)?;
     let lines = Logs::new(globals, args.task.as_ref())?.new_lines(&view)?;
     globals.print(&lines, || text(&view, args.task.as_ref(), &lines))?;
-    if lines.is_empty() {
+    let of_earlier_runs = reused(&view, args.task.as_ref());
+    for remark in &of_earlier_runs {
+        globals.output().remark(remark);
+    }
+    if lines.is_empty() && of_earlier_runs.is_empty() {
         let who = args.task.as_ref().map_or("the run's tasks", TaskId::as_str);
         globals
             .output()
@@ -80,6 +84,19 @@ fn latest_run(source: &Source, job: &str) -> Result<RunId, CliError> {
             )
         }
     }
+}
+
+/// Where to find what the tasks said that did not run here: a retry reuses them.
+fn reused(run: &RunView, only: Option<&TaskId>) -> Vec<String> {
+    let meant = run.tasks.iter().filter(|task| only.is_none_or(|only| task.id == *only));
+    let remark = |task: &TaskView| {
+        let from = task.reused_from?;
+        Some(format!(
+            "{} was reused: `petit logs {from} {}` prints what it said",
+            task.id, task.id
+        ))
+    };
+    meant.filter_map(remark).collect()
 }
 
 /// How often a log is looked at while it is followed.
