@@ -4,7 +4,7 @@
 //! memory's, so that they cannot differ. The service commits the one in a single transaction and then swaps in the
 //! other. Jobs that the plan leaves alone keep their very [`Arc`], and with it their next fire and their timers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::TimeDelta;
 
@@ -16,6 +16,7 @@ use crate::{
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
+        id::{JobId, SpecHash},
         job::Job,
         record::{ActiveRecord, Actor, ReconcileRecord, SpecRecord},
         spec::JobSpec,
@@ -28,10 +29,23 @@ use crate::{
 pub struct Applied {
     /// The active set after it.
     pub active: ActiveSet,
+    /// Its hash.
+    pub set_hash: SpecHash,
     /// The same for the journal, to be committed as one transaction. Empty when there is nothing to do or to report.
     pub changes: Vec<Change>,
     /// The audit record among `changes`, if the plan does or reports anything.
     pub record: Option<ReconcileRecord>,
+}
+
+/// What a plan is carried out on.
+#[derive(Debug, Clone, Copy)]
+pub struct Before<'a> {
+    /// The active set that the plan was made against.
+    pub active: &'a ActiveSet,
+    /// Its hash.
+    pub set_hash: &'a SpecHash,
+    /// The last generation of each job that was active once and is not now.
+    pub retired: &'a BTreeMap<JobId, u64>,
 }
 
 /// Who carries out a plan, and when.
@@ -46,11 +60,14 @@ pub struct Occasion {
 }
 
 /// Carries out a plan on values.
-pub fn apply(plan: &Plan, active: &ActiveSet, occasion: Occasion) -> Applied {
+pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
+    let active = before.active;
     let mut after = active.clone();
     let mut changes = Vec::new();
     for (job, version) in &plan.versions {
-        let next = next_version(version, active.get(job).map(|old| &**old), occasion.now);
+        let old = active.get(job).map(|old| &**old);
+        let retired = before.retired.get(job).copied().unwrap_or(0);
+        let next = next_version(version, old, retired, occasion.now);
         changes.push(Change::PutSpec(SpecRecord {
             hash: next.job.hash.clone(),
             job: job.clone(),
@@ -81,18 +98,24 @@ pub fn apply(plan: &Plan, active: &ActiveSet, occasion: Occasion) -> Applied {
             Arc::make_mut(active).record = record;
         }
     }
+    let new_set = if plan.changes_jobs() {
+        set_hash(&after)
+    } else {
+        before.set_hash.clone()
+    };
     let record = (!plan.is_empty()).then(|| ReconcileRecord {
         at: occasion.now,
         actor: occasion.actor,
         plan_id: plan.id.to_string(),
         actions: plan.actions.iter().map(ToString::to_string).collect(),
-        old_set: set_hash(active),
-        new_set: set_hash(&after),
+        old_set: before.set_hash.clone(),
+        new_set: new_set.clone(),
         duration_ms: occasion.duration_ms,
     });
     changes.extend(record.clone().map(Change::Reconcile));
     Applied {
         active: after,
+        set_hash: new_set,
         changes,
         record,
     }
@@ -100,8 +123,8 @@ pub fn apply(plan: &Plan, active: &ActiveSet, occasion: Occasion) -> Applied {
 
 /// A job's next version. Slots count from now on if it had none of them before: because it is new or back, because it
 /// fires at other times, or because it did not fire at all. `every` counts on from the anchor that it had, unless it is
-/// another `every`.
-fn next_version(version: &Version, old: Option<&ActiveJob>, now: Timestamp) -> ActiveJob {
+/// another `every`. Generations go on where a removed job's ended (`retired`), so that none ever stands for two versions.
+fn next_version(version: &Version, old: Option<&ActiveJob>, retired: u64, now: Timestamp) -> ActiveJob {
     let job: Arc<Job> = Arc::clone(&version.job);
     let same_times = old.filter(|old| fires_alike(&old.job.spec, &job.spec));
     let enabled = |job: &Job| job.spec.enabled;
@@ -110,7 +133,7 @@ fn next_version(version: &Version, old: Option<&ActiveJob>, now: Timestamp) -> A
         job: job.id.clone(),
         file: version.file.clone(),
         spec_hash: job.hash.clone(),
-        generation: old.map_or(0, |old| old.record.generation) + 1,
+        generation: old.map_or(retired, |old| old.record.generation) + 1,
         applied_at: now,
         anchor: same_times.map_or(now, |old| old.record.anchor),
         scheduled_since: goes_on.map_or(now, |old| old.record.scheduled_since),

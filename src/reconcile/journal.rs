@@ -2,12 +2,12 @@
 //!
 //! Reads the journal and the folder once; commits nothing and waits for nothing.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::{
     desired::{Desired, Judge},
     options::Options,
-    plan::{Past, Plan, plan},
+    plan::{Past, Plan, plan, set_hash},
     scan::{Scanner, SourceUnavailable},
     settle::Settled,
     standing::{Facts, conditions, standings},
@@ -19,7 +19,7 @@ use crate::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
         error_text::chain,
-        id::JobId,
+        id::{JobId, SpecHash},
         job::Job,
     },
     storage::{Storage, StorageError},
@@ -32,6 +32,8 @@ pub struct Loaded {
     pub active: ActiveSet,
     /// Jobs that are active in the journal and cannot be built again. Their files may bring them back.
     pub lost: Vec<LostJob>,
+    /// The last generation of each job that was active once and is not now.
+    pub retired: BTreeMap<JobId, u64>,
 }
 
 /// A job of the journal that cannot be built again.
@@ -94,14 +96,16 @@ pub struct Offline {
 
 /// Looks once at the files and at the journal, and waits for nothing to settle.
 pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Result<Offline, StorageError> {
-    let Loaded { active, lost } = load_active(storage)?;
+    let Loaded { active, lost, .. } = load_active(storage)?;
     let jobs_dir = options.jobs_dir.display().to_string();
     let mut status = SyncStatus::unknown(jobs_dir, Watching::Native, &active, now);
-    let looked = Scanner::new(&options.jobs_dir).look(SystemTime::now());
+    let looked = Scanner::new(&options.jobs_dir)
+        .trusting(options.trust)
+        .look(SystemTime::now());
     let settled = looked.as_ref().map(Settled::as_seen).unwrap_or_default();
     let plan = looked.map(|look| {
         let desired = Judge::new(Arc::clone(&options.check)).judge(&settled, look.allow_empty);
-        let plan = dry_plan(&desired, &active, options, now);
+        let plan = dry_plan(&desired, &active, &set_hash(&active), options, now);
         let facts = Facts {
             settled: &settled,
             desired: &desired,
@@ -126,10 +130,17 @@ pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Resu
 }
 
 /// A plan that reports everything, as if nothing had been reported before.
-pub(super) fn dry_plan(desired: &Desired, active: &ActiveSet, options: &Options, now: Timestamp) -> Plan {
+pub(super) fn dry_plan(
+    desired: &Desired,
+    active: &ActiveSet,
+    set_hash: &SpecHash,
+    options: &Options,
+    now: Timestamp,
+) -> Plan {
     let past = Past {
         refused: &[],
         largest: active,
+        set_hash,
     };
     plan(desired, active, past, &options.policy(None), now)
 }

@@ -33,6 +33,7 @@ mod tests;
 pub use journal::{Loaded, LostJob, Offline, load_active, offline};
 pub use options::Options;
 pub use plan::{Action, Plan, PlanId, Policy};
+pub use scan::Trust;
 pub use service::{Approval, Handle, PlanError, Reconciler, Stopped, SyncOutcome};
 pub use status::{Condition, ConditionCode, FileStatus, Health, JobStatus, Source, Standing, SyncState, SyncStatus};
 pub use watch::{WatchMode, Watching};

@@ -50,10 +50,10 @@ pub fn standings(facts: Facts<'_>, before: &SyncStatus, now: Timestamp) -> (Vec<
         .map(|unsettled| unsettled.file.as_str())
         .collect();
     for (path, file) in &facts.desired.files {
-        let came_from = by_file.get(path.as_str()).copied();
-        let settling = settling.contains(path.as_str());
+        let came_from = by_file.get(&**path).copied();
+        let settling = settling.contains(&**path);
         let mut status = file_status(path, file, came_from, &refused, facts, settling, now);
-        if let (SyncState::Blocked | SyncState::Conflict, Some(mutual)) = (status.standing.sync, mutual.get(path)) {
+        if let (SyncState::Blocked | SyncState::Conflict, Some(mutual)) = (status.standing.sync, mutual.get(&**path)) {
             status.standing = status.standing.at(mutual.first());
             status.diagnostics.extend(mutual.iter().cloned());
         }
