@@ -58,7 +58,7 @@ pub fn scan() -> Vec<Row> {
         ROUNDS,
         || {
             let begun = Instant::now();
-            let loaded = load_active(kept.as_ref()).expect("a journal in memory");
+            let loaded = load_active(kept.as_ref(), Utc::now()).expect("a journal in memory");
             drop(runtime.block_on(all_active(&options, Arc::clone(&kept), loaded)));
             begun.elapsed().as_secs_f64()
         },
@@ -113,6 +113,7 @@ pub fn plan() -> Vec<Row> {
         active: &nothing,
         set_hash: &set_hash(&nothing),
         retired: &BTreeMap::new(),
+        refused: &[],
     };
     let active = apply(&planned(&desired(), &nothing), before, occasion).active;
     assert_eq!(active.len(), FILES);

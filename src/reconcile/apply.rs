@@ -4,7 +4,10 @@
 //! memory's, so that they cannot differ. The service commits the one in a single transaction and then swaps in the
 //! other. Jobs that the plan leaves alone keep their very [`Arc`], and with it their next fire and their timers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::TimeDelta;
 
@@ -46,6 +49,8 @@ pub struct Before<'a> {
     pub set_hash: &'a SpecHash,
     /// The last generation of each job that was active once and is not now.
     pub retired: &'a BTreeMap<JobId, u64>,
+    /// What the last plan that was carried out refused.
+    pub refused: &'a [Action],
 }
 
 /// Who carries out a plan, and when.
@@ -103,6 +108,10 @@ pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
     } else {
         before.set_hash.clone()
     };
+    let (held_before, held) = (guarded(before.refused), guarded(&plan.refused));
+    if held != held_before {
+        changes.push(Change::SetHeld(held.into_iter().cloned().collect()));
+    }
     let record = (!plan.is_empty()).then(|| ReconcileRecord {
         at: occasion.now,
         actor: occasion.actor,
@@ -119,6 +128,12 @@ pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
         changes,
         record,
     }
+}
+
+/// The jobs that the prune guard holds. A restart must not forget them: with them gone from its memory, what is left of
+/// a large removal may be few enough to pass.
+fn guarded(refused: &[Action]) -> BTreeSet<&JobId> {
+    refused.iter().filter_map(Action::guarded_job).collect()
 }
 
 /// A job's next version. Slots count from now on if it had none of them before: because it is new or back, because it

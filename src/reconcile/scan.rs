@@ -356,6 +356,11 @@ fn is_hidden(name: &OsStr) -> bool {
 }
 
 impl FolderId {
+    /// The device that the folder's file system has.
+    pub(super) fn device(self) -> u64 {
+        self.device
+    }
+
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),

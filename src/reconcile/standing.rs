@@ -296,7 +296,9 @@ pub fn conditions(
     match watching {
         Watching::Native => {}
         Watching::Polling { reason } => {
-            let message = format!("no file events ({reason}): the folder is listed once a second");
+            let message = format!(
+                "no file events ({reason}): the folder is looked at again and again, once a second if that is quick enough"
+            );
             found.push((ConditionCode::Polling, message));
         }
     }

@@ -13,7 +13,7 @@ mod decide;
 mod fields;
 mod knots;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 pub use decide::plan;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ use crate::{
         id::{JobId, SpecHash},
     },
 };
+
+/// How far back the prune guard looks for the largest active set.
+pub const GUARD_MEMORY: Duration = Duration::from_secs(60);
 
 /// How to decide.
 #[derive(Debug, Clone, PartialEq)]

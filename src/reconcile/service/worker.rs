@@ -31,7 +31,7 @@ use crate::{
         desired::{Desired, Judge},
         journal::{Loaded, LostJob, dry_plan},
         options::Options,
-        plan::{Action, Past, Plan, PlanId, plan},
+        plan::{Action, GUARD_MEMORY, HoldReason, Past, Plan, PlanId, plan},
         scan::{FolderId, Look, Scanner, SourceUnavailable},
         settle::{Settle, Settled, Unsettled},
         standing::{Facts, conditions, standings},
@@ -45,8 +45,8 @@ use crate::{
 const GAP: Duration = Duration::from_millis(30);
 /// How often the folder is listed when nobody tells of changes, or when it cannot be listed.
 const POLL: Duration = Duration::from_secs(1);
-/// How far back the prune guard looks for the largest active set.
-const GUARD_MEMORY: Duration = Duration::from_secs(60);
+/// Looking again and again may take one part in so many of the time: a slow file system is looked at less often.
+const POLL_SHARE: u32 = 20;
 
 /// What the loop can be asked. The queue needs no bound: events put at most one [`Message::Dirty`] into it, and every
 /// other sender waits for the answer.
@@ -108,6 +108,8 @@ pub(super) struct Worker {
     cause: Actor,
     looked: Option<Instant>,
     look_again: Option<Instant>,
+    /// How long to wait between looks when nobody tells of changes.
+    poll: Duration,
     resync_at: Instant,
     not_committed: Option<StorageError>,
 }
@@ -127,6 +129,19 @@ impl Worker {
     ) -> Self {
         let active = active_sender.borrow().clone();
         let set_hash = status_sender.borrow().active_set_hash.clone();
+        // What was held before is held on, and not reported once more.
+        let held = loaded.held.into_iter().filter_map(|job| {
+            let file = active.get(&job)?.record.file.clone();
+            let reason = HoldReason::Guard;
+            Some(Action::Hold { job, file, reason })
+        });
+        let refused = held.collect();
+        let larger = loaded.lately.map(|(ago, mut set)| {
+            set.extend(active.iter().map(|(job, active)| (job.clone(), Arc::clone(active))));
+            let began = Instant::now();
+            (began.checked_sub(ago).unwrap_or(began), Arc::new(set))
+        });
+        let larger = larger.into_iter().collect();
         let known = active.values().map(|active| active.record.file.clone());
         Self {
             settle: Settle::new(options.debounce, known),
@@ -140,8 +155,8 @@ impl Worker {
             set_hash,
             retired: loaded.retired,
             lost: loaded.lost,
-            refused: Vec::new(),
-            larger: Vec::new(),
+            refused,
+            larger,
             folder: None,
             allow_empty: false,
             active_sender,
@@ -151,6 +166,7 @@ impl Worker {
             cause: Actor::Start,
             looked: None,
             look_again: None,
+            poll: POLL,
             resync_at: Instant::now(),
             not_committed: None,
             options,
@@ -202,7 +218,7 @@ impl Worker {
         }
         let polled = match self.watch.watching() {
             Watching::Native => None,
-            Watching::Polling { .. } => Some(looked + POLL),
+            Watching::Polling { .. } => Some(looked + self.poll),
         };
         let dirty = self.dirty.then(|| looked + GAP);
         [self.look_again, polled, dirty]
@@ -226,6 +242,9 @@ impl Worker {
         // What happens from here on may be missed by this look, and sets it again.
         self.dirty = false;
         let wall = SystemTime::now();
+        if self.watch.only_contents_tell() {
+            self.scanner.distrust_stamps();
+        }
         let look = self.scanner.look(wall).and_then(|look| self.refuse_replacement(look));
         let settled = match look {
             Ok(look) => {
@@ -234,6 +253,7 @@ impl Worker {
                 }
                 let settled = self.settle.observe(&look, began, wall);
                 self.look_again = settled.look_again;
+                self.poll = POLL.max(look.took * POLL_SHARE);
                 let approving = self.waiters.iter().any(|waiter| waiter.approve.is_some());
                 // A plan is made of what has settled, of whether the folder may be empty, and of what only plans change.
                 // When none of these is new, it would be the plan that was carried out last, and empty.
@@ -343,6 +363,7 @@ impl Worker {
             active: &self.active,
             set_hash: &self.set_hash,
             retired: &self.retired,
+            refused: &self.refused,
         };
         let applied = apply(plan, before, occasion);
         if !applied.changes.is_empty()

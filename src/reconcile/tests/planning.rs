@@ -47,6 +47,7 @@ fn carried(plan: &Plan, active: &ActiveSet, seconds: i64) -> Applied {
         active,
         set_hash: &set_hash(active),
         retired: &BTreeMap::new(),
+        refused: &[],
     };
     apply(plan, before, occasion)
 }
