@@ -34,6 +34,8 @@ pub struct Applied {
     pub active: ActiveSet,
     /// Its hash.
     pub set_hash: SpecHash,
+    /// Whether it differs from the one before, if only in a record.
+    pub is_new: bool,
     /// The same for the journal, to be committed as one transaction. Empty when there is nothing to do or to report.
     pub changes: Vec<Change>,
     /// The audit record among `changes`, if the plan does or reports anything.
@@ -97,12 +99,15 @@ pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
             after.remove(job);
         }
     }
-    for active in after.values_mut() {
-        if let Some(record) = put_back(active, occasion.now) {
-            changes.push(Change::SetActive(record.clone()));
-            Arc::make_mut(active).record = record;
+    if counts_ahead(latest_count(&after), occasion.now) {
+        for active in after.values_mut() {
+            if let Some(record) = put_back(active, occasion.now) {
+                changes.push(Change::SetActive(record.clone()));
+                Arc::make_mut(active).record = record;
+            }
         }
     }
+    let is_new = !changes.is_empty();
     let new_set = if plan.changes_jobs() {
         set_hash(&after)
     } else {
@@ -125,6 +130,7 @@ pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
     Applied {
         active: after,
         set_hash: new_set,
+        is_new,
         changes,
         record,
     }
@@ -160,11 +166,22 @@ fn next_version(version: &Version, old: Option<&ActiveJob>, retired: u64, now: T
 /// that was put back.
 const LONGEST_WAIT: TimeDelta = TimeDelta::hours(3);
 
+/// From when the latest of the schedules counts.
+pub fn latest_count(active: &ActiveSet) -> Option<Timestamp> {
+    let counts = active.values().map(|active| &active.record);
+    counts.map(|record| record.scheduled_since.max(record.anchor)).max()
+}
+
+/// Whether a schedule begins to count so far ahead that the clock must have been put back.
+pub fn counts_ahead(latest: Option<Timestamp>, now: Timestamp) -> bool {
+    latest.is_some_and(|latest| latest > now + LONGEST_WAIT)
+}
+
 /// The record of a job that was applied under a clock that has been put back since: counted from there, it would not fire
 /// until the clock has come there again. Periods keep their beat.
 fn put_back(active: &ActiveJob, now: Timestamp) -> Option<ActiveRecord> {
     let record = &active.record;
-    if record.scheduled_since.max(record.anchor) <= now + LONGEST_WAIT {
+    if !counts_ahead(Some(record.scheduled_since.max(record.anchor)), now) {
         return None;
     }
     let every = active.job.spec.schedule.as_ref().and_then(|schedule| schedule.every);

@@ -36,8 +36,8 @@ use crate::{
         id::{JobId, RunId, SpecHash, TaskId},
         pattern::Pattern,
         record::{
-            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, SupersedeRecord, TaskRecord,
+            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord,
+            SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },

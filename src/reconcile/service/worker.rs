@@ -27,7 +27,7 @@ use crate::{
     },
     events::{Bus, Event},
     reconcile::{
-        apply::{Before, Occasion, apply},
+        apply::{Before, Occasion, apply, counts_ahead, latest_count},
         desired::{Desired, Judge},
         journal::{Loaded, LostJob, dry_plan},
         options::Options,
@@ -87,6 +87,8 @@ pub(super) struct Worker {
     active: Arc<ActiveSet>,
     /// The hash of `active`.
     set_hash: SpecHash,
+    /// From when the latest of its schedules counts.
+    latest_count: Option<Timestamp>,
     /// The last generation of each job that was active once and is not now.
     retired: BTreeMap<JobId, u64>,
     lost: Vec<LostJob>,
@@ -153,6 +155,7 @@ impl Worker {
             queued,
             active: Arc::clone(&active),
             set_hash,
+            latest_count: latest_count(&active),
             retired: loaded.retired,
             lost: loaded.lost,
             refused,
@@ -256,10 +259,12 @@ impl Worker {
                 self.poll = POLL.max(look.took * POLL_SHARE);
                 let approving = self.waiters.iter().any(|waiter| waiter.approve.is_some());
                 // A plan is made of what has settled, of whether the folder may be empty, and of what only plans change.
-                // When none of these is new, it would be the plan that was carried out last, and empty.
+                // When none of these is new, it would be the plan that was carried out last, and empty. Carrying it out
+                // does something all the same if the clock was put back far.
                 let due = settled.changed
                     || self.allow_empty != look.allow_empty
                     || approving
+                    || counts_ahead(self.latest_count, Utc::now())
                     || self.not_committed.is_some();
                 let reconciled = due.then(|| self.reconcile(&settled, look.allow_empty, began));
                 self.tell(&settled, reconciled.as_ref().map(|(desired, plan)| (&**desired, plan)));
@@ -382,9 +387,10 @@ impl Worker {
         for action in &plan.actions {
             tracing::info!(plan = %plan.id, "{action}");
         }
-        if plan.changes_jobs() || !plan.moved.is_empty() {
+        if applied.is_new {
             let before = std::mem::replace(&mut self.active, Arc::new(applied.active));
             self.set_hash = applied.set_hash;
+            self.latest_count = latest_count(&self.active);
             self.active_sender.send_replace(Arc::clone(&self.active));
             // A job that came back, or was removed on purpose, is no longer lost.
             self.lost.retain(|lost| !self.active.contains_key(&lost.job));

@@ -40,7 +40,9 @@ use crate::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
         id::{JobId, RunId, SpecHash},
-        record::{ActiveRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord},
+        record::{
+            ActiveRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+        },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::{Bus, Event},
