@@ -94,7 +94,7 @@ impl Walk {
         if kind.is_file() && !is_job {
             return Ok(());
         }
-        let below = || format!("{}{}", folder.below, name.to_string_lossy());
+        let below = || [folder.below, &*name.to_string_lossy()].concat();
         let metadata = if kind.is_symlink() {
             fs::metadata(entry.path())
         } else {
