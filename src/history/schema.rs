@@ -173,6 +173,22 @@ pub const TABLES: &[Table] = &[
             c("duration_ms", "BIGINT", "how long it took"),
             JOURNAL,
             FACT,
+            c("asked_by", "VARCHAR", "the user who asked, if it was a command"),
+            c(
+                "result",
+                "VARCHAR",
+                "what became of it: applied, partly (something was refused), refused (all of it)",
+            ),
+            c(
+                "files",
+                "VARCHAR",
+                "the files that it was about, as a JSON array of {file, job, change, old_hash, new_hash}",
+            ),
+            c(
+                "revision",
+                "VARCHAR",
+                "the git commit of the folder of jobs, with -dirty if the files are not those of the commit",
+            ),
         ],
     },
     Table {
@@ -259,6 +275,11 @@ const MIGRATIONS: &[&str] = &["
         run_id VARCHAR NOT NULL, job VARCHAR, task VARCHAR NOT NULL, name VARCHAR NOT NULL, number DOUBLE, text VARCHAR,
         published_at TIMESTAMP NOT NULL, journal VARCHAR NOT NULL, fact BIGINT NOT NULL
     );
+", "
+    ALTER TABLE reconciles ADD COLUMN asked_by VARCHAR;
+    ALTER TABLE reconciles ADD COLUMN result VARCHAR;
+    ALTER TABLE reconciles ADD COLUMN files VARCHAR;
+    ALTER TABLE reconciles ADD COLUMN revision VARCHAR;
 "];
 
 /// The format that this version writes.

@@ -11,7 +11,7 @@ use crate::{
     core::{
         id::RunId,
         job::Job,
-        record::{ActiveRecord, Actor, ReconcileRecord, SpecRecord, TaskRecord},
+        record::{ActiveRecord, Actor, ReconcileRecord, ReconcileResult, SpecRecord, TaskRecord},
         spec::JobSpec,
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
@@ -428,8 +428,12 @@ fn a_job_that_is_not_active_is_answered_from_what_it_left() {
     gone.commit(vec![Change::Reconcile(ReconcileRecord {
         at: hour("01:30:00"),
         actor: Actor::Watcher,
+        by: None,
         plan_id: "abc".to_owned(),
+        result: ReconcileResult::Applied,
         actions: vec!["remove etl (etl.yaml is gone)".to_owned()],
+        files: Vec::new(),
+        revision: None,
         old_set: gone.entry.job.hash.clone(),
         new_set: gone.entry.job.hash.clone(),
         duration_ms: 1,
