@@ -186,6 +186,9 @@ pub struct SyncRequest {
     /// Whether to wait until what is there now is applied or refused.
     #[serde(default)]
     pub wait: bool,
+    /// Which files to wait for, by their paths below the folder of jobs; all of them if none is named.
+    #[serde(default)]
+    pub files: Vec<String>,
     /// How long to wait at most, in milliseconds.
     #[serde(default)]
     pub timeout_ms: Option<u64>,

@@ -27,7 +27,9 @@ use crate::{
     reconcile::{self, Ask, PlanId, SyncStatus},
     scheduler::{self, CommandError, Retried, retry::NoRetry},
     storage::{RunFilter, Storage},
-    view::{DaemonInfo, JobDetail, JobView, NextView, PlanView, RunView, RunningTask, Sources, StatusView, ViewError, Why},
+    view::{
+        DaemonInfo, JobDetail, JobView, NextView, PlanView, RunView, RunningTask, Sources, StatusView, ViewError, Why,
+    },
 };
 
 /// The handles that requests need.
@@ -254,6 +256,7 @@ impl control::Backend for Backend {
             actor: Actor::Command,
             by: request.by,
             wait: request.wait,
+            files: request.files,
             timeout: request.timeout_ms.map(Duration::from_millis),
             approve: request.approve.map(PlanId::from_text),
         };

@@ -158,7 +158,8 @@ async fn ask_git(folder: &Path) -> Option<String> {
 fn revision(status: &str) -> Option<String> {
     let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
     // Before the first commit there is a word in its place.
-    let commit = Some(commit).filter(|commit| commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let commit =
+        Some(commit).filter(|commit| commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let dirty = status.lines().any(|line| !line.starts_with('#') && !line.is_empty());
     Some(format!("{commit}{}", if dirty { "-dirty" } else { "" }))
 }
@@ -177,7 +178,10 @@ fn stamps(folder: &Path) -> Vec<Option<(i64, i64, u64)>> {
 
 /// Git's folder of the repository that holds a folder; in a linked worktree `.git` is a file that names it.
 fn git_dir(folder: &Path) -> Option<PathBuf> {
-    let git = folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
+    let git = folder
+        .ancestors()
+        .map(|folder| folder.join(".git"))
+        .find(|git| git.exists())?;
     if git.is_dir() {
         return Some(git);
     }
@@ -192,7 +196,14 @@ mod tests {
 
     fn git(folder: &Path, args: &[&str]) {
         let status = std::process::Command::new("git")
-            .args(["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"])
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.org",
+                "-c",
+                "commit.gpgsign=false",
+            ])
             .args(args)
             .current_dir(folder)
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -220,7 +231,11 @@ mod tests {
         fs::write(temp.path().join("elsewhere.yaml"), "x\n").expect("written");
         fs::write(jobs.join(".a.yaml.swp"), "x\n").expect("written");
         fs::write(jobs.join("notes.txt"), "x\n").expect("written");
-        assert_eq!(ask_git(&jobs).await.as_ref(), Some(&commit), "no job file of the folder");
+        assert_eq!(
+            ask_git(&jobs).await.as_ref(),
+            Some(&commit),
+            "no job file of the folder"
+        );
         for (file, text) in [("a.yaml", "a: 2\n"), ("sub/new.yml", "n: 1\n")] {
             let path = jobs.join(file);
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -274,8 +289,14 @@ mod tests {
     fn what_git_tells_is_read() {
         let commit = "0123456789012345678901234567890123456789";
         for (status, expected) in [
-            (format!("# branch.oid {commit}\n# branch.head main\n"), Some(commit.to_owned())),
-            (format!("# branch.oid {commit}\n? a.yaml\n"), Some(format!("{commit}-dirty"))),
+            (
+                format!("# branch.oid {commit}\n# branch.head main\n"),
+                Some(commit.to_owned()),
+            ),
+            (
+                format!("# branch.oid {commit}\n? a.yaml\n"),
+                Some(format!("{commit}-dirty")),
+            ),
             ("# branch.oid (initial)\n? a.yaml\n".to_owned(), None),
             (String::new(), None),
         ] {

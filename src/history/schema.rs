@@ -226,7 +226,8 @@ pub const TABLES: &[Table] = &[
 
 /// Each brings the file from the format before it to its own. They are only ever appended to. No table has a key or an
 /// index: the cursor sees to it that no fact comes twice, and an index would cost more than all the rest of an append.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE cursors (
         journal VARCHAR NOT NULL,
         number  BIGINT NOT NULL,    -- the last fact that was taken in
@@ -275,12 +276,14 @@ const MIGRATIONS: &[&str] = &["
         run_id VARCHAR NOT NULL, job VARCHAR, task VARCHAR NOT NULL, name VARCHAR NOT NULL, number DOUBLE, text VARCHAR,
         published_at TIMESTAMP NOT NULL, journal VARCHAR NOT NULL, fact BIGINT NOT NULL
     );
-", "
+",
+    "
     ALTER TABLE reconciles ADD COLUMN asked_by VARCHAR;
     ALTER TABLE reconciles ADD COLUMN result VARCHAR;
     ALTER TABLE reconciles ADD COLUMN files VARCHAR;
     ALTER TABLE reconciles ADD COLUMN revision VARCHAR;
-"];
+",
+];
 
 /// The format that this version writes.
 pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;

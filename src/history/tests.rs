@@ -13,8 +13,8 @@ use crate::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{
-            Actor, AttemptRecord, ReconcileRecord, ReconcileResult, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord,
-            TaskRecord,
+            Actor, AttemptRecord, ReconcileRecord, ReconcileResult, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+            SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },

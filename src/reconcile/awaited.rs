@@ -60,6 +60,8 @@ pub enum AwaitedOutcome {
 /// The content that one sync waits for.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
+    /// Only these are waited for, if there are any.
+    only: BTreeSet<String>,
     /// What was in the folder; `None` until the first look at which no git was at work.
     asked: Option<Asked>,
 }
@@ -67,8 +69,12 @@ pub(super) struct Awaited {
 #[derive(Debug)]
 struct Asked {
     files: SeenFiles,
+    /// Those of them that are waited for.
+    awaited: BTreeSet<Arc<str>>,
     /// Files from which jobs are active, or that were seen before, and that were not there.
     gone: BTreeSet<String>,
+    /// Files that were named, of which nothing is known.
+    unknown: BTreeSet<String>,
     /// What became of the files, by path.
     decided: BTreeMap<Arc<str>, Decided>,
     gone_decided: BTreeMap<String, Decided>,
@@ -83,19 +89,29 @@ struct Decided {
 }
 
 impl Awaited {
+    /// Waits for these files, or for all if none is named.
+    pub fn only(files: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            only: files.into_iter().collect(),
+            asked: None,
+        }
+    }
+
     /// Takes in another look, and how the files stand after it.
     pub fn observe(&mut self, look: &Look, settled: &Settled, status: &SyncStatus) {
         if self.asked.is_none() && settled.git_busy {
             return;
         }
-        let asked = self.asked.get_or_insert_with(|| Asked::at(look, settled, status));
+        let asked = self
+            .asked
+            .get_or_insert_with(|| Asked::at(&self.only, look, settled, status));
         asked.observe(look, settled, status);
     }
 
     /// Whether everything is decided.
     pub fn is_over(&self) -> bool {
         self.asked.as_ref().is_some_and(|asked| {
-            asked.decided.len() == asked.files.len() && asked.gone_decided.len() == asked.gone.len()
+            asked.decided.len() == asked.awaited.len() && asked.gone_decided.len() == asked.gone.len()
         })
     }
 
@@ -104,35 +120,54 @@ impl Awaited {
         let Some(asked) = &self.asked else {
             return Vec::new();
         };
-        let files = asked.files.iter().map(|(path, seen)| {
-            let hash = seen.content.bytes().map(|blob| blob.hash.clone());
-            outcome(path, hash, asked.decided.get(path))
+        let files = asked.awaited.iter().map(|path| {
+            let content = asked.files.get(path).and_then(|seen| seen.content.bytes());
+            outcome(path, content.map(|blob| blob.hash.clone()), asked.decided.get(path))
         });
-        let gone = asked.gone.iter().map(|file| outcome(file, None, asked.gone_decided.get(file)));
-        let mut all: Vec<AwaitedFile> = files.chain(gone).collect();
+        let gone = asked
+            .gone
+            .iter()
+            .map(|file| outcome(file, None, asked.gone_decided.get(file)));
+        let unknown = Decided {
+            outcome: AwaitedOutcome::Refused,
+            job: None,
+            standing: None,
+        };
+        let unknown = asked.unknown.iter().map(|file| outcome(file, None, Some(&unknown)));
+        let mut all: Vec<AwaitedFile> = files.chain(gone).chain(unknown).collect();
         all.sort_by(|a, b| a.file.cmp(&b.file));
         all
     }
 }
 
 impl Asked {
-    fn at(look: &Look, settled: &Settled, status: &SyncStatus) -> Self {
+    fn at(only: &BTreeSet<String>, look: &Look, settled: &Settled, status: &SyncStatus) -> Self {
+        let is_meant = |file: &str| only.is_empty() || only.contains(file);
         let active = status.jobs.iter().filter(|job| job.generation.is_some());
         let known = active.map(|job| &job.file).chain(&settled.leaving);
-        let gone = known.filter(|file| !look.files.contains_key(file.as_str()));
+        let gone = known.filter(|file| is_meant(file) && !look.files.contains_key(file.as_str()));
+        let gone: BTreeSet<String> = gone.cloned().collect();
+        let unknown = only
+            .iter()
+            .filter(|file| !gone.contains(*file) && !look.files.contains_key(file.as_str()));
         Self {
+            unknown: unknown.cloned().collect(),
+            awaited: look.files.keys().filter(|file| is_meant(file)).cloned().collect(),
             files: Arc::clone(&look.files),
-            gone: gone.cloned().collect(),
+            gone,
             decided: BTreeMap::new(),
             gone_decided: BTreeMap::new(),
         }
     }
 
     fn observe(&mut self, look: &Look, settled: &Settled, status: &SyncStatus) {
-        let changing: BTreeMap<&str, &Unsettled> =
-            settled.changing.iter().map(|unsettled| (unsettled.file.as_str(), unsettled)).collect();
+        let changing: BTreeMap<&str, &Unsettled> = settled
+            .changing
+            .iter()
+            .map(|unsettled| (unsettled.file.as_str(), unsettled))
+            .collect();
         let leaving: BTreeSet<&str> = settled.leaving.iter().map(String::as_str).collect();
-        for (path, asked) in &*self.files {
+        for (path, asked) in self.files.iter().filter(|(path, _)| self.awaited.contains(*path)) {
             let here = look.files.get(path).is_some_and(|seen| seen.content == asked.content);
             let on_its_way = changing.get(&**path).copied();
             let counts = settled
@@ -234,7 +269,10 @@ fn outcome(file: &str, file_hash: Option<SpecHash>, decided: Option<&Decided>) -
     let outcome = decided.map_or(AwaitedOutcome::Undecided, |decided| decided.outcome);
     let message = match outcome {
         AwaitedOutcome::Synced => None,
-        AwaitedOutcome::Refused => standing.and_then(|standing| standing.message.clone()),
+        AwaitedOutcome::Refused => {
+            let unknown = "is not in the folder of jobs, and no job is active from it";
+            standing.map_or_else(|| Some(unknown.to_owned()), |standing| standing.message.clone())
+        }
         AwaitedOutcome::Superseded => Some("was changed again before its content could be applied".to_owned()),
         AwaitedOutcome::Undecided => Some("was still changing when the wait ended".to_owned()),
     };

@@ -32,13 +32,7 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 5] = [
-        Self::Duration,
-        Self::Lateness,
-        Self::Missed,
-        Self::Flaky,
-        Self::Changes,
-    ];
+    pub const ALL: [Self; 5] = [Self::Duration, Self::Lateness, Self::Missed, Self::Flaky, Self::Changes];
 
     /// Its name.
     pub const fn name(self) -> &'static str {

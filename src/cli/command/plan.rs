@@ -77,7 +77,10 @@ fn text(view: &PlanView, output: &Output) -> String {
     }
     lines.extend(collisions(&view.collisions, output));
     if !view.complete {
-        lines.push(output.paint(MUTED, "more fires than could be counted: the numbers are those of the first hours"));
+        lines.push(output.paint(
+            MUTED,
+            "more fires than could be counted: the numbers are those of the first hours",
+        ));
     }
     if let Some(wait) = waiting(view) {
         lines.push(wait);
@@ -198,7 +201,12 @@ fn clocks(change: &ClockChange) -> String {
 }
 
 fn touched(touched: &Touched) -> String {
-    let mut times: Vec<String> = touched.times.iter().take(INSTANTS).map(|at| at.format("%T").to_string()).collect();
+    let mut times: Vec<String> = touched
+        .times
+        .iter()
+        .take(INSTANTS)
+        .map(|at| at.format("%T").to_string())
+        .collect();
     if touched.count > times.len() as u64 {
         times.push("…".to_owned());
     }
@@ -231,7 +239,10 @@ fn collisions(collisions: &[Collision], output: &Output) -> Vec<String> {
     };
     let mut lines: Vec<String> = collisions.iter().take(COLLISIONS).map(one).collect();
     if collisions.len() > COLLISIONS {
-        lines.push(output.paint(BAD, &format!("! and {} more such meetings", collisions.len() - COLLISIONS)));
+        lines.push(output.paint(
+            BAD,
+            &format!("! and {} more such meetings", collisions.len() - COLLISIONS),
+        ));
     }
     lines
 }

@@ -1,8 +1,10 @@
 //! `petit sync`
 
+use std::path::{Path, PathBuf};
+
 use crate::{
     cli::{CliError, Exit, Globals, source},
-    control::SyncRequest,
+    control::{Client, SyncRequest},
     core::{harmless::harmless, units::HumanDuration},
     reconcile::{Approval, AwaitedFile, AwaitedOutcome, SyncOutcome, SyncState},
 };
@@ -13,6 +15,9 @@ pub struct Args {
     /// Wait until exactly what the files hold now is applied or refused; exits with 1 if not all is in sync
     #[arg(long)]
     wait: bool,
+    /// Wait for these files alone, whatever others do
+    #[arg(value_name = "FILE", requires = "wait")]
+    files: Vec<PathBuf>,
     /// Wait no longer than this, such as `30s`; exits with 1 if something is not decided then
     #[arg(long, value_name = "DURATION", requires = "wait")]
     timeout: Option<HumanDuration>,
@@ -23,9 +28,12 @@ pub struct Args {
 
 /// Asks the daemon to look, and prints what is not in sync.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
-    let client = source::client(globals)?;
+    let place = globals.place()?;
+    let client = Client::new(&place.state_dir);
+    let files = args.files.iter().map(|file| below(&place.jobs_dir, file));
     let outcome = source::block_on(client.sync(&SyncRequest {
         wait: args.wait,
+        files: files.collect::<Result<_, _>>()?,
         timeout_ms: args.timeout.map(HumanDuration::as_millis),
         approve: args.approve.clone(),
         by: Some(source::user()),
@@ -43,13 +51,34 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     })
 }
 
+/// A file's path below the folder of jobs, whether it was given from there or from here.
+fn below(jobs_dir: &Path, file: &Path) -> Result<String, CliError> {
+    let from_here =
+        std::path::absolute(file).map_err(|error| CliError::failed("could not find the current folder", &error))?;
+    let below = from_here.strip_prefix(jobs_dir).unwrap_or(file);
+    match below.to_str() {
+        Some(path) if below.is_relative() => Ok(path.to_owned()),
+        Some(_) | None => Err(CliError::usage(format!(
+            "{} is not a file of the folder of jobs, {}",
+            file.display(),
+            jobs_dir.display()
+        ))),
+    }
+}
+
 fn text(outcome: &SyncOutcome, waited: bool) -> String {
     let mut lines: Vec<String> = outcome.approval.iter().flat_map(approval).collect();
     lines.extend(match waited {
         true => outcome.files.iter().filter_map(awaited).collect(),
         false => unsynced(outcome),
     });
-    lines.extend(outcome.status.conditions.iter().map(|condition| condition.message.clone()));
+    lines.extend(
+        outcome
+            .status
+            .conditions
+            .iter()
+            .map(|condition| condition.message.clone()),
+    );
     if lines.is_empty() || outcome.synced {
         lines.push(match (outcome.synced, waited) {
             (true, true) => format!("in sync: all {} files that were there", outcome.files.len()),
@@ -57,6 +86,13 @@ fn text(outcome: &SyncOutcome, waited: bool) -> String {
             (false, true) => "not in sync yet: files are still changing".to_owned(),
             (false, false) => "looking: `petit sync --wait` waits for the outcome".to_owned(),
         });
+    }
+    let superseded = outcome
+        .files
+        .iter()
+        .any(|file| file.outcome == AwaitedOutcome::Superseded);
+    if superseded {
+        lines.push("somebody else writes here: `petit sync --wait FILE…` waits for your files alone".to_owned());
     }
     if outcome.timed_out {
         lines.push("the time is up: `petit sync --wait` waits on".to_owned());

@@ -83,6 +83,8 @@ pub struct Ask {
     /// Whether to wait until what is there now has been applied or refused. Files that come or change later are not
     /// waited for.
     pub wait: bool,
+    /// Which files to wait for, by their paths below the folder of jobs; all of them if none is named.
+    pub files: Vec<String>,
     /// How long to wait at most.
     pub timeout: Option<Duration>,
     /// The plan whose held removals may happen, if it is still the one that waits.
@@ -208,6 +210,7 @@ impl Handle {
             actor,
             by: None,
             wait,
+            files: Vec::new(),
             timeout: None,
             approve,
         };
@@ -218,7 +221,7 @@ impl Handle {
     pub async fn ask(&self, ask: Ask) -> Result<SyncOutcome, Stopped> {
         let (reply, answer) = oneshot::channel();
         let waiter = Waiter::new(ask, Instant::now(), reply);
-        self.sender.send(Message::Sync(waiter)).map_err(|_| Stopped)?;
+        self.sender.send(Message::Sync(Box::new(waiter))).map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 

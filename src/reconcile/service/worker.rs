@@ -57,7 +57,7 @@ pub(super) enum Message {
     /// Something may have changed.
     Dirty,
     /// Look now.
-    Sync(Waiter),
+    Sync(Box<Waiter>),
     /// Say what would change.
     Plan(oneshot::Sender<Result<Proposal, SourceUnavailable>>),
     /// End.
@@ -81,10 +81,10 @@ impl Waiter {
     pub(super) fn new(ask: Ask, now: Instant, reply: oneshot::Sender<SyncOutcome>) -> Self {
         Self {
             deadline: ask.timeout.and_then(|timeout| now.checked_add(timeout)),
-            ask,
             approval: None,
             actions: Vec::new(),
-            awaited: Awaited::default(),
+            awaited: Awaited::only(ask.files.iter().cloned()),
+            ask,
             served: false,
             reply,
         }
@@ -144,7 +144,7 @@ pub(super) struct Worker {
     active_sender: watch::Sender<Arc<ActiveSet>>,
     /// Holds the only copy of the status, which is changed in place: for ten thousand files a copy is megabytes.
     status_sender: watch::Sender<Arc<SyncStatus>>,
-    waiters: Vec<Waiter>,
+    waiters: Vec<Box<Waiter>>,
     /// The plans that somebody may approve.
     shown: Shown,
     /// Whether something may have changed since the last look began.
@@ -594,7 +594,7 @@ impl Worker {
             }
         }
         let in_vain = seen.is_none() || !committed;
-        let over = |waiter: &mut Waiter| in_vain || !waiter.ask.wait || waiter.awaited.is_over();
+        let over = |waiter: &mut Box<Waiter>| in_vain || !waiter.ask.wait || waiter.awaited.is_over();
         for waiter in self.waiters.extract_if(.., over) {
             waiter.answer(&status, committed, false);
         }
@@ -602,8 +602,8 @@ impl Worker {
 
     /// Answers those whose time is up.
     fn end_waits(&mut self, now: Instant) {
-        let is_over = |waiter: &mut Waiter| waiter.deadline.is_some_and(|deadline| deadline <= now);
-        let ended: Vec<Waiter> = self.waiters.extract_if(.., is_over).collect();
+        let is_over = |waiter: &mut Box<Waiter>| waiter.deadline.is_some_and(|deadline| deadline <= now);
+        let ended: Vec<Box<Waiter>> = self.waiters.extract_if(.., is_over).collect();
         if ended.is_empty() {
             return;
         }

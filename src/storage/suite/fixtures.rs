@@ -9,8 +9,8 @@ use crate::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{
-            ActiveRecord, Actor, AttemptRecord, ChangeKind, FileChange, PauseRecord, ReconcileRecord, ReconcileResult, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, TaskRecord,
+            ActiveRecord, Actor, AttemptRecord, ChangeKind, FileChange, PauseRecord, ReconcileRecord, ReconcileResult,
+            RunRecord, SlotRecord, SpecRecord, StretchRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },

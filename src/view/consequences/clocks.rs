@@ -184,7 +184,8 @@ fn touched(
 /// The times from `first` up to `end` that an expression names, of a jump of an hour at most 3,600.
 fn named(expr: &CronExpr, first: NaiveDateTime, end: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> + '_ {
     let next = |after: NaiveDateTime| expr.next_wall(after);
-    std::iter::successors(next(first - TimeDelta::seconds(1)), move |time| next(*time)).take_while(move |time| *time < end)
+    std::iter::successors(next(first - TimeDelta::seconds(1)), move |time| next(*time))
+        .take_while(move |time| *time < end)
 }
 
 fn fires_at(expr: &CronExpr, zone: Tz, at: Timestamp) -> bool {

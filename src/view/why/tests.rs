@@ -200,6 +200,7 @@ impl Ledger {
                 sync,
                 health: Health::Degraded,
                 message: Some(message.to_owned()),
+                hint: None,
                 line: None,
                 column: None,
                 since: hour("00:00:00"),
