@@ -124,10 +124,10 @@ fn a_stale_approval_is_refused_with_what_has_changed() {
 fn a_sync_waits_for_exactly_what_was_there_while_others_go_on_writing() {
     let place = Place::new();
     let _daemon = place.daemon();
+    let place = &place;
     thread::scope(|scope| {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let noise = scope.spawn({
-            let place = &place;
             move || {
                 let mut n = 0;
                 while stopped.recv_timeout(std::time::Duration::from_millis(40)).is_err() {
@@ -146,10 +146,10 @@ fn a_sync_waits_for_exactly_what_was_there_while_others_go_on_writing() {
                 .map(Into::into)
                 .to_vec();
             args.extend(names.iter().map(|name| format!("jobs.d/{name}")));
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let sync = move |args: Vec<String>| place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
             // Several wait at a time.
-            let others: Vec<_> = (0..2).map(|_| scope.spawn(|| place.run(&args).code)).collect();
-            let done = place.run(&args);
+            let others = [args.clone(), args.clone()].map(|args| scope.spawn(move || sync(args).code));
+            let done = sync(args);
             assert_eq!(done.code, 0, "{done:?}");
             for other in others {
                 assert_eq!(other.join().expect("no panic"), 0);

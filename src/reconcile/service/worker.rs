@@ -144,7 +144,7 @@ pub(super) struct Worker {
     active_sender: watch::Sender<Arc<ActiveSet>>,
     /// Holds the only copy of the status, which is changed in place: for ten thousand files a copy is megabytes.
     status_sender: watch::Sender<Arc<SyncStatus>>,
-    waiters: Vec<Box<Waiter>>,
+    waiters: Vec<Waiter>,
     /// The plans that somebody may approve.
     shown: Shown,
     /// Whether something may have changed since the last look began.
@@ -241,7 +241,7 @@ impl Worker {
                     Message::Sync(waiter) => {
                         self.cause = waiter.ask.actor;
                         self.by.clone_from(&waiter.ask.by);
-                        self.waiters.push(waiter);
+                        self.waiters.push(*waiter);
                     }
                     Message::Plan(reply) => {
                         let _ = reply.send(self.propose());
@@ -594,7 +594,7 @@ impl Worker {
             }
         }
         let in_vain = seen.is_none() || !committed;
-        let over = |waiter: &mut Box<Waiter>| in_vain || !waiter.ask.wait || waiter.awaited.is_over();
+        let over = |waiter: &mut Waiter| in_vain || !waiter.ask.wait || waiter.awaited.is_over();
         for waiter in self.waiters.extract_if(.., over) {
             waiter.answer(&status, committed, false);
         }
@@ -602,8 +602,8 @@ impl Worker {
 
     /// Answers those whose time is up.
     fn end_waits(&mut self, now: Instant) {
-        let is_over = |waiter: &mut Box<Waiter>| waiter.deadline.is_some_and(|deadline| deadline <= now);
-        let ended: Vec<Box<Waiter>> = self.waiters.extract_if(.., is_over).collect();
+        let is_over = |waiter: &mut Waiter| waiter.deadline.is_some_and(|deadline| deadline <= now);
+        let ended: Vec<Waiter> = self.waiters.extract_if(.., is_over).collect();
         if ended.is_empty() {
             return;
         }
