@@ -3,7 +3,13 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Command, thread};
+use std::{
+    fs,
+    process::Command,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
 
 use petit::core::id::SpecHash;
 use serde_json::Value;
@@ -91,7 +97,7 @@ fn a_stale_approval_is_refused_with_what_has_changed() {
     }
     let held = place.run(&["sync", "--wait"]);
     assert_eq!(held.code, 1, "{held:?}");
-    assert!(held.stdout.contains("a.yaml held: "), "{held:?}");
+    assert!(held.stdout.contains("f.yaml held: "), "{held:?}");
     let plan = place.run(&["plan", "--format", "json"]);
     assert_eq!(plan.code, 1, "nothing changes, and something is refused: {plan:?}");
     let id = plan.json()["id"].as_str().expect("an id").to_owned();
@@ -109,7 +115,7 @@ fn a_stale_approval_is_refused_with_what_has_changed() {
     ] {
         assert!(stale.stdout.contains(said), "{said}: {stale:?}");
     }
-    assert!(place.job("a").is_some(), "nothing was removed");
+    assert!(place.job("f").is_some(), "nothing more was removed");
 
     let current = place.run(&["plan", "--format", "json"]).json()["id"]
         .as_str()
@@ -126,11 +132,11 @@ fn a_sync_waits_for_exactly_what_was_there_while_others_go_on_writing() {
     let _daemon = place.daemon();
     let place = &place;
     thread::scope(|scope| {
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (stop, stopped) = mpsc::channel::<()>();
         let noise = scope.spawn({
             move || {
                 let mut n = 0;
-                while stopped.recv_timeout(std::time::Duration::from_millis(40)).is_err() {
+                while stopped.recv_timeout(Duration::from_millis(40)) == Err(RecvTimeoutError::Timeout) {
                     n += 1;
                     fs::write(place.job_file("noise.yaml"), job(&format!("priority: {}", n % 50))).expect("written");
                 }
@@ -295,7 +301,7 @@ fn reconciles_and_runs_know_the_commit_and_whether_files_differ_from_it() {
         known == third || known.starts_with(&second) || known.ends_with("-dirty"),
         "{last}"
     );
-    assert!(!Path::new(&place.path().join(".git/index.lock")).exists());
+    assert!(!place.path().join(".git/index.lock").exists());
     assert_eq!(daemon.stop(), 0);
 }
 
