@@ -11,7 +11,8 @@ use crate::{
     core::{Timestamp, id::JobId},
     tui::{
         command::{self, Command},
-        state::{Effect, Input, Order, Overlay, Screen, State, Typing},
+        message::{Effect, Order},
+        state::{Input, Overlay, Screen, State, Typing},
     },
 };
 
