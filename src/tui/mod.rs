@@ -18,6 +18,7 @@ pub mod log_feed;
 pub mod look;
 pub mod message;
 pub mod past;
+pub mod refusal;
 pub mod run;
 pub mod screen;
 pub mod state;
