@@ -36,7 +36,7 @@ use crate::{
         process, recovery,
     },
     reconcile::{
-        self, Reconciler, load_active,
+        self, Reconciler, Trust, load_active,
         status::{Source, SyncStatus},
     },
     scheduler::{self, Order, Parts, Scheduler, SystemClock},
@@ -53,6 +53,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The settings.
     pub settings: Settings,
+    /// Whose job files are followed.
+    pub trust: Trust,
     /// Petit's own environment, of which tasks see a part.
     pub environment: Vec<(String, String)>,
 }
@@ -131,6 +133,7 @@ impl Daemon {
             jobs_dir,
             state_dir,
             settings,
+            trust,
             environment,
         } = options;
         let state = StateDir::hold(&state_dir)?;
@@ -161,11 +164,14 @@ impl Daemon {
         }
         .spawn();
 
-        let loaded = load_active(storage.as_ref())?;
+        let loaded = load_active(storage.as_ref(), Utc::now())?;
         for lost in &loaded.lost {
             tracing::error!(job = %lost.job, file = lost.file, "cannot restore the last good version: {}", lost.message);
         }
-        let follow = reconcile::Options::from_settings(jobs_dir.clone(), &settings, capacity.clone());
+        let follow = reconcile::Options {
+            trust,
+            ..reconcile::Options::from_settings(jobs_dir.clone(), &settings, capacity.clone())
+        };
         let reconciler = Reconciler::start(follow, Arc::clone(&storage), bus.clone(), loaded);
         let files = reconciler.handle();
 

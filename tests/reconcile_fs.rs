@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -16,8 +16,8 @@ use petit::{
     events::Bus,
     execution::capacity,
     reconcile::{
-        Handle, Health, Options, PlanId, Reconciler, Source, SyncState, SyncStatus, WatchMode, Watching, load_active,
-        offline,
+        Handle, Health, Options, PlanId, Reconciler, Source, SyncState, SyncStatus, Trust, WatchMode, Watching,
+        load_active, offline,
     },
     storage::{Memory, Storage},
 };
@@ -165,7 +165,7 @@ type Save<'a> = &'a dyn Fn(&str);
 type Started = (Reconciler, Arc<Mutex<Vec<Arc<ActiveSet>>>>, JoinHandle<()>);
 
 fn start(options: &Options, storage: &Arc<Memory>) -> Started {
-    let loaded = load_active(&**storage).expect("a journal in memory");
+    let loaded = load_active(&**storage, chrono::Utc::now()).expect("a journal in memory");
     let reconciler = Reconciler::start(
         options.clone(),
         Arc::clone(storage) as Arc<dyn Storage>,
@@ -483,6 +483,136 @@ async fn many_removals_wait_for_approval() {
     assert_eq!(followed.ids(), ["new"]);
     fs::remove_file(followed.path("new.yaml")).expect("removed");
     followed.until_active("nothing left", ActiveSet::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn removals_one_by_one_are_held_together_and_stay_held_through_a_restart() {
+    let mut followed = Followed::new(with_jobs(TEN)).await;
+    followed.until_active("ten jobs", |active| active.len() == 10).await;
+    for (gone, name) in TEN[..5].iter().enumerate() {
+        fs::remove_file(followed.path(&format!("{name}.yaml"))).expect("removed");
+        followed
+            .until_active("a removal", |active| active.len() == 9 - gone)
+            .await;
+    }
+    let f = "f".parse().expect("an id");
+    let is_held = |status: &SyncStatus| {
+        let held = status.job(&f).is_some_and(|job| job.standing.sync == SyncState::Held);
+        held && status.waiting_plan.is_some()
+    };
+    fs::remove_file(followed.path("f.yaml")).expect("removed");
+    followed.until("the sixth of ten to be held", is_held).await;
+
+    // What was removed before is no longer among the jobs: one of five is few enough to go unasked.
+    followed.restart(|_| {}).await;
+    let held = followed.until("the sixth to be held on", is_held).await;
+    fs::remove_file(followed.path("g.yaml")).expect("removed");
+    let g = "g".parse().expect("an id");
+    let both =
+        |status: &SyncStatus| is_held(status) && status.job(&g).is_some_and(|job| job.standing.sync == SyncState::Held);
+    let now = followed.until("the seventh to be counted with the others", both).await;
+    assert_ne!(held.waiting_plan, now.waiting_plan);
+    let outcome = followed.sync(now.waiting_plan).await;
+    assert!(outcome.synced, "{outcome:#?}");
+    assert_eq!(followed.ids(), ["h", "i", "j"]);
+    assert_eq!(followed.storage.held().expect("rows"), []);
+
+    // With nothing held, a restart finds nothing held.
+    followed.restart(|root| save(&root.join("a.yaml"), &yaml(0))).await;
+    followed.until("all well", SyncStatus::is_synced).await;
+    assert_eq!(followed.active()["a"].record.generation, 2, "generations go on");
+}
+
+/// Runs git in the folder above the jobs, with nobody's settings.
+fn git(folder: &Path, arguments: &[&str]) {
+    let who = ["-c", "user.name=petit", "-c", "user.email=petit@localhost"];
+    let status = Command::new("git")
+        .args(who)
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .output();
+    let output = status.expect("git runs");
+    assert!(output.status.success(), "git {arguments:?}: {output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkout_of_another_branch_is_one_plan_or_two_and_nothing_is_missing_meanwhile() {
+    const CHANGED: usize = 500;
+    const NEW: usize = 20;
+    let fill = |folder: &Path, priority: i32, named: &str| {
+        for i in 0..CHANGED {
+            save(&folder.join(format!("both-{i:03}.yaml")), &yaml(priority));
+        }
+        for i in 0..NEW {
+            save(&folder.join(format!("{named}-{i:03}.yaml")), &yaml(priority));
+        }
+    };
+    let followed = Followed::new(|temp| {
+        let jobs = temp.join("jobs.d");
+        fs::create_dir(&jobs).expect("a folder");
+        git(temp, &["init", "--quiet", "--initial-branch", "one"]);
+        fill(&jobs, 1, "first");
+        git(temp, &["add", "--all"]);
+        git(temp, &["commit", "--quiet", "--message", "one"]);
+        git(temp, &["checkout", "--quiet", "-b", "two"]);
+        git(temp, &["rm", "--quiet", "jobs.d/first-*.yaml"]);
+        fill(&jobs, 2, "second");
+        git(temp, &["add", "--all"]);
+        git(temp, &["commit", "--quiet", "--message", "two"]);
+        git(temp, &["checkout", "--quiet", "one"]);
+    })
+    .await;
+    followed
+        .until_active("the first branch", |active| active.len() == CHANGED + NEW)
+        .await;
+    followed.until("all well", SyncStatus::is_synced).await;
+    for (branch, priority, named) in [("two", 2, "second"), ("one", 1, "first")] {
+        let before = followed.storage.reconciles(100).expect("rows").len();
+        git(followed.temp.path(), &["checkout", "--quiet", branch]);
+        followed
+            .until_active("the other branch", |active| {
+                let both = active.iter().filter(|(job, _)| job.as_str().starts_with("both-"));
+                let changed = both.filter(|(_, active)| active.job.spec.priority == priority).count();
+                let new = active.keys().filter(|job| job.as_str().starts_with(named)).count();
+                (changed, new, active.len()) == (CHANGED, NEW, CHANGED + NEW)
+            })
+            .await;
+        let plans = followed.storage.reconciles(100).expect("rows").len() - before;
+        // What is gone is certain two seconds later than what is new.
+        assert!(plans <= 2, "{plans} plans for {branch}");
+    }
+    let always = (0..CHANGED).all(|i| followed.always_had(&format!("both-{i:03}")));
+    assert!(always, "a job that is on both branches was missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_root_only_what_root_alone_may_write_is_followed() {
+    let followed = Followed::with(with_jobs(&["a"]), |options| options.trust = Trust::OnlyRoot).await;
+    if Trust::of_this_process() == Trust::Anyone {
+        println!("skipped: only root can have files that are root's");
+        return;
+    }
+    followed.until_priority("a", 0).await;
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    save(&followed.path("b.yaml"), &yaml(1));
+    mode(&followed.path("b.yaml"), 0o646);
+    let is_refused = |status: &SyncStatus| {
+        let message = status.file("b.yaml").and_then(|file| file.standing.message.clone());
+        message.is_some_and(|message| message.contains("--insecure-permissions"))
+    };
+    followed.until("a file that everyone may write", is_refused).await;
+    assert_eq!(followed.ids(), ["a"]);
+    mode(&followed.path("b.yaml"), 0o644);
+    followed.until_priority("b", 1).await;
+
+    mode(&followed.root(), 0o777);
+    let unavailable = |status: &SyncStatus| matches!(&status.source, Source::Unavailable { message, .. } if message.contains("--insecure-permissions"));
+    followed.until("a folder that everyone may write", unavailable).await;
+    assert_eq!(followed.ids(), ["a", "b"], "nothing is removed for it");
+    mode(&followed.root(), 0o755);
+    followed.until("all well", SyncStatus::is_synced).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! 10,000 job files: from the start to all active, one edit among them, and `petit validate` as people run it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,10 +16,10 @@ use petit::{
     execution::capacity,
     reconcile::{
         Loaded, Options, Policy, Reconciler,
-        apply::{Occasion, apply},
+        apply::{Before, Occasion, apply},
         desired::{Desired, Judge},
         load_active,
-        plan::{self, Past},
+        plan::{self, Past, set_hash},
         scan::Scanner,
         settle::Settled,
     },
@@ -57,7 +58,7 @@ pub fn scan() -> Vec<Row> {
         ROUNDS,
         || {
             let begun = Instant::now();
-            let loaded = load_active(kept.as_ref()).expect("a journal in memory");
+            let loaded = load_active(kept.as_ref(), Utc::now()).expect("a journal in memory");
             drop(runtime.block_on(all_active(&options, Arc::clone(&kept), loaded)));
             begun.elapsed().as_secs_f64()
         },
@@ -98,6 +99,7 @@ pub fn plan() -> Vec<Row> {
         let past = Past {
             refused: &[],
             largest: active,
+            set_hash: &set_hash(active),
         };
         plan::plan(desired, active, past, &policy, Utc::now())
     };
@@ -106,7 +108,14 @@ pub fn plan() -> Vec<Row> {
         now: Utc::now(),
         duration_ms: 0,
     };
-    let active = apply(&planned(&desired(), &ActiveSet::new()), &ActiveSet::new(), occasion).active;
+    let nothing = ActiveSet::new();
+    let before = Before {
+        active: &nothing,
+        set_hash: &set_hash(&nothing),
+        retired: &BTreeMap::new(),
+        refused: &[],
+    };
+    let active = apply(&planned(&desired(), &nothing), before, occasion).active;
     assert_eq!(active.len(), FILES);
     fs::write(&files[FILES / 2], place::job_text(FILES / 2, "edited")).expect("a writable folder");
     let edited = desired();

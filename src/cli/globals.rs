@@ -1,7 +1,7 @@
 //! The options that every command takes, and what they and the settings file come to together.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,11 @@ use crate::config::{
     render,
     settings::{self, Settings, SettingsError},
 };
-use crate::{core::error_text::chain, execution::capacity, reconcile};
+use crate::{
+    core::error_text::chain,
+    execution::capacity,
+    reconcile::{self, Trust},
+};
 
 /// Options that stand before or after the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,6 +50,9 @@ pub struct Globals {
         hide_env_values = true
     )]
     config: Option<PathBuf>,
+    /// As root, also follow files, folders and settings that others may write
+    #[arg(long, global = true, env = "PETIT_INSECURE_PERMISSIONS", hide_env_values = true)]
+    insecure_permissions: bool,
     /// The form of the result
     #[arg(long, global = true, value_enum, default_value_t)]
     pub format: Format,
@@ -69,6 +76,10 @@ pub struct Place {
     pub jobs_dir: PathBuf,
     /// The folder of the journal, logs and socket.
     pub state_dir: PathBuf,
+    /// The settings file, if there is one.
+    pub settings_file: Option<PathBuf>,
+    /// Whose files are followed.
+    pub trust: Trust,
     /// What is worth telling about the settings.
     pub warnings: Vec<Diagnostic>,
 }
@@ -77,7 +88,23 @@ impl Place {
     /// How the folder of jobs is followed here.
     pub fn reconcile_options(&self) -> reconcile::Options {
         let capacity = capacity::of_machine(&self.settings);
-        reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, capacity)
+        reconcile::Options {
+            trust: self.trust,
+            ..reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, capacity)
+        }
+    }
+
+    /// Refuses settings that somebody else may write, if what they say is about to be done as root.
+    pub fn check_trust(&self) -> Result<(), CliError> {
+        let Some(file) = &self.settings_file else {
+            return Ok(());
+        };
+        let metadata =
+            fs::metadata(file).map_err(|error| CliError::failed("could not look at the settings", &error))?;
+        self.trust.judge(&metadata).map_err(|distrust| {
+            let message = format!("the settings `{}`: {distrust}", file.display());
+            CliError::new(Exit::Failed, "insecure_settings", message)
+        })
     }
 }
 
@@ -129,6 +156,12 @@ impl Globals {
         Ok(Place {
             jobs_dir: absolute(&jobs_dir)?,
             state_dir: absolute(&state_dir)?,
+            trust: if self.insecure_permissions {
+                Trust::Anyone
+            } else {
+                Trust::of_this_process()
+            },
+            settings_file: loaded.file,
             warnings: loaded.warnings,
             settings: loaded.settings,
         })

@@ -4,6 +4,7 @@
 //! what happens. What a command means is the [`Backend`]'s business, which the daemon supplies; this room only carries requests to it.
 
 mod client;
+mod listener;
 mod live;
 mod server;
 mod wire;

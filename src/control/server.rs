@@ -4,7 +4,7 @@
 //! calls for. The socket is made with mode 0600 inside the state folder, which is 0700, so that the file system says
 //! who may command.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -14,11 +14,11 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::{net::UnixListener, sync::watch};
+use tokio::sync::watch;
 
 use super::{
     Backend, CancelRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RetryRequest, RunsQuery,
-    SyncRequest, TriggerRequest, WhyQuery, live,
+    SyncRequest, TriggerRequest, WhyQuery, listener::LastingSocket, live,
 };
 use crate::core::{
     error_text::chain,
@@ -36,12 +36,7 @@ where
     S: Future<Output = ()> + Send + 'static,
 {
     // The caller holds the state folder's lock, so a socket that is still there is a dead daemon's.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    let listener = LastingSocket::bind(path)?;
     let (running, stopping) = watch::channel(());
     let serving = axum::serve(listener, router(backend, stopping)).with_graceful_shutdown(async move {
         stop.await;

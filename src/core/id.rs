@@ -1,8 +1,9 @@
 //! Names of things, each a type of its own so that one cannot stand where another is meant.
 //!
-//! Checked on the way in; an id that exists is well-formed. Nothing here knows where ids are stored or shown.
+//! Checked on the way in; an id that exists is well-formed. Names and hashes are shared, not copied, because the rooms hand
+//! them on ten thousand at a time. Nothing here knows where ids are stored or shown.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -29,13 +30,13 @@ macro_rules! slug_id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks that `text` is a slug ([`SLUG_PATTERN`]).
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
                 let text = text.into();
-                if is_slug(&text) { Ok(Self(text)) } else { Err(InvalidId(text)) }
+                if is_slug(&text) { Ok(Self(text.into())) } else { Err(InvalidId(text)) }
             }
 
             /// The id as it is written.
@@ -68,7 +69,7 @@ macro_rules! slug_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
 
@@ -140,8 +141,8 @@ impl FromStr for RunId {
 
 /// The SHA-256 of a canonical text, written in hexadecimal: of one spec, or of the whole active set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SpecHash(String);
+#[serde(from = "String", into = "String")]
+pub struct SpecHash(Arc<str>);
 
 impl SpecHash {
     /// Hashes a canonical text.
@@ -151,19 +152,16 @@ impl SpecHash {
 
     /// Hashes the text that the parts make up one after another, without putting it together.
     pub fn of_parts(parts: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
-        let mut digest = Sha256::new();
+        let mut hasher = SetHasher::default();
         for part in parts {
-            digest.update(part);
+            hasher.add(part.as_ref());
         }
-        let digits = b"0123456789abcdef";
-        let hex = digest.finalize();
-        let hex = hex.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        Self(hex.map(|digit| char::from(digits[usize::from(digit)])).collect())
+        hasher.finish()
     }
 
     /// A hash that was stored before.
     pub fn from_stored(hex: String) -> Self {
-        Self(hex)
+        Self(hex.into())
     }
 
     /// All 64 digits.
@@ -174,6 +172,38 @@ impl SpecHash {
     /// The first digits, as shown to people.
     pub fn short(&self) -> &str {
         self.0.get(..8).unwrap_or(&self.0)
+    }
+}
+
+/// Makes a [`SpecHash`] of many parts, one after another.
+#[derive(Debug, Default)]
+pub struct SetHasher(Sha256);
+
+impl SetHasher {
+    /// Appends a part to the text that is hashed.
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The hash of all that was added.
+    pub fn finish(self) -> SpecHash {
+        let digits = b"0123456789abcdef";
+        let hex = self.0.finalize();
+        let hex = hex.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let hex: String = hex.map(|digit| char::from(digits[usize::from(digit)])).collect();
+        SpecHash::from_stored(hex)
+    }
+}
+
+impl From<String> for SpecHash {
+    fn from(hex: String) -> Self {
+        Self::from_stored(hex)
+    }
+}
+
+impl From<SpecHash> for String {
+    fn from(hash: SpecHash) -> Self {
+        hash.as_str().to_owned()
     }
 }
 

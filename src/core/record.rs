@@ -51,6 +51,15 @@ pub struct ActiveRecord {
     pub scheduled_since: Timestamp,
 }
 
+/// A job that was taken out of the active set, as it was then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RemovedRecord {
+    /// Its last version.
+    pub active: ActiveRecord,
+    /// When it was removed.
+    pub removed_at: Timestamp,
+}
+
 /// Who asked for a reconcile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,10 @@
 //! memory's, so that they cannot differ. The service commits the one in a single transaction and then swaps in the
 //! other. Jobs that the plan leaves alone keep their very [`Arc`], and with it their next fire and their timers.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::TimeDelta;
 
@@ -16,6 +19,7 @@ use crate::{
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
+        id::{JobId, SpecHash},
         job::Job,
         record::{ActiveRecord, Actor, ReconcileRecord, SpecRecord},
         spec::JobSpec,
@@ -28,10 +32,27 @@ use crate::{
 pub struct Applied {
     /// The active set after it.
     pub active: ActiveSet,
+    /// Its hash.
+    pub set_hash: SpecHash,
+    /// Whether it differs from the one before, if only in a record.
+    pub is_new: bool,
     /// The same for the journal, to be committed as one transaction. Empty when there is nothing to do or to report.
     pub changes: Vec<Change>,
     /// The audit record among `changes`, if the plan does or reports anything.
     pub record: Option<ReconcileRecord>,
+}
+
+/// What a plan is carried out on.
+#[derive(Debug, Clone, Copy)]
+pub struct Before<'a> {
+    /// The active set that the plan was made against.
+    pub active: &'a ActiveSet,
+    /// Its hash.
+    pub set_hash: &'a SpecHash,
+    /// The last generation of each job that was active once and is not now.
+    pub retired: &'a BTreeMap<JobId, u64>,
+    /// What the last plan that was carried out refused.
+    pub refused: &'a [Action],
 }
 
 /// Who carries out a plan, and when.
@@ -46,11 +67,14 @@ pub struct Occasion {
 }
 
 /// Carries out a plan on values.
-pub fn apply(plan: &Plan, active: &ActiveSet, occasion: Occasion) -> Applied {
+pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
+    let active = before.active;
     let mut after = active.clone();
     let mut changes = Vec::new();
     for (job, version) in &plan.versions {
-        let next = next_version(version, active.get(job).map(|old| &**old), occasion.now);
+        let old = active.get(job).map(|old| &**old);
+        let retired = before.retired.get(job).copied().unwrap_or(0);
+        let next = next_version(version, old, retired, occasion.now);
         changes.push(Change::PutSpec(SpecRecord {
             hash: next.job.hash.clone(),
             job: job.clone(),
@@ -75,33 +99,53 @@ pub fn apply(plan: &Plan, active: &ActiveSet, occasion: Occasion) -> Applied {
             after.remove(job);
         }
     }
-    for active in after.values_mut() {
-        if let Some(record) = put_back(active, occasion.now) {
-            changes.push(Change::SetActive(record.clone()));
-            Arc::make_mut(active).record = record;
+    if counts_ahead(latest_count(&after), occasion.now) {
+        for active in after.values_mut() {
+            if let Some(record) = put_back(active, occasion.now) {
+                changes.push(Change::SetActive(record.clone()));
+                Arc::make_mut(active).record = record;
+            }
         }
+    }
+    let is_new = !changes.is_empty();
+    let new_set = if plan.changes_jobs() {
+        set_hash(&after)
+    } else {
+        before.set_hash.clone()
+    };
+    let (held_before, held) = (guarded(before.refused), guarded(&plan.refused));
+    if held != held_before {
+        changes.push(Change::SetHeld(held.into_iter().cloned().collect()));
     }
     let record = (!plan.is_empty()).then(|| ReconcileRecord {
         at: occasion.now,
         actor: occasion.actor,
         plan_id: plan.id.to_string(),
         actions: plan.actions.iter().map(ToString::to_string).collect(),
-        old_set: set_hash(active),
-        new_set: set_hash(&after),
+        old_set: before.set_hash.clone(),
+        new_set: new_set.clone(),
         duration_ms: occasion.duration_ms,
     });
     changes.extend(record.clone().map(Change::Reconcile));
     Applied {
         active: after,
+        set_hash: new_set,
+        is_new,
         changes,
         record,
     }
 }
 
+/// The jobs that the prune guard holds. A restart must not forget them: with them gone from its memory, what is left of
+/// a large removal may be few enough to pass.
+fn guarded(refused: &[Action]) -> BTreeSet<&JobId> {
+    refused.iter().filter_map(Action::guarded_job).collect()
+}
+
 /// A job's next version. Slots count from now on if it had none of them before: because it is new or back, because it
 /// fires at other times, or because it did not fire at all. `every` counts on from the anchor that it had, unless it is
-/// another `every`.
-fn next_version(version: &Version, old: Option<&ActiveJob>, now: Timestamp) -> ActiveJob {
+/// another `every`. Generations go on where a removed job's ended (`retired`), so that none ever stands for two versions.
+fn next_version(version: &Version, old: Option<&ActiveJob>, retired: u64, now: Timestamp) -> ActiveJob {
     let job: Arc<Job> = Arc::clone(&version.job);
     let same_times = old.filter(|old| fires_alike(&old.job.spec, &job.spec));
     let enabled = |job: &Job| job.spec.enabled;
@@ -110,7 +154,7 @@ fn next_version(version: &Version, old: Option<&ActiveJob>, now: Timestamp) -> A
         job: job.id.clone(),
         file: version.file.clone(),
         spec_hash: job.hash.clone(),
-        generation: old.map_or(0, |old| old.record.generation) + 1,
+        generation: old.map_or(retired, |old| old.record.generation) + 1,
         applied_at: now,
         anchor: same_times.map_or(now, |old| old.record.anchor),
         scheduled_since: goes_on.map_or(now, |old| old.record.scheduled_since),
@@ -122,11 +166,22 @@ fn next_version(version: &Version, old: Option<&ActiveJob>, now: Timestamp) -> A
 /// that was put back.
 const LONGEST_WAIT: TimeDelta = TimeDelta::hours(3);
 
+/// From when the latest of the schedules counts.
+pub fn latest_count(active: &ActiveSet) -> Option<Timestamp> {
+    let counts = active.values().map(|active| &active.record);
+    counts.map(|record| record.scheduled_since.max(record.anchor)).max()
+}
+
+/// Whether a schedule begins to count so far ahead that the clock must have been put back.
+pub fn counts_ahead(latest: Option<Timestamp>, now: Timestamp) -> bool {
+    latest.is_some_and(|latest| latest > now + LONGEST_WAIT)
+}
+
 /// The record of a job that was applied under a clock that has been put back since: counted from there, it would not fire
 /// until the clock has come there again. Periods keep their beat.
 fn put_back(active: &ActiveJob, now: Timestamp) -> Option<ActiveRecord> {
     let record = &active.record;
-    if record.scheduled_since.max(record.anchor) <= now + LONGEST_WAIT {
+    if !counts_ahead(Some(record.scheduled_since.max(record.anchor)), now) {
         return None;
     }
     let every = active.job.spec.schedule.as_ref().and_then(|schedule| schedule.every);

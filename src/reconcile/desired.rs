@@ -5,11 +5,10 @@
 //! us, and what is active is not known here.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     num::NonZero,
     panic::{self, AssertUnwindSafe},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
 };
 
@@ -24,7 +23,7 @@ use crate::{
     },
     core::{
         active::ActiveSet,
-        id::{JobId, SpecHash},
+        id::{JobId, SetHasher, SpecHash},
         job::Job,
     },
 };
@@ -44,14 +43,16 @@ pub struct Verdict {
 }
 
 /// What all files together ask for.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Desired {
     /// The files by their path below the folder.
-    pub files: BTreeMap<String, DesiredFile>,
+    pub files: BTreeMap<Arc<str>, DesiredFile>,
     /// Subfolders about which nothing is known.
     pub blind: BTreeMap<String, String>,
     /// Whether the folder says that it may be empty.
     pub allow_empty: bool,
+    /// The hash of the rest, once it was asked for.
+    hash: OnceLock<SpecHash>,
 }
 
 /// One file.
@@ -101,32 +102,48 @@ pub struct Faults {
 }
 
 impl Desired {
+    /// What these files ask for together.
+    pub fn new(files: BTreeMap<Arc<str>, DesiredFile>, blind: BTreeMap<String, String>, allow_empty: bool) -> Self {
+        Self {
+            files,
+            blind,
+            allow_empty,
+            hash: OnceLock::new(),
+        }
+    }
+
     /// An identity of everything from which a plan is made.
-    pub fn hash(&self) -> SpecHash {
-        // No path holds a zero byte, so that it parts what belongs to one file from the next.
-        let of_file = |(path, file): (&String, &DesiredFile)| {
-            let (kind, content) = match &file.state {
-                FileState::Job(version) => ("job", Cow::Borrowed(version.job.hash.as_str())),
-                FileState::Invalid(faults) => ("invalid", Cow::Borrowed(faults.text.as_str())),
-                FileState::Refused(refusal) => ("refused", Cow::Owned(refusal.to_string())),
-                FileState::Unsettled => ("unsettled", Cow::Borrowed("")),
-            };
-            let missing = if file.missing { " missing " } else { " present " };
-            [
-                path.as_bytes(),
-                b"\0",
-                kind.as_bytes(),
-                missing.as_bytes(),
-                content.as_bytes(),
-                b"\0",
-            ]
-            .concat()
-        };
-        let of_folder = |folder: &String| format!("{folder}\0blind\0").into_bytes();
-        let allow_empty: &[u8] = if self.allow_empty { b"may be empty\0" } else { b"\0" };
-        let files = self.files.iter().map(of_file);
-        let folders = self.blind.keys().map(of_folder);
-        SpecHash::of_parts([allow_empty.to_vec()].into_iter().chain(files).chain(folders))
+    pub fn hash(&self) -> &SpecHash {
+        self.hash.get_or_init(|| {
+            let mut hasher = SetHasher::default();
+            hasher.add(if self.allow_empty { b"may be empty\0" } else { b"\0" });
+            // No path holds a zero byte, so that it parts what belongs to one file from the next.
+            for (path, file) in &self.files {
+                hasher.add(path.as_bytes());
+                hasher.add(if file.missing { b"\0missing " } else { b"\0present " });
+                match &file.state {
+                    FileState::Job(version) => {
+                        hasher.add(b"job ");
+                        hasher.add(version.job.hash.as_str().as_bytes());
+                    }
+                    FileState::Invalid(faults) => {
+                        hasher.add(b"invalid ");
+                        hasher.add(faults.text.as_str().as_bytes());
+                    }
+                    FileState::Refused(refusal) => {
+                        hasher.add(b"refused ");
+                        hasher.add(refusal.to_string().as_bytes());
+                    }
+                    FileState::Unsettled => hasher.add(b"unsettled "),
+                }
+                hasher.add(b"\0");
+            }
+            for folder in self.blind.keys() {
+                hasher.add(folder.as_bytes());
+                hasher.add(b"\0blind\0");
+            }
+            hasher.finish()
+        })
     }
 
     /// What files are to each other (two with one id, a reference to nothing, jobs that wait for each other), with its
@@ -169,7 +186,7 @@ impl Desired {
 /// Judges contents, each once.
 pub struct Judge {
     check: Arc<Check>,
-    known: BTreeMap<String, (SpecHash, FileState)>,
+    last: Arc<Desired>,
 }
 
 /// From so many new contents on, judging is shared among the processors.
@@ -180,45 +197,62 @@ impl Judge {
     pub fn new(check: Arc<Check>) -> Self {
         Self {
             check,
-            known: BTreeMap::new(),
+            last: Arc::default(),
         }
     }
 
     /// Judges the settled view. What was judged before and still stands is not judged again.
-    pub fn judge(&mut self, settled: &Settled, allow_empty: bool) -> Desired {
-        let new: Vec<(&String, &Arc<Blob>)> = settled
-            .files
-            .iter()
-            .filter_map(|(path, file)| Some((path, file.content.as_ref()?.bytes()?)))
-            .filter(|(path, blob)| self.known.get(*path).is_none_or(|(hash, _)| *hash != blob.hash))
-            .collect();
-        for ((path, blob), state) in new.iter().zip(judge_all(&*self.check, &new)) {
-            self.known.insert((*path).clone(), (blob.hash.clone(), state));
-        }
-        self.known.retain(|path, _| settled.files.contains_key(path));
-        let files = settled.files.iter().map(|(path, file)| {
+    pub fn judge(&mut self, settled: &Settled, allow_empty: bool) -> Arc<Desired> {
+        // Both maps are in the order of their paths, so that one walk finds what stands beside what.
+        let mut before = self.last.files.iter().peekable();
+        let mut new: Vec<(&Arc<str>, &Arc<Blob>)> = Vec::new();
+        let mut files: Vec<(Arc<str>, DesiredFile)> = Vec::with_capacity(settled.files.len());
+        for (path, file) in &*settled.files {
+            while before.next_if(|(other, _)| *other < path).is_some() {}
+            let judged = before.next_if(|(other, _)| *other == path).map(|(_, file)| &file.state);
             let state = match &file.content {
-                Some(Content::Bytes(_)) => self
-                    .known
-                    .get(path)
-                    .map_or(FileState::Unsettled, |(_, state)| state.clone()),
+                Some(Content::Bytes(blob)) => match judged.filter(|state| state.is_of(&blob.hash)) {
+                    Some(state) => state.clone(),
+                    None => {
+                        new.push((path, blob));
+                        FileState::Unsettled
+                    }
+                },
                 Some(Content::Refused(refusal)) => FileState::Refused(refusal.clone()),
                 None => FileState::Unsettled,
             };
             let missing = file.missing;
-            (path.clone(), DesiredFile { state, missing })
-        });
-        Desired {
-            files: files.collect(),
-            blind: settled.blind.clone(),
+            files.push((Arc::clone(path), DesiredFile { state, missing }));
+        }
+        let mut verdicts = new.iter().zip(judge_all(&*self.check, &new)).peekable();
+        for (path, file) in &mut files {
+            if let Some((_, state)) = verdicts.next_if(|((judged, _), _)| *judged == path) {
+                file.state = state;
+            }
+        }
+        self.last = Arc::new(Desired::new(
+            files.into_iter().collect(),
+            settled.blind.clone(),
             allow_empty,
+        ));
+        Arc::clone(&self.last)
+    }
+}
+
+impl FileState {
+    /// Whether this is what was found about the text of this hash.
+    fn is_of(&self, text: &SpecHash) -> bool {
+        match self {
+            Self::Job(version) => version.text.hash == *text,
+            Self::Invalid(faults) => faults.text == *text,
+            Self::Refused(_) | Self::Unsettled => false,
         }
     }
 }
 
 /// Judges contents in their order.
-fn judge_all(check: &Check, new: &[(&String, &Arc<Blob>)]) -> Vec<FileState> {
-    let one = |(path, blob): &(&String, &Arc<Blob>)| judge_one(check, path, blob);
+fn judge_all(check: &Check, new: &[(&Arc<str>, &Arc<Blob>)]) -> Vec<FileState> {
+    let one = |(path, blob): &(&Arc<str>, &Arc<Blob>)| judge_one(check, path, blob);
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     if new.len() < WORTH_SHARING || workers == 1 {
         return new.iter().map(one).collect();
@@ -282,7 +316,7 @@ mod tests {
         let file = |i: usize| {
             let content = Some(Content::Bytes(Arc::new(Blob::new(format!("{text}{i}").into_bytes()))));
             (
-                format!("{i:03}.yaml"),
+                format!("{i:03}.yaml").into(),
                 SettledFile {
                     content,
                     missing: false,
@@ -290,7 +324,7 @@ mod tests {
             )
         };
         Settled {
-            files: (0..n).map(file).collect(),
+            files: Arc::new((0..n).map(file).collect()),
             ..Settled::default()
         }
     }
@@ -315,8 +349,8 @@ mod tests {
             };
             assert_eq!(faults.id.as_ref().map(JobId::as_str), path.strip_suffix(".yaml"));
         }
-        let one = settled(1, "y").files.remove("000.yaml").expect("there");
-        view.files.insert("007.yaml".to_owned(), one);
+        let one = settled(1, "y").files["000.yaml"].clone();
+        Arc::make_mut(&mut view.files).insert("007.yaml".into(), one);
         judge.judge(&view, false);
         assert_eq!(asked.load(Ordering::Relaxed), 201);
     }

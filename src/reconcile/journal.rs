@@ -2,12 +2,16 @@
 //!
 //! Reads the journal and the folder once; commits nothing and waits for nothing.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     desired::{Desired, Judge},
     options::Options,
-    plan::{Past, Plan, plan},
+    plan::{GUARD_MEMORY, Past, Plan, plan, set_hash},
     scan::{Scanner, SourceUnavailable},
     settle::Settled,
     standing::{Facts, conditions, standings},
@@ -19,8 +23,9 @@ use crate::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
         error_text::chain,
-        id::JobId,
+        id::{JobId, SpecHash},
         job::Job,
+        record::RemovedRecord,
     },
     storage::{Storage, StorageError},
 };
@@ -32,6 +37,12 @@ pub struct Loaded {
     pub active: ActiveSet,
     /// Jobs that are active in the journal and cannot be built again. Their files may bring them back.
     pub lost: Vec<LostJob>,
+    /// The last generation of each job that was active once and is not now.
+    pub retired: BTreeMap<JobId, u64>,
+    /// The jobs that the prune guard held. They stay held until they are approved or their files come back.
+    pub held: Vec<JobId>,
+    /// The jobs that were removed within the prune guard's memory, and how long ago the last of them was.
+    pub lately: Option<(Duration, ActiveSet)>,
 }
 
 /// A job of the journal that cannot be built again.
@@ -57,16 +68,14 @@ impl LostJob {
 }
 
 /// Builds the active set of the journal's last good versions.
-pub fn load_active(storage: &dyn Storage) -> Result<Loaded, StorageError> {
-    let mut loaded = Loaded::default();
+pub fn load_active(storage: &dyn Storage, now: Timestamp) -> Result<Loaded, StorageError> {
+    let mut loaded = Loaded {
+        held: storage.held()?,
+        ..Loaded::default()
+    };
     for record in storage.active()? {
-        let built = match storage.spec(&record.spec_hash)? {
-            Some(spec) => Job::from_canonical(&spec.canonical).map_err(|error| chain(&error)),
-            None => Err("its stored spec is not in the journal".to_owned()),
-        };
-        match built {
+        match build(storage, &record.spec_hash)? {
             Ok(job) => {
-                let job = Arc::new(job);
                 loaded
                     .active
                     .insert(record.job.clone(), Arc::new(ActiveJob { job, record }));
@@ -78,7 +87,29 @@ pub fn load_active(storage: &dyn Storage) -> Result<Loaded, StorageError> {
             }),
         }
     }
+    for RemovedRecord { active, removed_at } in storage.removed()? {
+        loaded.retired.insert(active.job.clone(), active.generation);
+        // A clock that was put back makes a removal seem to come; it is as good as just now.
+        let ago = (now - removed_at).to_std().unwrap_or(Duration::ZERO);
+        if ago < GUARD_MEMORY
+            && let Ok(job) = build(storage, &active.spec_hash)?
+        {
+            let (latest, set) = loaded.lately.get_or_insert_with(|| (ago, ActiveSet::new()));
+            *latest = ago.min(*latest);
+            set.insert(active.job.clone(), Arc::new(ActiveJob { job, record: active }));
+        }
+    }
     Ok(loaded)
+}
+
+/// Builds a job of a stored version; the inner error says why that cannot be.
+fn build(storage: &dyn Storage, hash: &SpecHash) -> Result<Result<Arc<Job>, String>, StorageError> {
+    Ok(match storage.spec(hash)? {
+        Some(spec) => Job::from_canonical(&spec.canonical)
+            .map(Arc::new)
+            .map_err(|error| chain(&error)),
+        None => Err("its stored spec is not in the journal".to_owned()),
+    })
 }
 
 /// What can be said of files and jobs while no daemon runs.
@@ -94,14 +125,16 @@ pub struct Offline {
 
 /// Looks once at the files and at the journal, and waits for nothing to settle.
 pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Result<Offline, StorageError> {
-    let Loaded { active, lost } = load_active(storage)?;
+    let Loaded { active, lost, .. } = load_active(storage, now)?;
     let jobs_dir = options.jobs_dir.display().to_string();
     let mut status = SyncStatus::unknown(jobs_dir, Watching::Native, &active, now);
-    let looked = Scanner::new(&options.jobs_dir).look(SystemTime::now());
+    let looked = Scanner::new(&options.jobs_dir)
+        .trusting(options.trust)
+        .look(SystemTime::now());
     let settled = looked.as_ref().map(Settled::as_seen).unwrap_or_default();
     let plan = looked.map(|look| {
         let desired = Judge::new(Arc::clone(&options.check)).judge(&settled, look.allow_empty);
-        let plan = dry_plan(&desired, &active, options, now);
+        let plan = dry_plan(&desired, &active, &set_hash(&active), options, now);
         let facts = Facts {
             settled: &settled,
             desired: &desired,
@@ -126,10 +159,17 @@ pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Resu
 }
 
 /// A plan that reports everything, as if nothing had been reported before.
-pub(super) fn dry_plan(desired: &Desired, active: &ActiveSet, options: &Options, now: Timestamp) -> Plan {
+pub(super) fn dry_plan(
+    desired: &Desired,
+    active: &ActiveSet,
+    set_hash: &SpecHash,
+    options: &Options,
+    now: Timestamp,
+) -> Plan {
     let past = Past {
         refused: &[],
         largest: active,
+        set_hash,
     };
     plan(desired, active, past, &options.policy(None), now)
 }

@@ -2,7 +2,7 @@
 //!
 //! One look after another at the folder of jobs becomes, step by step, a change of what is active:
 //!
-//! - [`watch`] says when to look, and nothing else;
+//! - [`watch`] says when to look, and nothing else; [`mounts`] where nobody would say it;
 //! - [`scan`] looks: which files there are and what stands in them;
 //! - [`settle`] lets count what nobody is writing any more;
 //! - [`desired`] asks `config` what each content means;
@@ -18,6 +18,7 @@
 pub mod apply;
 pub mod desired;
 pub mod journal;
+mod mounts;
 pub mod options;
 pub mod plan;
 pub mod scan;
@@ -33,6 +34,7 @@ mod tests;
 pub use journal::{Loaded, LostJob, Offline, load_active, offline};
 pub use options::Options;
 pub use plan::{Action, Plan, PlanId, Policy};
+pub use scan::Trust;
 pub use service::{Approval, Handle, PlanError, Reconciler, Stopped, SyncOutcome};
 pub use status::{Condition, ConditionCode, FileStatus, Health, JobStatus, Source, Standing, SyncState, SyncStatus};
 pub use watch::{WatchMode, Watching};

@@ -9,6 +9,7 @@ use std::{
 use super::{
     desired::{Check, Verdict},
     plan::{PlanId, Policy},
+    scan::Trust,
     watch::WatchMode,
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct Options {
     pub prune_guard: u8,
     /// How to notice changes.
     pub watch: WatchMode,
+    /// Whose files are followed.
+    pub trust: Trust,
     /// Judges one file.
     pub check: Arc<Check>,
 }
@@ -50,6 +53,7 @@ impl Options {
             prune: reconcile.prune,
             prune_guard: reconcile.prune_guard.get(),
             watch: WatchMode::Native,
+            trust: Trust::of_this_process(),
             check: check_with(settings.clone(), capacity),
         }
     }

@@ -2,22 +2,28 @@
 //!
 //! Goes in: the folder's path and the clock's reading. Comes out: a [`Look`], or [`SourceUnavailable`] when the folder
 //! itself cannot be listed, which is never the same as an empty folder. This file does not know what a job is, what was
-//! there before (but for a cache that saves reading), or whether a content is finished: that is for `settle`.
+//! there before (but for the last look, which saves reading), or whether a content is finished: that is for `settle`.
+//! How the folders are walked is in [`walk`], how a file is read in [`read`].
+
+mod read;
+mod walk;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ffi::OsStr,
     fmt,
-    fs::{self, File, Metadata, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use walkdir::WalkDir;
-
+use self::{
+    read::read_all,
+    walk::{Found, Walk},
+};
 use super::watch::WatchList;
 use crate::core::id::SpecHash;
 
@@ -31,6 +37,9 @@ pub const MAX_DEPTH: usize = 32;
 /// Two writes closer than this may bear the same timestamp: a tick of the kernel's clock, with room to spare.
 const TIMESTAMP_TICK: Duration = Duration::from_millis(50);
 
+/// The files of a look by their path below the folder. Two looks that saw the same share one map.
+pub type SeenFiles = Arc<BTreeMap<Arc<str>, Seen>>;
+
 /// What one look saw.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Look {
@@ -40,8 +49,8 @@ pub struct Look {
     pub allow_empty: bool,
     /// Whether git is in the middle of changing the files.
     pub git_busy: bool,
-    /// The job files by their path below the folder.
-    pub files: BTreeMap<String, Seen>,
+    /// The job files.
+    pub files: SeenFiles,
     /// Subfolders that could not be looked into, and why. What lies below them is unknown, not gone.
     pub blind: BTreeMap<String, String>,
     /// Where the next change can show itself.
@@ -114,6 +123,12 @@ pub enum Refusal {
     /// One of more than [`MAX_FILES`].
     #[error("is one of more than 100000 job files: the first 100000 by name are read")]
     TooMany,
+    /// Somebody else may write it, and Petit runs as root.
+    #[error(
+        "{0}, and Petit runs as root what stands in it: let only root write it (`chown root`, `chmod go-w`), or start \
+         Petit with `--insecure-permissions`"
+    )]
+    Insecure(String),
     /// A name that cannot be written in YAML, JSON or on a screen.
     #[error("has a name that is not UTF-8: rename it")]
     BadName,
@@ -170,11 +185,24 @@ impl Blob {
     }
 }
 
+/// What the files of a folder may be trusted with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Whoever may write them.
+    #[default]
+    Anyone,
+    /// Only what nobody but root may write, because root runs what stands in them.
+    OnlyRoot,
+}
+
 /// Looks at one folder again and again, and reads only what changed since the last time.
 #[derive(Debug)]
 pub struct Scanner {
     root: PathBuf,
-    cache: HashMap<String, Seen>,
+    trust: Trust,
+    last: SeenFiles,
+    /// The clock at the last look.
+    looked_at: SystemTime,
 }
 
 impl Scanner {
@@ -182,8 +210,20 @@ impl Scanner {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
-            cache: HashMap::new(),
+            trust: Trust::Anyone,
+            last: SeenFiles::default(),
+            looked_at: SystemTime::UNIX_EPOCH,
         }
+    }
+
+    /// Trusts files as `trust` says, and not anyone's.
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Reads every file anew at the next look: for file systems whose stamps are told late or never.
+    pub fn distrust_stamps(&mut self) {
+        self.looked_at = SystemTime::UNIX_EPOCH;
     }
 
     /// Lists the folder to any depth and reads what is new. `now` is the clock that the file system stamps files with.
@@ -197,81 +237,118 @@ impl Scanner {
         if !folder.is_dir() {
             return Err(unavailable("is not a folder".to_owned()));
         }
+        self.trust
+            .judge(&folder)
+            .map_err(|distrust| unavailable(distrust.to_string()))?;
+        let walk = Walk::of(&self.root, &folder, self.trust).map_err(unavailable)?;
         let mut look = Look {
             folder: FolderId::of(&folder),
             allow_empty: self.root.join(".allow-empty").exists(),
             git_busy: git_is_busy(&self.root),
-            files: BTreeMap::new(),
-            blind: BTreeMap::new(),
-            watch: WatchList::of_path(&self.root),
+            files: self.files(walk.found),
+            blind: walk.blind,
+            watch: walk.watch,
             took: Duration::ZERO,
         };
-        let walk = WalkDir::new(&self.root)
-            .follow_links(true)
-            .max_depth(MAX_DEPTH + 1)
-            .sort_by_file_name()
-            .into_iter()
-            .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
-        let mut old = std::mem::take(&mut self.cache);
-        for entry in walk {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => match trouble(&self.root, &error) {
-                    Trouble::Nothing => continue,
-                    Trouble::Source(problem) => {
-                        self.cache = old;
-                        return Err(unavailable(problem));
-                    }
-                    Trouble::Folder(path, problem) => {
-                        look.blind.insert(path, problem);
-                        continue;
-                    }
-                    Trouble::File(path, problem) => {
-                        look.files.insert(path, Seen::refused(Refusal::Unreadable(problem)));
-                        continue;
-                    }
-                },
-            };
-            let (path, well_named) = relative(&self.root, entry.path());
-            if entry.file_type().is_dir() {
-                if entry.depth() > MAX_DEPTH {
-                    look.blind.insert(path, Refusal::TooDeep.to_string());
-                } else if let Ok(metadata) = entry.metadata() {
-                    look.watch.add_folder(entry.path(), FolderId::of(&metadata));
-                }
-                continue;
-            }
-            if !is_job_file(entry.file_name()) {
-                continue;
-            }
-            if entry.path_is_symlink() {
-                look.watch.add_link(entry.path());
-            }
-            let seen = if !well_named {
-                Seen::refused(Refusal::BadName)
-            } else if entry.depth() > MAX_DEPTH {
-                Seen::refused(Refusal::TooDeep)
-            } else if look.files.len() >= MAX_FILES {
-                Seen::refused(Refusal::TooMany)
-            } else {
-                match read_again(entry.path(), old.remove(&path)) {
-                    Some(seen) => seen,
-                    None => continue,
-                }
-            };
-            if !seen.may_hide_a_write(now) {
-                self.cache.insert(path.clone(), seen.clone());
-            }
-            look.files.insert(path, seen);
-        }
         look.took = began.elapsed();
         // A folder that was swapped during the walk gives a mixture of two states, each half of it real: the next look,
         // which this error makes the caller take, sees one.
         match fs::metadata(&self.root) {
-            Ok(after) if FolderId::of(&after) == look.folder => Ok(look),
-            Ok(_) => Err(unavailable("was replaced while it was read".to_owned())),
-            Err(error) => Err(unavailable(describe(&error))),
+            Ok(after) if FolderId::of(&after) == look.folder => {}
+            Ok(_) => return Err(unavailable("was replaced while it was read".to_owned())),
+            Err(error) => return Err(unavailable(describe(&error))),
         }
+        self.last = Arc::clone(&look.files);
+        self.looked_at = now;
+        Ok(look)
+    }
+
+    /// What stands in the files that were found: as the last look saw it where the stamp says so, and read otherwise.
+    /// When nothing is different, it is the last look's very map.
+    fn files(&self, mut found: Vec<Found>) -> SeenFiles {
+        if found.len() > MAX_FILES {
+            found.sort_by(|a, b| a.path.cmp(&b.path));
+            for file in &mut found[MAX_FILES..] {
+                file.state = walk::State::Refused(Refusal::TooMany);
+            }
+        }
+        // Most looks end here, and nothing was copied for them.
+        let is_known = |file: &Found| match (self.last.get(&*file.path), &file.state) {
+            (Some(last), walk::State::Stamped(stamp)) => self.still_stands(last, *stamp),
+            (Some(last), walk::State::Refused(refusal)) => last.content == Content::Refused(refusal.clone()),
+            (None, _) => false,
+        };
+        if found.len() == self.last.len() && found.iter().all(is_known) {
+            return Arc::clone(&self.last);
+        }
+        let mut same = found.len() == self.last.len();
+        let mut files = Vec::with_capacity(found.len());
+        let mut unread = Vec::new();
+        for file in found {
+            let last = self.last.get_key_value(&*file.path);
+            match (last, file.state) {
+                (Some((path, last)), walk::State::Stamped(stamp)) if self.still_stands(last, stamp) => {
+                    files.push((Arc::clone(path), last.clone()));
+                }
+                (_, walk::State::Stamped(_)) => unread.push(file.path),
+                (Some((path, last)), walk::State::Refused(refusal))
+                    if last.content == Content::Refused(refusal.clone()) =>
+                {
+                    files.push((Arc::clone(path), last.clone()));
+                }
+                (_, walk::State::Refused(refusal)) => {
+                    same = false;
+                    files.push((file.path.into(), Seen::refused(refusal)));
+                }
+            }
+        }
+        for (path, seen) in read_all(&self.root, unread, self.trust) {
+            match self.last.get_key_value(&*path) {
+                // A fresh file that was read again.
+                Some((path, last)) if *last == seen => files.push((Arc::clone(path), last.clone())),
+                Some(_) | None => {
+                    same = false;
+                    files.push((path.into(), seen));
+                }
+            }
+        }
+        // A file that went away between being listed and being read makes the number differ too.
+        if same && files.len() == self.last.len() {
+            return Arc::clone(&self.last);
+        }
+        Arc::new(files.into_iter().collect())
+    }
+
+    /// Whether a file of this stamp holds what the last look saw.
+    fn still_stands(&self, last: &Seen, stamp: Stamp) -> bool {
+        let readable = !matches!(last.content, Content::Refused(Refusal::Unreadable(_)));
+        last.stamp == stamp && readable && !last.may_hide_a_write(self.looked_at)
+    }
+}
+
+impl Trust {
+    /// What this process may trust: as root, only what nobody else may write.
+    pub fn of_this_process() -> Self {
+        // The owner of a process' own folder below /proc is the one on whose behalf it acts.
+        match fs::metadata("/proc/self") {
+            Ok(process) if process.uid() == 0 => Self::OnlyRoot,
+            Ok(_) | Err(_) => Self::Anyone,
+        }
+    }
+
+    /// Whether a file or folder may be trusted.
+    pub fn judge(self, metadata: &Metadata) -> Result<(), Refusal> {
+        let mode = metadata.mode();
+        let who = match self {
+            Self::Anyone => None,
+            Self::OnlyRoot if metadata.uid() != 0 => Some(format!("belongs to user {}", metadata.uid())),
+            Self::OnlyRoot if mode & 0o002 != 0 => Some("may be written by everyone".to_owned()),
+            Self::OnlyRoot if mode & 0o020 != 0 && metadata.gid() != 0 => {
+                Some(format!("may be written by group {}", metadata.gid()))
+            }
+            Self::OnlyRoot => None,
+        };
+        who.map_or(Ok(()), |who| Err(Refusal::Insecure(who)))
     }
 }
 
@@ -288,6 +365,11 @@ fn is_hidden(name: &OsStr) -> bool {
 }
 
 impl FolderId {
+    /// The device that the folder's file system has.
+    pub(super) fn device(self) -> u64 {
+        self.device
+    }
+
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -358,102 +440,7 @@ impl Seen {
     }
 }
 
-/// Reads a file unless its stamp is that of the `last` look; `None` if it is gone.
-fn read_again(path: &Path, last: Option<Seen>) -> Option<Seen> {
-    let unreadable = |error: &io::Error| match error.kind() {
-        io::ErrorKind::NotFound => None,
-        _ => Some(Seen::refused(Refusal::Unreadable(describe(error)))),
-    };
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) => return unreadable(&error),
-    };
-    let stamp = Stamp::of(&metadata);
-    if let Some(last) = last
-        && last.stamp == stamp
-        && !matches!(last.content, Content::Refused(Refusal::Unreadable(_)))
-    {
-        return Some(last);
-    }
-    if !metadata.is_file() {
-        return Some(Seen::new(stamp, Content::Refused(Refusal::NotAFile)));
-    }
-    match read(path) {
-        Ok(seen) => Some(seen),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            let refusal = Refusal::Unreadable(describe(&error));
-            Some(Seen::new(stamp, Content::Refused(refusal)))
-        }
-    }
-}
-
-/// Reads a file between two looks at its stamp. When they differ, the second one counts, so that the next look
-/// cannot take what was read for what stands there then: it reads again, or sees yet another stamp.
-fn read(path: &Path) -> io::Result<Seen> {
-    // A pipe that took the file's place after it was listed must not make the open wait for a writer.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
-    let before = file.metadata()?;
-    if !before.is_file() {
-        return Ok(Seen::new(Stamp::of(&before), Content::Refused(Refusal::NotAFile)));
-    }
-    let content = read_bounded(&file, before.size())?;
-    let after = Stamp::of(&file.metadata()?);
-    Ok(Seen::new(after, content))
-}
-
-fn read_bounded(file: &File, size: u64) -> io::Result<Content> {
-    if size > MAX_FILE_BYTES {
-        return Ok(Content::Refused(Refusal::TooLarge(size)));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if read as u64 > MAX_FILE_BYTES {
-        return Ok(Content::Refused(Refusal::TooLarge(read as u64)));
-    }
-    Ok(Content::Bytes(Arc::new(Blob::new(bytes))))
-}
-
-/// What an error of the walk says about the folder.
-enum Trouble {
-    /// The entry is gone, or leads back to where the walk came from.
-    Nothing,
-    /// The listing itself is not to be trusted.
-    Source(String),
-    /// What lies below this subfolder is unknown.
-    Folder(String, String),
-    /// This job file is there and cannot be reached.
-    File(String, String),
-}
-
-fn trouble(root: &Path, error: &walkdir::Error) -> Trouble {
-    let problem = error.io_error().map_or_else(|| "cannot be listed".to_owned(), describe);
-    let path = match error.path() {
-        Some(path) if error.depth() > 0 => path,
-        // Without a path the reading of some folder broke off: what was not listed cannot be told from what is not there.
-        Some(_) | None => return Trouble::Source(problem),
-    };
-    let hidden = path.file_name().is_none_or(is_hidden);
-    if hidden || error.loop_ancestor().is_some() || fs::symlink_metadata(path).is_err() {
-        return Trouble::Nothing;
-    }
-    let (relative, _) = relative(root, path);
-    if path.file_name().is_some_and(is_job_file) && !path.is_dir() {
-        Trouble::File(relative, problem)
-    } else {
-        Trouble::Folder(relative, problem)
-    }
-}
-
-/// The path below `root`, and whether it is UTF-8.
-fn relative(root: &Path, path: &Path) -> (String, bool) {
-    let below = path.strip_prefix(root).unwrap_or(path);
-    (below.to_string_lossy().into_owned(), below.to_str().is_some())
-}
-
+/// What an error says of a file or folder, as the end of a sentence that begins with its path.
 fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
@@ -496,7 +483,7 @@ mod tests {
     }
 
     fn names(look: &Look) -> Vec<&str> {
-        look.files.keys().map(String::as_str).collect()
+        look.files.keys().map(|path| &**path).collect()
     }
 
     #[test]
@@ -600,9 +587,10 @@ mod tests {
         fs::write(&path, "one").expect("a file");
         let written = Stamp::of(&fs::metadata(&path).expect("a file")).changed_at();
         let mut scanner = Scanner::new(temp.path());
-        scanner.look(written + Duration::from_millis(1)).expect("a look");
+        let fresh = scanner.look(written + Duration::from_millis(1)).expect("a look");
+        let seen = &fresh.files["a.yaml"];
         assert!(
-            scanner.cache.is_empty(),
+            !scanner.still_stands(seen, seen.stamp),
             "a fresh file must not be trusted to its stamp"
         );
         let first = scanner.look(later()).expect("a look");

@@ -11,10 +11,11 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use super::scan::{Content, Look, Seen, Stamp};
+use super::scan::{Content, Look, Seen, SeenFiles, Stamp};
 
 /// The longest that settled files wait for one that keeps changing.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,11 +26,14 @@ pub const EMPTY: Duration = Duration::from_secs(2);
 /// How long a file may change before that is a condition, and git may work before it is no longer waited for.
 pub const TOO_LONG: Duration = Duration::from_secs(10);
 
+/// The files of a settled view by their path below the folder. Views that say the same of them share one map.
+pub type SettledFiles = Arc<BTreeMap<Arc<str>, SettledFile>>;
+
 /// The settled view of the folder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settled {
-    /// Every file that is there or may be, by its path below the folder.
-    pub files: BTreeMap<String, SettledFile>,
+    /// Every file that is there or may be.
+    pub files: SettledFiles,
     /// Subfolders that could not be looked into, and why.
     pub blind: BTreeMap<String, String>,
     /// Files whose content has not settled, and since how long.
@@ -76,12 +80,9 @@ impl Settled {
             content: Some(seen.content.clone()),
             missing: false,
         };
+        let files = look.files.iter().map(|(path, seen)| (Arc::clone(path), settled(seen)));
         Self {
-            files: look
-                .files
-                .iter()
-                .map(|(path, seen)| (path.clone(), settled(seen)))
-                .collect(),
+            files: Arc::new(files.collect()),
             blind: look.blind.clone(),
             changed: true,
             ..Self::default()
@@ -98,17 +99,25 @@ impl Settled {
 #[derive(Debug)]
 pub struct Settle {
     debounce: Duration,
-    files: BTreeMap<String, File>,
+    files: BTreeMap<Arc<str>, File>,
     blind: BTreeMap<String, String>,
     looked: bool,
     git_since: Option<Instant>,
+    /// What the last look saw.
+    seen: SeenFiles,
+    /// What was said last.
+    view: SettledFiles,
+    /// How many files have a candidate or are missing.
+    on_their_way: usize,
+    /// Whether files that were said to be missing are not known to be since.
+    lost_sight: bool,
 }
 
 /// One file's way from being seen to counting.
 #[derive(Debug, Default)]
 struct File {
     /// What counts.
-    accepted: Option<(Stamp, Content)>,
+    accepted: Option<Content>,
     /// What was seen last, if it is something else.
     candidate: Option<Candidate>,
     /// Since when looks have not found it.
@@ -133,27 +142,52 @@ impl Settle {
     pub fn new(debounce: Duration, known: impl IntoIterator<Item = String>) -> Self {
         Self {
             debounce,
-            files: known.into_iter().map(|file| (file, File::default())).collect(),
+            files: known.into_iter().map(|file| (file.into(), File::default())).collect(),
             blind: BTreeMap::new(),
             looked: false,
             git_since: None,
+            seen: SeenFiles::default(),
+            view: SettledFiles::default(),
+            on_their_way: 0,
+            lost_sight: false,
         }
     }
 
     /// The folder could not be looked at: what was missing before is not known to be missing now.
     pub fn lose_sight(&mut self) {
         for file in self.files.values_mut() {
-            file.missing_since = None;
+            self.lost_sight |= file.missing_since.take().is_some();
         }
     }
 
     /// Takes in a look that began at `now`, when the file system's clock read `wall`.
     pub fn observe(&mut self, look: &Look, now: Instant, wall: SystemTime) -> Settled {
         let first = !std::mem::replace(&mut self.looked, true);
-        let mut changed = self.blind != look.blind;
+        let mut changed = first | std::mem::take(&mut self.lost_sight) | (self.blind != look.blind);
+        self.git_since = if look.git_busy {
+            self.git_since.or(Some(now))
+        } else {
+            None
+        };
+        let git_busy = self.git_since.is_some_and(|since| now - since < TOO_LONG);
+        // When nothing was on its way and the look saw what the last one saw, every file would be found to be what it
+        // is: accepted is what was seen, and nothing has to wait for a time to pass.
+        let nothing_new = !changed && self.on_their_way == 0 && Arc::ptr_eq(&self.seen, &look.files);
+        if nothing_new {
+            return self.view(now, git_busy, false);
+        }
         self.blind.clone_from(&look.blind);
-        for (path, seen) in &look.files {
-            let file = self.files.entry(path.clone()).or_default();
+        self.seen = Arc::clone(&look.files);
+        let mut added = false;
+        for (path, seen) in &*look.files {
+            // Few files are new, and an entry would take another reference to each path.
+            let file = match self.files.get_mut(&**path) {
+                Some(file) => file,
+                None => {
+                    added = true;
+                    self.files.entry(Arc::clone(path)).or_default()
+                }
+            };
             changed |= file.missing_since.take().is_some();
             let long_ago = first
                 && wall
@@ -161,17 +195,21 @@ impl Settle {
                     .is_ok_and(|age| age > self.debounce);
             file.see(seen, now, look.took, self.debounce, long_ago);
         }
-        self.git_since = if look.git_busy {
-            self.git_since.or(Some(now))
-        } else {
-            None
-        };
-        let git_busy = self.git_since.is_some_and(|since| now - since < TOO_LONG);
         if !git_busy {
             changed |= self.accept(now);
         }
         changed |= self.miss(look, now, git_busy);
-        self.view(now, git_busy, changed || first)
+        let on_its_way = |file: &&File| file.candidate.is_some() || file.missing_since.is_some();
+        self.on_their_way = self.files.values().filter(on_its_way).count();
+        if changed || added {
+            let settled = |file: &File| SettledFile {
+                content: file.accepted.clone(),
+                missing: file.missing_since.is_some(),
+            };
+            let files = self.files.iter().map(|(path, file)| (Arc::clone(path), settled(file)));
+            self.view = Arc::new(files.collect());
+        }
+        self.view(now, git_busy, changed)
     }
 
     /// Lets candidates count: all that are ready, once nothing else is on its way or the first has waited long enough.
@@ -188,7 +226,7 @@ impl Settle {
         let mut changed = false;
         for file in self.files.values_mut() {
             if let Some(candidate) = file.candidate.take_if(|candidate| now >= candidate.ready_at) {
-                file.accepted = Some((candidate.stamp, candidate.content));
+                file.accepted = Some(candidate.content);
                 changed = true;
             }
         }
@@ -199,7 +237,7 @@ impl Settle {
     fn miss(&mut self, look: &Look, now: Instant, git_busy: bool) -> bool {
         let mut changed = false;
         self.files.retain(|path, file| {
-            if look.files.contains_key(path) {
+            if look.files.contains_key(&**path) {
                 return true;
             }
             if look.is_blind_to(path) {
@@ -219,36 +257,34 @@ impl Settle {
 
     fn view(&self, now: Instant, git_busy: bool, changed: bool) -> Settled {
         let mut settled = Settled {
+            files: Arc::clone(&self.view),
             blind: self.blind.clone(),
             git_busy,
             changed,
             ..Settled::default()
         };
         let mut look_again: Option<Instant> = git_busy.then(|| now + self.debounce);
-        for (path, file) in &self.files {
-            if let Some(candidate) = &file.candidate {
-                let at = if now < candidate.ready_at {
-                    candidate.ready_at
-                } else {
-                    // Ready, and waiting for others: until one of those is ready or its patience ends.
-                    (candidate.since + PATIENCE).max(now + self.debounce)
-                };
-                look_again = Some(look_again.map_or(at, |other| other.min(at)));
-                settled.changing.push(Unsettled {
-                    file: path.clone(),
-                    for_long: now - candidate.changing_since,
-                });
+        if self.on_their_way > 0 {
+            for (path, file) in &self.files {
+                if let Some(candidate) = &file.candidate {
+                    let at = if now < candidate.ready_at {
+                        candidate.ready_at
+                    } else {
+                        // Ready, and waiting for others: until one of those is ready or its patience ends.
+                        (candidate.since + PATIENCE).max(now + self.debounce)
+                    };
+                    look_again = Some(look_again.map_or(at, |other| other.min(at)));
+                    settled.changing.push(Unsettled {
+                        file: path.to_string(),
+                        for_long: now - candidate.changing_since,
+                    });
+                }
+                if let Some(since) = file.missing_since {
+                    let at = (since + REMOVAL).max(now + self.debounce);
+                    look_again = Some(look_again.map_or(at, |other| other.min(at)));
+                    settled.leaving.push(path.to_string());
+                }
             }
-            if let Some(since) = file.missing_since {
-                let at = (since + REMOVAL).max(now + self.debounce);
-                look_again = Some(look_again.map_or(at, |other| other.min(at)));
-                settled.leaving.push(path.clone());
-            }
-            let file = SettledFile {
-                content: file.accepted.as_ref().map(|(_, content)| content.clone()),
-                missing: file.missing_since.is_some(),
-            };
-            settled.files.insert(path.clone(), file);
         }
         settled.look_again = look_again;
         settled
@@ -257,11 +293,8 @@ impl Settle {
 
 impl File {
     fn see(&mut self, seen: &Seen, now: Instant, took: Duration, debounce: Duration, long_ago: bool) {
-        if let Some((stamp, content)) = &mut self.accepted
-            && *content == seen.content
-        {
+        if self.accepted.as_ref() == Some(&seen.content) {
             // The same bytes once more, perhaps in a new file: whatever was on its way is off.
-            *stamp = seen.stamp;
             self.candidate = None;
             return;
         }

@@ -2,7 +2,10 @@
 //!
 //! Pure: goes in what has settled, what it asks for, what was refused and what is active.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
     desired::{Desired, DesiredFile, FileState},
@@ -38,11 +41,11 @@ pub fn standings(facts: Facts<'_>, before: &SyncStatus, now: Timestamp) -> (Vec<
         BTreeMap::new()
     };
     let mut files: Vec<FileStatus> = Vec::with_capacity(facts.desired.files.len());
-    let by_file: BTreeMap<&str, &JobId> = facts
-        .active
-        .iter()
-        .map(|(job, active)| (active.record.file.as_str(), job))
-        .collect();
+    // A good file says itself which job it states, so that in a good folder nobody asks.
+    let by_file: LazyCell<BTreeMap<&str, &JobId>, _> = LazyCell::new(|| {
+        let active = facts.active.iter();
+        active.map(|(job, active)| (active.record.file.as_str(), job)).collect()
+    });
     let settling: BTreeSet<&str> = facts
         .settled
         .changing
@@ -50,27 +53,28 @@ pub fn standings(facts: Facts<'_>, before: &SyncStatus, now: Timestamp) -> (Vec<
         .map(|unsettled| unsettled.file.as_str())
         .collect();
     for (path, file) in &facts.desired.files {
-        let came_from = by_file.get(path.as_str()).copied();
-        let settling = settling.contains(path.as_str());
+        let came_from = match file.state {
+            FileState::Job(_) => None,
+            FileState::Invalid(_) | FileState::Refused(_) | FileState::Unsettled => by_file.get(&**path).copied(),
+        };
+        let settling = settling.contains(&**path);
         let mut status = file_status(path, file, came_from, &refused, facts, settling, now);
-        if let (SyncState::Blocked | SyncState::Conflict, Some(mutual)) = (status.standing.sync, mutual.get(path)) {
+        if let (SyncState::Blocked | SyncState::Conflict, Some(mutual)) = (status.standing.sync, mutual.get(&**path)) {
             status.standing = status.standing.at(mutual.first());
             status.diagnostics.extend(mutual.iter().cloned());
         }
         files.push(status);
     }
     let mut jobs = job_statuses(&files, &refused, facts, now);
-    let old_files: BTreeMap<&str, &Standing> = before
-        .files
-        .iter()
-        .map(|file| (file.file.as_str(), &file.standing))
-        .collect();
-    let old_jobs: BTreeMap<&JobId, &Standing> = before.jobs.iter().map(|job| (&job.job, &job.standing)).collect();
+    // Both lists are in the order of their names, now and before.
     for file in &mut files {
-        file.standing.keep_since(old_files.get(file.file.as_str()).copied());
+        let old = before.files.binary_search_by(|old| old.file.cmp(&file.file));
+        file.standing
+            .keep_since(old.ok().map(|old| &before.files[old].standing));
     }
     for job in &mut jobs {
-        job.standing.keep_since(old_jobs.get(&job.job).copied());
+        let old = before.jobs.binary_search_by(|old| old.job.cmp(&job.job));
+        job.standing.keep_since(old.ok().map(|old| &before.jobs[old].standing));
     }
     (files, jobs)
 }
@@ -209,18 +213,22 @@ fn file_status(
 }
 
 fn job_statuses(files: &[FileStatus], refused: &Refused<'_>, facts: Facts<'_>, now: Timestamp) -> Vec<JobStatus> {
-    let mut of_job: BTreeMap<&JobId, Vec<&FileStatus>> = BTreeMap::new();
-    for file in files {
-        if let Some(job) = &file.job {
-            of_job.entry(job).or_default().push(file);
-        }
-    }
-    let all: BTreeSet<&JobId> = facts.active.keys().chain(of_job.keys().copied()).collect();
+    let mut of_jobs: Vec<(&JobId, &FileStatus)> = files
+        .iter()
+        .filter_map(|file| Some((file.job.as_ref()?, file)))
+        .collect();
+    of_jobs.sort_by_key(|(job, _)| *job);
+    let mut all: Vec<&JobId> = facts.active.keys().chain(of_jobs.iter().map(|(job, _)| *job)).collect();
+    all.sort();
+    all.dedup();
+    let mut of_jobs = of_jobs.into_iter().peekable();
     let status = |job: &JobId| {
         let active = facts.active.get(job);
-        let files = of_job.get(job).map_or(&[][..], Vec::as_slice);
+        let files = std::iter::from_fn(|| of_jobs.next_if(|(stated, _)| *stated == job));
         // The worst of a job's files speaks for it: one that left for another file has nothing to say any more.
-        let file = files.iter().max_by_key(|file| severity(file.standing.sync));
+        let file = files
+            .map(|(_, file)| file)
+            .max_by_key(|file| severity(file.standing.sync));
         let standing = match (file, refused.of_job(job), active) {
             (Some(file), _, _) => file.standing.clone(),
             (None, Some((sync, message)), _) => Standing::new(sync, Health::Ok, Some(message), now),
@@ -296,7 +304,9 @@ pub fn conditions(
     match watching {
         Watching::Native => {}
         Watching::Polling { reason } => {
-            let message = format!("no file events ({reason}): the folder is listed once a second");
+            let message = format!(
+                "no file events ({reason}): the folder is looked at again and again, once a second if that is quick enough"
+            );
             found.push((ConditionCode::Polling, message));
         }
     }

@@ -21,7 +21,7 @@ use notify::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::scan::FolderId;
+use super::{mounts::Mounts, scan::FolderId};
 
 /// Links are followed so many times, as the kernel does, before a path is taken for a loop.
 const MAX_LINKS: usize = 40;
@@ -111,6 +111,11 @@ impl WatchList {
         wanted
     }
 
+    /// The file systems on which the folders lie, by their device.
+    fn devices(&self) -> BTreeSet<u64> {
+        self.folders.values().map(|folder| folder.device()).collect()
+    }
+
     /// Whether a change of this path counts.
     fn concerns(&self, path: &Path) -> bool {
         let inside = path.parent().is_some_and(|folder| self.folders.contains_key(folder));
@@ -146,6 +151,9 @@ pub struct Watch {
     watching: Watching,
     native: Option<RecommendedWatcher>,
     armed: BTreeMap<PathBuf, FolderId>,
+    /// The file systems on which the folders lay when they were last judged, and why one of them tells too little.
+    judged: BTreeSet<u64>,
+    silent: Option<String>,
     shared: Arc<Shared>,
 }
 
@@ -184,6 +192,8 @@ impl Watch {
             watching,
             native: None,
             armed: BTreeMap::new(),
+            judged: BTreeSet::new(),
+            silent: None,
             shared: Arc::new(shared),
         }
     }
@@ -191,6 +201,12 @@ impl Watch {
     /// How changes are noticed now.
     pub fn watching(&self) -> &Watching {
         &self.watching
+    }
+
+    /// Whether files may change without a change of what is told of them, so that only reading them shows it: a file
+    /// system of another machine is asked for its stamps now and then, and for its contents when they are opened.
+    pub fn only_contents_tell(&self) -> bool {
+        self.silent.is_some()
     }
 
     /// Watches what is on the list and nothing else. With `afresh`, watches that the kernel may have dropped are set
@@ -205,7 +221,9 @@ impl Watch {
         }
         match (self.mode, &self.native, &self.watching) {
             (WatchMode::Polling, _, _) => return false,
-            (WatchMode::Native, None, Watching::Polling { .. }) if !afresh => return false,
+            (WatchMode::Native, None, Watching::Polling { .. }) if !afresh && list.devices() == self.judged => {
+                return false;
+            }
             (WatchMode::Native, _, _) => {}
         }
         self.shared
@@ -213,31 +231,46 @@ impl Watch {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(list);
-        match self.try_arm(&list.wanted(), afresh) {
-            Ok(added) => {
-                self.watching = Watching::Native;
-                added
-            }
-            Err(error) => {
-                let reason = match error.kind {
-                    ErrorKind::MaxFilesWatch => {
-                        "the system's limit of watches is reached: raise fs.inotify.max_user_watches".to_owned()
-                    }
-                    ErrorKind::Io(error) => error.to_string(),
-                    ErrorKind::Generic(_)
-                    | ErrorKind::PathNotFound
-                    | ErrorKind::WatchNotFound
-                    | ErrorKind::InvalidConfig(_) => error.to_string(),
-                };
-                tracing::warn!(
-                    reason,
-                    "no file events; the folder of jobs is listed once a second instead"
-                );
-                self.watching = Watching::Polling { reason };
+        self.judge_mounts(list, afresh);
+        let wanted = list.wanted();
+        let had_watcher = self.native.is_some();
+        let mut armed = self.try_arm(&wanted, afresh);
+        // A watcher that used to work and does not now may only have lost its thread or its descriptor.
+        if armed.as_ref().is_err_and(|error| had_watcher && !is_limit(error)) {
+            self.native = None;
+            self.armed.clear();
+            armed = self.try_arm(&wanted, true);
+        }
+        let (watching, added) = match (armed, &self.silent) {
+            (Ok(added), None) => (Watching::Native, added),
+            // Events of this machine's own changes are still worth having.
+            (armed, Some(reason)) => (Watching::Polling { reason: reason.clone() }, armed.unwrap_or(false)),
+            (Err(error), None) => {
                 self.native = None;
                 self.armed.clear();
-                false
+                let reason = why_not(error);
+                (Watching::Polling { reason }, false)
             }
+        };
+        if let Watching::Polling { reason } = &watching
+            && watching != self.watching
+        {
+            tracing::warn!(
+                reason,
+                "no file events; the folder of jobs is looked at again and again instead"
+            );
+        }
+        self.watching = watching;
+        added
+    }
+
+    /// Finds out whether the folders lie where changes are not told. Asked again now and then, since another file system
+    /// may be mounted over one.
+    fn judge_mounts(&mut self, list: &WatchList, afresh: bool) {
+        let devices = list.devices();
+        if afresh || devices != self.judged {
+            self.silent = Mounts::of_this_process().silent(&devices);
+            self.judged = devices;
         }
     }
 
@@ -272,6 +305,23 @@ impl Watch {
             }
         }
         Ok(added)
+    }
+}
+
+/// Whether the system gives no more watches, which a new watcher would not change.
+fn is_limit(error: &notify::Error) -> bool {
+    matches!(error.kind, ErrorKind::MaxFilesWatch)
+}
+
+fn why_not(error: notify::Error) -> String {
+    match error.kind {
+        ErrorKind::MaxFilesWatch => {
+            "the system's limit of watches is reached: raise fs.inotify.max_user_watches".to_owned()
+        }
+        ErrorKind::Io(error) => error.to_string(),
+        ErrorKind::Generic(_) | ErrorKind::PathNotFound | ErrorKind::WatchNotFound | ErrorKind::InvalidConfig(_) => {
+            error.to_string()
+        }
     }
 }
 
@@ -389,6 +439,30 @@ mod tests {
         while receiver.try_recv().is_ok() {}
         fs::create_dir(&root).expect("a folder");
         assert!(wakes(&receiver), "the folder's return");
+    }
+
+    #[test]
+    fn a_watcher_that_died_is_started_again() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let (mut watch, receiver) = watch();
+        let look = Scanner::new(temp.path()).look(SystemTime::now()).expect("a look");
+        watch.arm(&look.watch, false);
+        if *watch.watching() != Watching::Native {
+            println!("skipped: {:?}", watch.watching());
+            return;
+        }
+        watch
+            .shared
+            .hear(&Err(notify::Error::generic("the queue's descriptor is gone")));
+        assert!(wakes(&receiver), "its death");
+        assert!(
+            watch.arm(&look.watch, false),
+            "a new watcher has seen nothing of what happened before it"
+        );
+        while receiver.try_recv().is_ok() {}
+        fs::write(temp.path().join("a.yaml"), "x").expect("a file");
+        assert!(wakes(&receiver), "a write");
+        assert_eq!(*watch.watching(), Watching::Native);
     }
 
     #[test]

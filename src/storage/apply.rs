@@ -22,7 +22,7 @@ pub(super) fn commit(rows: &mut impl Rows, changes: Vec<Change>, now: Timestamp)
     let now = precision::to_micros(now);
     for mut change in changes {
         precision::cut(&mut change);
-        if let Some(fact) = apply(rows, change)? {
+        if let Some(fact) = apply(rows, change, now)? {
             rows.append_fact(now, &fact)?;
         }
     }
@@ -37,9 +37,12 @@ pub(super) trait Rows {
     fn insert_spec(&mut self, spec: &SpecRecord) -> Result<bool, StorageError>;
     fn has_spec(&mut self, hash: &SpecHash) -> Result<bool, StorageError>;
 
-    /// Inserts or replaces.
+    /// Inserts or replaces; the job is not among the removed any more.
     fn put_active(&mut self, active: &ActiveRecord) -> Result<(), StorageError>;
-    fn remove_active(&mut self, job: &JobId) -> Result<(), StorageError>;
+    /// Moves the row, if there is one, to the removed.
+    fn remove_active(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError>;
+    /// Replaces all.
+    fn set_held(&mut self, jobs: &[JobId]) -> Result<(), StorageError>;
     fn insert_reconcile(&mut self, reconcile: &ReconcileRecord) -> Result<(), StorageError>;
 
     fn insert_slot(&mut self, slot: &SlotRecord) -> Result<bool, StorageError>;
@@ -81,7 +84,7 @@ pub(super) trait Rows {
     fn append_fact(&mut self, at: Timestamp, fact: &Fact) -> Result<(), StorageError>;
 }
 
-fn apply(rows: &mut impl Rows, change: Change) -> Result<Option<Fact>, StorageError> {
+fn apply(rows: &mut impl Rows, change: Change, now: Timestamp) -> Result<Option<Fact>, StorageError> {
     match change {
         Change::PutSpec(spec) => Ok(rows.insert_spec(&spec)?.then_some(Fact::Spec(spec))),
         Change::SetActive(active) => {
@@ -90,7 +93,11 @@ fn apply(rows: &mut impl Rows, change: Change) -> Result<Option<Fact>, StorageEr
             Ok(None)
         }
         Change::RemoveActive(job) => {
-            rows.remove_active(&job)?;
+            rows.remove_active(&job, now)?;
+            Ok(None)
+        }
+        Change::SetHeld(jobs) => {
+            rows.set_held(&jobs)?;
             Ok(None)
         }
         Change::Reconcile(reconcile) => {

@@ -25,8 +25,8 @@ use crate::{
         id::{JobId, RunId, SpecHash, TaskId},
         pattern::Pattern,
         record::{
-            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, TaskRecord,
+            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord,
+            SpecRecord, StretchRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, Trigger},
     },
@@ -96,6 +96,14 @@ impl Storage for Memory {
 
     fn active(&self) -> Result<Vec<ActiveRecord>, StorageError> {
         Ok(self.state().active.values().cloned().collect())
+    }
+
+    fn removed(&self) -> Result<Vec<RemovedRecord>, StorageError> {
+        Ok(self.state().removed.values().cloned().collect())
+    }
+
+    fn held(&self) -> Result<Vec<JobId>, StorageError> {
+        Ok(self.state().held.keys().cloned().collect())
     }
 
     fn spec(&self, hash: &SpecHash) -> Result<Option<SpecRecord>, StorageError> {
@@ -272,6 +280,8 @@ struct State {
     journal_id: String,
     specs: BTreeMap<SpecHash, SpecRecord>,
     active: BTreeMap<JobId, ActiveRecord>,
+    removed: BTreeMap<JobId, RemovedRecord>,
+    held: BTreeMap<JobId, ()>,
     reconciles: Vec<ReconcileRecord>,
     slots: BTreeMap<(JobId, Timestamp), SlotRecord>,
     stretches: Vec<StretchRecord>,
@@ -368,11 +378,28 @@ impl Rows for Step<'_> {
 
     fn put_active(&mut self, active: &ActiveRecord) -> Result<(), StorageError> {
         self.set(|state| &mut state.active, active.job.clone(), Some(active.clone()));
+        self.set(|state| &mut state.removed, active.job.clone(), None);
         Ok(())
     }
 
-    fn remove_active(&mut self, job: &JobId) -> Result<(), StorageError> {
-        self.set(|state| &mut state.active, job.clone(), None);
+    fn remove_active(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
+        if let Some(active) = self.state.active.get(job).cloned() {
+            self.set(|state| &mut state.active, job.clone(), None);
+            let removed_at = at;
+            let removed = RemovedRecord { active, removed_at };
+            self.set(|state| &mut state.removed, job.clone(), Some(removed));
+        }
+        Ok(())
+    }
+
+    fn set_held(&mut self, jobs: &[JobId]) -> Result<(), StorageError> {
+        let before: Vec<JobId> = self.state.held.keys().cloned().collect();
+        for job in before {
+            self.set(|state| &mut state.held, job, None);
+        }
+        for job in jobs {
+            self.set(|state| &mut state.held, job.clone(), Some(()));
+        }
         Ok(())
     }
 

@@ -36,8 +36,8 @@ use crate::{
         id::{JobId, RunId, SpecHash, TaskId},
         pattern::Pattern,
         record::{
-            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, SupersedeRecord, TaskRecord,
+            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord,
+            SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
@@ -57,8 +57,11 @@ pub enum Change {
     PutSpec(SpecRecord),
     /// Makes a version of a job the active one, in place of the one that was. The version must be kept.
     SetActive(ActiveRecord),
-    /// Takes a job out of the active set, if it is there. Its runs, slots and watermark stay.
+    /// Takes a job out of the active set, if it is there. Its runs, slots and watermark stay, and its last version is
+    /// kept among the removed until it is active again.
     RemoveActive(JobId),
+    /// Says which jobs the prune guard holds, in place of those that it held.
+    SetHeld(Vec<JobId>),
     /// Records a reconcile. A fact.
     Reconcile(ReconcileRecord),
     /// Records a new slot, claimed (`outcome: None`) or decided at once. Fails if it is recorded already, and nothing
@@ -371,6 +374,10 @@ pub trait Storage: Send + Sync {
     fn journal_id(&self) -> Result<String, StorageError>;
     /// The active set, by job.
     fn active(&self) -> Result<Vec<ActiveRecord>, StorageError>;
+    /// The jobs that were active once and are not now, by job.
+    fn removed(&self) -> Result<Vec<RemovedRecord>, StorageError>;
+    /// The jobs that the prune guard holds, in order.
+    fn held(&self) -> Result<Vec<JobId>, StorageError>;
     /// A version of a job.
     fn spec(&self, hash: &SpecHash) -> Result<Option<SpecRecord>, StorageError>;
     /// All pauses.

@@ -31,7 +31,9 @@ use crate::core::{
     Timestamp,
     id::{JobId, RunId, SpecHash},
     pattern::Pattern,
-    record::{ActiveRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord},
+    record::{
+        ActiveRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+    },
 };
 
 /// A journal in a file. Dropping it commits what was handed in, and waits for that.
@@ -107,6 +109,14 @@ impl Storage for Sqlite {
 
     fn active(&self) -> Result<Vec<ActiveRecord>, StorageError> {
         self.read(|tables| tables.all("active", "SELECT * FROM active ORDER BY job", [], rows::active))
+    }
+
+    fn removed(&self) -> Result<Vec<RemovedRecord>, StorageError> {
+        self.read(|tables| tables.all("removed", "SELECT * FROM removed ORDER BY job", [], rows::removed))
+    }
+
+    fn held(&self) -> Result<Vec<JobId>, StorageError> {
+        self.read(|tables| tables.all("held", "SELECT job FROM held ORDER BY job", [], |row| row.get("job")))
     }
 
     fn spec(&self, hash: &SpecHash) -> Result<Option<SpecRecord>, StorageError> {

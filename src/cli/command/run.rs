@@ -39,6 +39,7 @@ enum LogFormat {
 /// Runs until SIGTERM or SIGINT, or until somebody leaves the screens.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let place = globals.place()?;
+    place.check_trust()?;
     #[cfg(feature = "tui")]
     if args.tui {
         return with_screens(globals, args, place);
@@ -118,6 +119,7 @@ fn options(place: Place) -> Options {
         jobs_dir: place.jobs_dir,
         state_dir: place.state_dir,
         settings: place.settings,
+        trust: place.trust,
         environment: std::env::vars().collect(),
     }
 }

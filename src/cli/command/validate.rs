@@ -193,8 +193,8 @@ fn read_folder(folder: &Path, place: &Place, files: &mut BTreeMap<String, Checke
         Err(error) => return vec![chain(&error)],
     };
     let mut unread = Vec::new();
-    for (name, seen) in &look.files {
-        let path = folder.join(name);
+    for (name, seen) in &*look.files {
+        let path = folder.join(&**name);
         match &seen.content {
             Content::Bytes(blob) => insert(&path, &blob.bytes, place, files),
             Content::Refused(refusal) => unread.push(format!("could not read {}: {refusal}", path.display())),

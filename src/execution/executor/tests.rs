@@ -10,7 +10,9 @@ use super::*;
 use crate::{
     core::{
         id::{JobId, SpecHash},
-        record::{ActiveRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord},
+        record::{
+            ActiveRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+        },
         state::{RunStatus, SlotOutcome, SlotReason, TaskState},
     },
     execution::{
@@ -381,6 +383,12 @@ impl Storage for Full {
     }
     fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError> {
         self.inner.stretches(job, from, to)
+    }
+    fn removed(&self) -> Result<Vec<RemovedRecord>, StorageError> {
+        self.inner.removed()
+    }
+    fn held(&self) -> Result<Vec<JobId>, StorageError> {
+        self.inner.held()
     }
     fn reconciles(&self, limit: u32) -> Result<Vec<ReconcileRecord>, StorageError> {
         self.inner.reconciles(limit)

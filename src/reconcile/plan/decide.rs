@@ -1,18 +1,23 @@
 //! How a plan comes about: which file speaks for which job, what vanishes, what is held and what is blocked.
+//!
+//! Files and jobs are walked side by side in the order of the jobs' ids, so that ten thousand of them cost one pass and
+//! no map. What is looked up by name is only what something is the matter with.
 
 use std::{
+    cell::OnceCell,
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    iter,
     sync::Arc,
 };
 
-use super::{Action, BlockReason, HoldReason, Past, Plan, PlanId, Policy, fields::changed_fields};
+use super::{Action, BlockReason, HoldReason, Past, Plan, PlanId, Policy, fields::changed_fields, knots::Resulting};
 use crate::{
     config::settings::Prune,
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
         id::JobId,
-        spec::JobDependency,
     },
     reconcile::{
         desired::{Desired, FileState, Version},
@@ -25,17 +30,15 @@ const GUARDED_FROM: usize = 5;
 
 /// Compares what the files ask for with what is active.
 pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Policy, now: Timestamp) -> Plan {
-    let id = PlanId::of(desired, active, policy.prune);
+    let id = PlanId::of(desired, past.set_hash, policy.prune);
+    let stated = Stated::by(desired);
     let mut draft = Draft::default();
-    let claims = Claims::of(desired);
-    let uncertain = uncertain_jobs(desired, active);
     let mut vanishing = Vec::new();
     let mut on_last_good = BTreeMap::new();
-    for job in claims.0.keys().copied().chain(active.keys()).collect::<BTreeSet<_>>() {
-        let old = active.get(job);
-        match claims.of_job(job) {
+    for (job, claims, old) in side_by_side(&stated.claims, active) {
+        match Claim::of(claims) {
             Claim::One(version) => match old {
-                Some(old) if old.job.hash == version.job.hash => draft.keep(job, old, Some(&version.file)),
+                Some(old) if is_same(old, version) => draft.keep(job, old, Some(&version.file)),
                 Some(_) | None => draft.put(job, version),
             },
             Claim::Several(files) => {
@@ -46,23 +49,49 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
                 draft.keep_if(job, old);
             }
             Claim::Leaving => draft.keep_if(job, old),
-            Claim::None if uncertain.contains(job) => {
-                draft.keep_if(job, old);
-                on_last_good.extend(old.map(|old| (old.record.file.as_str(), job)));
+            Claim::None => {
+                if let Some(old) = old {
+                    if stated.may_yet_be(job, &old.record.file) {
+                        draft.keep(job, old, None);
+                        on_last_good.insert(old.record.file.as_str(), job);
+                    } else {
+                        draft.lose(job);
+                        vanishing.push((job, old));
+                    }
+                }
             }
-            Claim::None => vanishing.extend(old.map(|_| job)),
         }
     }
-    for (file, desired) in &desired.files {
-        draft.report_file(file, &desired.state, &on_last_good);
-    }
+    draft.report_files(&stated.bad, &on_last_good);
     draft.remove_or_hold(&vanishing, desired, active, past, policy, &id);
-    draft.block(desired, active);
+    draft.block(&stated, active);
     draft.finish(id, active, past.refused, now)
 }
 
-/// Which files state which job.
-struct Claims<'a>(BTreeMap<&'a JobId, Vec<(&'a Arc<Version>, bool)>>);
+/// Whether a file states what is active. Most often it is the very same value.
+fn is_same(old: &ActiveJob, version: &Version) -> bool {
+    Arc::ptr_eq(&old.job, &version.job) || old.job.hash == version.job.hash
+}
+
+/// What the files state.
+struct Stated<'a> {
+    desired: &'a Desired,
+    /// By job, and for one job by file.
+    claims: Vec<Stating<'a>>,
+    /// Files that cannot be followed.
+    bad: Vec<(&'a str, &'a FileState)>,
+    /// The jobs that such files name.
+    named_by_bad: BTreeSet<&'a JobId>,
+    /// The first file that names a job, good or not; made when a reason asks for it.
+    first_file: OnceCell<BTreeMap<&'a JobId, &'a str>>,
+}
+
+/// A file that states a job.
+struct Stating<'a> {
+    job: &'a JobId,
+    version: &'a Arc<Version>,
+    missing: bool,
+}
 
 /// What the files say about one job.
 enum Claim<'a> {
@@ -76,61 +105,128 @@ enum Claim<'a> {
     Leaving,
 }
 
-impl<'a> Claims<'a> {
-    fn of(desired: &'a Desired) -> Self {
-        let mut claims: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for file in desired.files.values() {
-            if let FileState::Job(version) = &file.state {
-                claims.entry(&version.job.id).or_default().push((version, file.missing));
+impl<'a> Stated<'a> {
+    fn by(desired: &'a Desired) -> Self {
+        let mut stated = Self {
+            desired,
+            claims: Vec::with_capacity(desired.files.len()),
+            bad: Vec::new(),
+            named_by_bad: BTreeSet::new(),
+            first_file: OnceCell::new(),
+        };
+        for (path, file) in &desired.files {
+            match &file.state {
+                FileState::Job(version) => stated.claims.push(Stating {
+                    job: &version.job.id,
+                    version,
+                    missing: file.missing,
+                }),
+                FileState::Invalid(faults) => {
+                    stated.bad.push((path, &file.state));
+                    stated.named_by_bad.extend(&faults.id);
+                }
+                FileState::Refused(_) => stated.bad.push((path, &file.state)),
+                FileState::Unsettled => {}
             }
         }
-        Self(claims)
+        // Stable, so that the files of one job stay in their order; quick, because files are mostly named after jobs.
+        stated.claims.sort_by_key(|claim| claim.job);
+        stated
     }
 
-    fn of_job(&self, job: &JobId) -> Claim<'a> {
-        let Some(claims) = self.0.get(job) else {
-            return Claim::None;
+    /// Whether an active job that no good file states may yet be stated by one that is not known well enough.
+    fn may_yet_be(&self, job: &JobId, came_from: &str) -> bool {
+        let unclear = match self.desired.files.get(came_from).map(|file| &file.state) {
+            Some(FileState::Invalid(_) | FileState::Refused(_) | FileState::Unsettled) => true,
+            Some(FileState::Job(_)) => false,
+            None => self.desired.blind.keys().any(|folder| is_below(came_from, folder)),
         };
-        let present: Vec<_> = claims
-            .iter()
-            .filter(|(_, missing)| !missing)
-            .map(|(version, _)| *version)
-            .collect();
-        let missing = claims.iter().find(|(_, missing)| *missing);
-        match (present.as_slice(), missing) {
-            ([], _) => Claim::Leaving,
-            ([version], None) => Claim::One(version),
-            // A rename says the same in another file; another content has to wait for the first file to be gone for sure.
-            ([version], Some((gone, _))) if gone.job.hash == version.job.hash => Claim::One(version),
-            ([_], Some(_)) => Claim::Leaving,
-            (several, _) => Claim::Several(several.iter().map(|version| version.file.clone()).collect()),
+        unclear || self.named_by_bad.contains(job)
+    }
+
+    /// Why a job that is needed will not be active.
+    fn why_missing(&self, needs: &JobId) -> BlockReason {
+        let first_file = self.first_file.get_or_init(|| {
+            let mut first_file = BTreeMap::new();
+            for (path, file) in &self.desired.files {
+                let names = match &file.state {
+                    FileState::Invalid(faults) => faults.id.as_ref(),
+                    FileState::Job(version) => Some(&version.job.id),
+                    FileState::Refused(_) | FileState::Unsettled => None,
+                };
+                if let Some(names) = names {
+                    first_file.entry(names).or_insert(&**path);
+                }
+            }
+            first_file
+        });
+        let needs = needs.clone();
+        match first_file.get(&needs) {
+            Some(file) => BlockReason::NotGood {
+                needs,
+                file: (*file).to_owned(),
+            },
+            None => BlockReason::Missing { needs },
         }
     }
 }
 
-/// Active jobs that no good file states, and that may yet be stated by one that is not known well enough.
-fn uncertain_jobs<'a>(desired: &'a Desired, active: &'a ActiveSet) -> BTreeSet<&'a JobId> {
-    let unclear = |file: &str| match desired.files.get(file).map(|file| &file.state) {
-        Some(FileState::Invalid(_) | FileState::Refused(_) | FileState::Unsettled) => true,
-        Some(FileState::Job(_)) => false,
-        None => desired.blind.keys().any(|folder| is_below(file, folder)),
-    };
-    let by_file = active
-        .iter()
-        .filter(|(_, active)| unclear(&active.record.file))
-        .map(|(job, _)| job);
-    let by_id = desired.files.values().filter_map(|file| match &file.state {
-        FileState::Invalid(faults) => faults.id.as_ref(),
-        FileState::Job(_) | FileState::Refused(_) | FileState::Unsettled => None,
-    });
-    by_file.chain(by_id).collect()
+impl<'a> Claim<'a> {
+    fn of(claims: &[Stating<'a>]) -> Self {
+        if let [only] = claims {
+            return if only.missing {
+                Self::Leaving
+            } else {
+                Self::One(only.version)
+            };
+        }
+        let mut present = claims.iter().filter(|claim| !claim.missing);
+        let missing = claims.iter().find(|claim| claim.missing);
+        match (present.next(), present.next(), missing) {
+            (None, _, None) => Self::None,
+            (None, _, Some(_)) => Self::Leaving,
+            (Some(one), None, None) => Self::One(one.version),
+            // A rename says the same in another file; another content has to wait for the first file to be gone for sure.
+            (Some(one), None, Some(gone)) if gone.version.job.hash == one.version.job.hash => Self::One(one.version),
+            (Some(_), None, Some(_)) => Self::Leaving,
+            (Some(_), Some(_), _) => {
+                let present = claims.iter().filter(|claim| !claim.missing);
+                Self::Several(present.map(|claim| claim.version.file.clone()).collect())
+            }
+        }
+    }
+}
+
+/// Every job that a file states or that is active, in their order, with what there is of both.
+fn side_by_side<'a, 'c>(
+    claims: &'c [Stating<'a>],
+    active: &'a ActiveSet,
+) -> impl Iterator<Item = (&'a JobId, &'c [Stating<'a>], Option<&'a Arc<ActiveJob>>)> {
+    let mut stated = claims.chunk_by(|a, b| a.job == b.job).peekable();
+    let mut active = active.iter().peekable();
+    iter::from_fn(move || {
+        let first = match (stated.peek(), active.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(claims), Some((job, _))) => claims[0].job.cmp(job),
+        };
+        match first {
+            Ordering::Less => stated.next().map(|claims| (claims[0].job, claims, None)),
+            Ordering::Greater => active.next().map(|(job, old)| (job, &[][..], Some(old))),
+            Ordering::Equal => stated
+                .next()
+                .zip(active.next())
+                .map(|(claims, (job, old))| (job, claims, Some(old))),
+        }
+    })
 }
 
 /// A plan in the making.
 #[derive(Default)]
 struct Draft<'a> {
     /// What every job that will be active waits for.
-    after: BTreeMap<&'a JobId, &'a [JobDependency]>,
+    after: Resulting<'a>,
     versions: BTreeMap<JobId, Arc<Version>>,
     moved: BTreeMap<JobId, String>,
     removed: Vec<Action>,
@@ -138,39 +234,45 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Reports a file that cannot be followed. `on_last_good` are the jobs that only such files state, by their file.
-    fn report_file(&mut self, file: &str, state: &FileState, on_last_good: &BTreeMap<&str, &JobId>) {
-        let job = |id: Option<&JobId>| {
-            let moved_here = || on_last_good.values().copied().find(|job| Some(*job) == id);
-            on_last_good.get(file).copied().or_else(moved_here).cloned()
-        };
-        match state {
-            FileState::Job(_) | FileState::Unsettled => {}
-            FileState::Invalid(faults) => {
-                let mut errors = faults.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
-                let first = errors.next();
-                self.refused.push(Action::Invalid {
-                    file: file.to_owned(),
-                    job: job(faults.id.as_ref()),
-                    line: first.map(|error| error.line),
-                    column: first.map(|error| error.column),
-                    message: first.map_or_else(|| "is not a job".to_owned(), |error| error.message.clone()),
-                    errors: 1 + errors.count(),
-                });
+    /// Reports the files that cannot be followed. `on_last_good` are the jobs that only such files state, by their file.
+    fn report_files(&mut self, bad: &[(&str, &FileState)], on_last_good: &BTreeMap<&str, &JobId>) {
+        if bad.is_empty() {
+            return;
+        }
+        let staying: BTreeSet<&JobId> = on_last_good.values().copied().collect();
+        for (file, state) in bad {
+            let job = |id: Option<&JobId>| {
+                let moved_here = || id.filter(|id| staying.contains(id));
+                on_last_good.get(file).copied().or_else(moved_here).cloned()
+            };
+            match state {
+                FileState::Job(_) | FileState::Unsettled => {}
+                FileState::Invalid(faults) => {
+                    let mut errors = faults.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+                    let first = errors.next();
+                    self.refused.push(Action::Invalid {
+                        file: (*file).to_owned(),
+                        job: job(faults.id.as_ref()),
+                        line: first.map(|error| error.line),
+                        column: first.map(|error| error.column),
+                        message: first.map_or_else(|| "is not a job".to_owned(), |error| error.message.clone()),
+                        errors: 1 + errors.count(),
+                    });
+                }
+                FileState::Refused(refusal) => self.refused.push(Action::Invalid {
+                    file: (*file).to_owned(),
+                    job: job(None),
+                    line: None,
+                    column: None,
+                    message: refusal.to_string(),
+                    errors: 1,
+                }),
             }
-            FileState::Refused(refusal) => self.refused.push(Action::Invalid {
-                file: file.to_owned(),
-                job: job(None),
-                line: None,
-                column: None,
-                message: refusal.to_string(),
-                errors: 1,
-            }),
         }
     }
 
     fn keep(&mut self, job: &'a JobId, old: &'a ActiveJob, file: Option<&String>) {
-        self.after.insert(job, &old.job.spec.depends_on);
+        self.after.push(job, Some(&old.job.spec.depends_on));
         if let Some(file) = file.filter(|file| **file != old.record.file) {
             self.moved.insert(job.clone(), file.clone());
         }
@@ -183,50 +285,47 @@ impl<'a> Draft<'a> {
     }
 
     fn put(&mut self, job: &'a JobId, version: &'a Arc<Version>) {
-        self.after.insert(job, &version.job.spec.depends_on);
+        self.after.push(job, Some(&version.job.spec.depends_on));
         self.versions.insert(job.clone(), Arc::clone(version));
+    }
+
+    fn lose(&mut self, job: &'a JobId) {
+        self.after.push(job, None);
     }
 
     fn remove_or_hold(
         &mut self,
-        vanishing: &[&'a JobId],
+        vanishing: &[(&'a JobId, &'a Arc<ActiveJob>)],
         desired: &Desired,
         active: &'a ActiveSet,
         past: Past<'_>,
         policy: &Policy,
         id: &PlanId,
     ) {
+        if vanishing.is_empty() {
+            return;
+        }
         let largest = if past.largest.len() > active.len() {
             past.largest
         } else {
             active
         };
-        let gone = largest.keys().filter(|job| !self.after.contains_key(*job)).count();
+        let gone = largest.keys().filter(|job| !self.after.contains(job)).count();
         let many = gone >= GUARDED_FROM && gone * 100 > usize::from(policy.prune_guard) * largest.len();
         let guarded = many && !(desired.allow_empty && desired.files.is_empty());
         let approved = policy.approved.as_ref() == Some(id);
-        for &job in vanishing {
-            let Some(old) = active.get(job) else {
-                continue;
-            };
+        let held_before: BTreeSet<&JobId> = past.refused.iter().filter_map(Action::guarded_job).collect();
+        for &(job, old) in vanishing {
             let (name, file) = (job.clone(), old.record.file.clone());
-            let held_before = || {
-                let guard = Action::Hold {
-                    job: name.clone(),
-                    file: file.clone(),
-                    reason: HoldReason::Guard,
-                };
-                past.refused.contains(&guard)
-            };
             let reason = match policy.prune {
                 Prune::Never => Some(HoldReason::Never),
                 Prune::Auto | Prune::Hold if approved => None,
                 Prune::Hold => Some(HoldReason::Hold),
-                Prune::Auto => (guarded || held_before()).then_some(HoldReason::Guard),
+                Prune::Auto => (guarded || held_before.contains(job)).then_some(HoldReason::Guard),
             };
             match reason {
                 Some(reason) => {
-                    self.keep(job, old, None);
+                    self.after.set(job, Some(&old.job.spec.depends_on));
                     self.refused.push(Action::Hold {
                         job: name,
                         file,
@@ -240,13 +339,16 @@ impl<'a> Draft<'a> {
 
     /// Takes back versions whose references lead nowhere, until all references of what is left hold. A job that was
     /// active stays at its active version; one that was not does not become active.
-    fn block(&mut self, desired: &Desired, active: &'a ActiveSet) {
+    fn block(&mut self, stated: &Stated<'a>, active: &'a ActiveSet) {
         loop {
             let mut blocked: Vec<(JobId, BlockReason)> = Vec::new();
-            for job in self.versions.keys() {
-                if let Some(needs) = self.missing(self.after[job]) {
-                    blocked.push((job.clone(), missing_reason(needs, desired)));
-                } else if let Some(path) = self.cycle_through(job) {
+            let knotted = self.after.knotted();
+            for (job, version) in &self.versions {
+                if let Some(needs) = self.after.missing(&version.job.spec.depends_on) {
+                    blocked.push((job.clone(), stated.why_missing(needs)));
+                } else if knotted.contains(job)
+                    && let Some(path) = self.after.cycle_through(job)
+                {
                     blocked.push((job.clone(), BlockReason::Cycle { path }));
                 }
             }
@@ -254,61 +356,30 @@ impl<'a> Draft<'a> {
                 break;
             }
             for (job, reason) in blocked {
+                let old = active.get(&job).map(|old| &old.job.spec.depends_on[..]);
+                self.after.set(&job, old);
                 if let Some(version) = self.versions.remove(&job) {
                     self.refused.push(Action::Block {
-                        job: job.clone(),
+                        job,
                         file: version.file.clone(),
                         reason,
                     });
                 }
-                match active.get_key_value(&job) {
-                    Some((job, old)) => self.after.insert(job, &old.job.spec.depends_on),
-                    None => self.after.remove(&job),
-                };
             }
         }
         let already: BTreeSet<JobId> = self.refused.iter().filter_map(Action::blocked_job).cloned().collect();
-        for (job, old) in active
-            .iter()
-            .filter(|(job, _)| !already.contains(*job) && !self.versions.contains_key(*job))
-        {
-            let Some(needs) = self.after.get(job) else {
-                continue;
-            };
-            if let Some(needs) = self.missing(needs) {
-                let reason = missing_reason(needs, desired);
+        let kept = |job: &JobId| !already.contains(job) && !self.versions.contains_key(job);
+        let mut blocked = Vec::new();
+        for (job, needs) in self.after.waiting().filter(|(job, _)| kept(job)) {
+            if let Some(needs) = self.after.missing(needs)
+                && let Some(old) = active.get(job)
+            {
+                let reason = stated.why_missing(needs);
                 let (job, file) = (job.clone(), old.record.file.clone());
-                self.refused.push(Action::Block { job, file, reason });
+                blocked.push(Action::Block { job, file, reason });
             }
         }
-    }
-
-    /// The first of the jobs that are waited for which will not be active.
-    fn missing(&self, needs: &'a [JobDependency]) -> Option<&'a JobId> {
-        let mut needs = needs.iter().map(|needs| &needs.job);
-        needs.find(|needs| !self.after.contains_key(*needs))
-    }
-
-    /// A way from a job along its dependencies back to itself.
-    fn cycle_through(&self, job: &JobId) -> Option<Vec<JobId>> {
-        let mut came_from: BTreeMap<&JobId, &JobId> = BTreeMap::new();
-        let mut todo = vec![job];
-        while let Some(from) = todo.pop() {
-            for needs in self.after.get(from).copied().into_iter().flatten() {
-                let needs = &needs.job;
-                if needs == job {
-                    let back = std::iter::successors(Some(from), |at| came_from.get(*at).copied());
-                    let mut path: Vec<JobId> = back.cloned().collect();
-                    path.reverse();
-                    return Some(path);
-                }
-                if !came_from.contains_key(needs) {
-                    came_from.insert(needs, from);
-                    todo.push(needs);
-                }
-            }
-        }
-        None
+        self.refused.append(&mut blocked);
     }
 
     fn finish(mut self, id: PlanId, active: &ActiveSet, refused_before: &[Action], at: Timestamp) -> Plan {
@@ -326,11 +397,8 @@ impl<'a> Draft<'a> {
                 },
             }
         });
-        let news = self
-            .refused
-            .iter()
-            .filter(|action| !refused_before.contains(action))
-            .cloned();
+        let before: BTreeSet<&Action> = refused_before.iter().collect();
+        let news = self.refused.iter().filter(|action| !before.contains(action)).cloned();
         let mut actions: Vec<Action> = put.chain(self.removed).chain(news).collect();
         actions.sort();
         Plan {
@@ -344,25 +412,23 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn missing_reason(needs: &JobId, desired: &Desired) -> BlockReason {
-    let bad = desired.files.iter().find(|(_, file)| match &file.state {
-        FileState::Invalid(faults) => faults.id.as_ref() == Some(needs),
-        FileState::Job(version) => version.job.id == *needs,
-        FileState::Refused(_) | FileState::Unsettled => false,
-    });
-    let needs = needs.clone();
-    match bad {
-        Some((file, _)) => BlockReason::NotGood {
-            needs,
-            file: file.clone(),
-        },
-        None => BlockReason::Missing { needs },
-    }
-}
-
 impl Action {
     fn blocked_job(&self) -> Option<&JobId> {
         if let Self::Block { job, .. } = self {
+            Some(job)
+        } else {
+            None
+        }
+    }
+
+    /// The job that the prune guard holds.
+    pub(in crate::reconcile) fn guarded_job(&self) -> Option<&JobId> {
+        if let Self::Hold {
+            job,
+            reason: HoldReason::Guard,
+            ..
+        } = self
+        {
             Some(job)
         } else {
             None

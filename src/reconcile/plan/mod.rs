@@ -5,15 +5,15 @@
 //!
 //! Each file stands alone. A file that is invalid, unreadable, unsettled or missing for a moment keeps the job that came
 //! from it on its last good version; only a file that is certainly gone, or certainly holds another job, takes a job away.
-
 //!
-//! Here are the words: what a plan is and how it reads. How it comes about is in [`decide`], and which fields an update
-//! changes in [`fields`].
+//! Here are the words: what a plan is and how it reads. How it comes about is in [`decide`], which jobs wait for
+//! each other in [`knots`], and which fields an update changes in [`fields`].
 
 mod decide;
 mod fields;
+mod knots;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 pub use decide::plan;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ use crate::{
         id::{JobId, SpecHash},
     },
 };
+
+/// How far back the prune guard looks for the largest active set.
+pub const GUARD_MEMORY: Duration = Duration::from_secs(60);
 
 /// How to decide.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +49,8 @@ pub struct Past<'a> {
     pub refused: &'a [Action],
     /// The largest active set of the last minute, so that jobs vanishing one by one are counted together.
     pub largest: &'a ActiveSet,
+    /// The [`set_hash`] of the active set, which is known since it was swapped in.
+    pub set_hash: &'a SpecHash,
 }
 
 /// The identity of a plan: it is the same exactly when the files and the active set are.
@@ -59,8 +64,8 @@ impl PlanId {
         Self(text.into())
     }
 
-    fn of(desired: &Desired, active: &ActiveSet, prune: Prune) -> Self {
-        let text = format!("{} {} {prune:?}", desired.hash(), set_hash(active));
+    fn of(desired: &Desired, set_hash: &SpecHash, prune: Prune) -> Self {
+        let text = format!("{} {set_hash} {prune:?}", desired.hash());
         let hash = SpecHash::of(text.as_bytes());
         Self(hash.as_str().chars().take(12).collect())
     }
@@ -213,6 +218,18 @@ impl Plan {
     /// Whether there is nothing to do and nothing new to report.
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
+    }
+
+    /// The plan that stands once this one is carried out and `set_hash` is that of the active set: nothing is left to do,
+    /// and the same is refused. Planning anew would say the same, at the price of planning.
+    pub fn once_carried_out(self, desired: &Desired, set_hash: &SpecHash, prune: Prune) -> Self {
+        Self {
+            id: PlanId::of(desired, set_hash, prune),
+            actions: Vec::new(),
+            versions: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            ..self
+        }
     }
 
     /// Whether carrying it out changes the active set.

@@ -93,7 +93,7 @@ pub struct Handle {
 
 impl Reconciler {
     /// Starts to follow the files, from the active set that [`load_active`](super::load_active) gave. The first look begins at once.
-    pub fn start(options: Options, storage: Arc<dyn Storage>, bus: Bus, loaded: Loaded) -> Self {
+    pub fn start(options: Options, storage: Arc<dyn Storage>, bus: Bus, mut loaded: Loaded) -> Self {
         let (sender, receiver) = mpsc::channel();
         let queued = Arc::new(AtomicBool::new(false));
         let watch = Watch::new(options.watch, {
@@ -105,16 +105,16 @@ impl Reconciler {
                 }
             }
         });
-        let active = Arc::new(loaded.active);
+        let active = Arc::new(std::mem::take(&mut loaded.active));
         let jobs_dir = options.jobs_dir.display().to_string();
         let status = SyncStatus::unknown(jobs_dir, watch.watching().clone(), &active, Utc::now());
         let (active_sender, active_receiver) = watch::channel(Arc::clone(&active));
-        let (status_sender, status_receiver) = watch::channel(Arc::new(status.clone()));
+        let (status_sender, status_receiver) = watch::channel(Arc::new(status));
         let worker = Worker::new(
             options,
             storage,
             bus,
-            loaded.lost,
+            loaded,
             watch,
             queued,
             active_sender,

@@ -4,6 +4,7 @@
 //! this room, and this one reads the clocks for them.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,14 +18,20 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Approval, SyncOutcome};
 use crate::{
-    core::{Timestamp, active::ActiveSet, error_text::chain, record::Actor},
+    core::{
+        Timestamp,
+        active::ActiveSet,
+        error_text::chain,
+        id::{JobId, SpecHash},
+        record::Actor,
+    },
     events::{Bus, Event},
     reconcile::{
-        apply::{Occasion, apply},
+        apply::{Before, Occasion, apply, counts_ahead, latest_count},
         desired::{Desired, Judge},
-        journal::{LostJob, dry_plan},
+        journal::{Loaded, LostJob, dry_plan},
         options::Options,
-        plan::{Action, Past, Plan, PlanId, plan, set_hash},
+        plan::{Action, GUARD_MEMORY, HoldReason, Past, Plan, PlanId, plan},
         scan::{FolderId, Look, Scanner, SourceUnavailable},
         settle::{Settle, Settled, Unsettled},
         standing::{Facts, conditions, standings},
@@ -38,8 +45,8 @@ use crate::{
 const GAP: Duration = Duration::from_millis(30);
 /// How often the folder is listed when nobody tells of changes, or when it cannot be listed.
 const POLL: Duration = Duration::from_secs(1);
-/// How far back the prune guard looks for the largest active set.
-const GUARD_MEMORY: Duration = Duration::from_secs(60);
+/// Looking again and again may take one part in so many of the time: a slow file system is looked at less often.
+const POLL_SHARE: u32 = 20;
 
 /// What the loop can be asked. The queue needs no bound: events put at most one [`Message::Dirty`] into it, and every
 /// other sender waits for the answer.
@@ -78,6 +85,12 @@ pub(super) struct Worker {
     /// Whether a [`Message::Dirty`] is in the queue.
     queued: Arc<AtomicBool>,
     active: Arc<ActiveSet>,
+    /// The hash of `active`.
+    set_hash: SpecHash,
+    /// From when the latest of its schedules counts.
+    latest_count: Option<Timestamp>,
+    /// The last generation of each job that was active once and is not now.
+    retired: BTreeMap<JobId, u64>,
     lost: Vec<LostJob>,
     /// What the last plan refused.
     refused: Vec<Action>,
@@ -85,8 +98,10 @@ pub(super) struct Worker {
     larger: Vec<(Instant, Arc<ActiveSet>)>,
     /// The folder in which files were last found.
     folder: Option<FolderId>,
-    status: SyncStatus,
+    /// Whether the last plan was made for a folder that may be empty.
+    allow_empty: bool,
     active_sender: watch::Sender<Arc<ActiveSet>>,
+    /// Holds the only copy of the status, which is changed in place: for ten thousand files a copy is megabytes.
     status_sender: watch::Sender<Arc<SyncStatus>>,
     waiters: Vec<Waiter>,
     /// Whether something may have changed since the last look began.
@@ -95,40 +110,58 @@ pub(super) struct Worker {
     cause: Actor,
     looked: Option<Instant>,
     look_again: Option<Instant>,
+    /// How long to wait between looks when nobody tells of changes.
+    poll: Duration,
     resync_at: Instant,
     not_committed: Option<StorageError>,
 }
 
 impl Worker {
-    /// Begins with the active set and the status that the senders hold.
+    /// Begins with the active set and the status that the senders hold; that of `loaded` is in there already.
     #[expect(clippy::too_many_arguments, reason = "each is a part that only `start` can make")]
     pub(super) fn new(
         options: Options,
         storage: Arc<dyn Storage>,
         bus: Bus,
-        lost: Vec<LostJob>,
+        loaded: Loaded,
         watch: Watch,
         queued: Arc<AtomicBool>,
         active_sender: watch::Sender<Arc<ActiveSet>>,
         status_sender: watch::Sender<Arc<SyncStatus>>,
     ) -> Self {
         let active = active_sender.borrow().clone();
-        let status = SyncStatus::clone(&status_sender.borrow());
+        let set_hash = status_sender.borrow().active_set_hash.clone();
+        // What was held before is held on, and not reported once more.
+        let held = loaded.held.into_iter().filter_map(|job| {
+            let file = active.get(&job)?.record.file.clone();
+            let reason = HoldReason::Guard;
+            Some(Action::Hold { job, file, reason })
+        });
+        let refused = held.collect();
+        let larger = loaded.lately.map(|(ago, mut set)| {
+            set.extend(active.iter().map(|(job, active)| (job.clone(), Arc::clone(active))));
+            let began = Instant::now();
+            (began.checked_sub(ago).unwrap_or(began), Arc::new(set))
+        });
+        let larger = larger.into_iter().collect();
         let known = active.values().map(|active| active.record.file.clone());
         Self {
             settle: Settle::new(options.debounce, known),
-            scanner: Scanner::new(&options.jobs_dir),
+            scanner: Scanner::new(&options.jobs_dir).trusting(options.trust),
             judge: Judge::new(Arc::clone(&options.check)),
             storage,
             bus,
             watch,
             queued,
             active: Arc::clone(&active),
-            lost,
-            refused: Vec::new(),
-            larger: Vec::new(),
+            set_hash,
+            latest_count: latest_count(&active),
+            retired: loaded.retired,
+            lost: loaded.lost,
+            refused,
+            larger,
             folder: None,
-            status,
+            allow_empty: false,
             active_sender,
             status_sender,
             waiters: Vec::new(),
@@ -136,6 +169,7 @@ impl Worker {
             cause: Actor::Start,
             looked: None,
             look_again: None,
+            poll: POLL,
             resync_at: Instant::now(),
             not_committed: None,
             options,
@@ -187,7 +221,7 @@ impl Worker {
         }
         let polled = match self.watch.watching() {
             Watching::Native => None,
-            Watching::Polling { .. } => Some(looked + POLL),
+            Watching::Polling { .. } => Some(looked + self.poll),
         };
         let dirty = self.dirty.then(|| looked + GAP);
         [self.look_again, polled, dirty]
@@ -211,6 +245,9 @@ impl Worker {
         // What happens from here on may be missed by this look, and sets it again.
         self.dirty = false;
         let wall = SystemTime::now();
+        if self.watch.only_contents_tell() {
+            self.scanner.distrust_stamps();
+        }
         let look = self.scanner.look(wall).and_then(|look| self.refuse_replacement(look));
         let settled = match look {
             Ok(look) => {
@@ -219,11 +256,18 @@ impl Worker {
                 }
                 let settled = self.settle.observe(&look, began, wall);
                 self.look_again = settled.look_again;
-                self.status.source = Source::Ok;
+                self.poll = POLL.max(look.took * POLL_SHARE);
                 let approving = self.waiters.iter().any(|waiter| waiter.approve.is_some());
-                let plan = (settled.changed || resync || approving || self.not_committed.is_some())
-                    .then(|| self.reconcile(&settled, look.allow_empty, began));
-                self.tell(&settled, plan.as_ref());
+                // A plan is made of what has settled, of whether the folder may be empty, and of what only plans change.
+                // When none of these is new, it would be the plan that was carried out last, and empty. Carrying it out
+                // does something all the same if the clock was put back far.
+                let due = settled.changed
+                    || self.allow_empty != look.allow_empty
+                    || approving
+                    || counts_ahead(self.latest_count, Utc::now())
+                    || self.not_committed.is_some();
+                let reconciled = due.then(|| self.reconcile(&settled, look.allow_empty, began));
+                self.tell(&settled, reconciled.as_ref().map(|(desired, plan)| (&**desired, plan)));
                 Some(settled)
             }
             Err(error) => {
@@ -255,8 +299,9 @@ impl Worker {
     }
 
     /// Plans, commits and swaps. Returns the plan that stands after it, of which nothing is left to do.
-    fn reconcile(&mut self, settled: &Settled, allow_empty: bool, began: Instant) -> (Desired, Plan) {
+    fn reconcile(&mut self, settled: &Settled, allow_empty: bool, began: Instant) -> (Arc<Desired>, Plan) {
         let desired = self.judge.judge(settled, allow_empty);
+        self.allow_empty = allow_empty;
         let now = Utc::now();
         self.larger
             .retain(|(until, _)| began.saturating_duration_since(*until) < GUARD_MEMORY);
@@ -274,11 +319,17 @@ impl Worker {
             None => unapproved,
         };
         let committed = self.carry_out(&plan, approved.is_some(), began, now);
-        let after = self.plan(&desired, None, now);
-        for waiter in &mut self.waiters {
-            if committed {
+        if committed {
+            for waiter in &mut self.waiters {
                 waiter.actions.extend(plan.actions.iter().cloned());
             }
+        }
+        let after = match (committed, &approved) {
+            (true, _) => plan.once_carried_out(&desired, &self.set_hash, self.options.prune),
+            (false, None) => plan,
+            (false, Some(_)) => self.plan(&desired, None, now),
+        };
+        for waiter in &mut self.waiters {
             if let Some(id) = waiter.approve.take() {
                 waiter.approval = Some(if committed && approved.as_ref() == Some(&id) {
                     Approval::Carried
@@ -301,6 +352,7 @@ impl Worker {
         let past = Past {
             refused: &self.refused,
             largest,
+            set_hash: &self.set_hash,
         };
         plan(desired, &self.active, past, &self.options.policy(approved), now)
     }
@@ -312,7 +364,13 @@ impl Worker {
             now,
             duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        let applied = apply(plan, &self.active, occasion);
+        let before = Before {
+            active: &self.active,
+            set_hash: &self.set_hash,
+            retired: &self.retired,
+            refused: &self.refused,
+        };
+        let applied = apply(plan, before, occasion);
         if !applied.changes.is_empty()
             && let Err(error) = self.storage.commit(applied.changes).wait_blocking()
         {
@@ -329,66 +387,101 @@ impl Worker {
         for action in &plan.actions {
             tracing::info!(plan = %plan.id, "{action}");
         }
-        let after = applied.active;
-        // A job that came back, or was removed on purpose, is no longer lost.
-        self.lost.retain(|lost| !after.contains_key(&lost.job));
-        if approved {
-            self.larger.clear();
-        } else if self.active.keys().any(|job| !after.contains_key(job)) {
-            self.larger.push((began, Arc::clone(&self.active)));
-        }
-        if plan.changes_jobs() || !plan.moved.is_empty() {
-            self.active = Arc::new(after);
+        if applied.is_new {
+            let before = std::mem::replace(&mut self.active, Arc::new(applied.active));
+            self.set_hash = applied.set_hash;
+            self.latest_count = latest_count(&self.active);
             self.active_sender.send_replace(Arc::clone(&self.active));
+            // A job that came back, or was removed on purpose, is no longer lost.
+            self.lost.retain(|lost| !self.active.contains_key(&lost.job));
+            self.retire(before, approved, began);
         }
         if let Some(record) = applied.record {
-            self.status.last_reconcile = Some(record.clone());
+            self.status_sender.send_if_modified(|status| {
+                Arc::make_mut(status).last_reconcile = Some(record.clone());
+                true
+            });
             self.bus.publish(Event::Reconcile(record));
         }
         true
     }
 
+    /// Remembers the jobs that were active before and are not any more.
+    fn retire(&mut self, before: Arc<ActiveSet>, approved: bool, began: Instant) {
+        let gone: Vec<_> = before
+            .iter()
+            .filter(|(job, _)| !self.active.contains_key(*job))
+            .map(|(job, old)| (job.clone(), old.record.generation))
+            .collect();
+        if approved {
+            self.larger.clear();
+        } else if !gone.is_empty() {
+            self.larger.push((began, before));
+        }
+        self.retired.extend(gone);
+        self.retired.retain(|job, _| !self.active.contains_key(job));
+    }
+
     /// Publishes how the files stand, if that is news.
-    fn tell(&mut self, settled: &Settled, reconciled: Option<&(Desired, Plan)>) {
+    fn tell(&mut self, settled: &Settled, reconciled: Option<(&Desired, &Plan)>) {
         let now = Utc::now();
-        let mut status = self.status.clone();
-        if let Some((desired, plan)) = reconciled {
+        let standing = reconciled.map(|(desired, plan)| {
             let facts = Facts {
                 settled,
                 desired,
                 plan,
                 active: &self.active,
             };
-            (status.files, status.jobs) = standings(facts, &self.status, now);
-            status.waiting_plan = plan.waits_for_approval().then(|| plan.id.clone());
-        }
-        status.settling = settled
-            .changing
-            .iter()
-            .map(|unsettled| unsettled.file.clone())
-            .collect();
-        status.settling.extend(settled.leaving.iter().cloned());
-        status.active_set_hash = set_hash(&self.active);
-        status.conditions = self.conditions(settled, status.waiting_plan.as_ref(), now);
-        self.publish(status, now);
+            let (files, jobs) = standings(facts, &self.status_sender.borrow(), now);
+            let waiting = plan.waits_for_approval().then(|| plan.id.clone());
+            (files, jobs, waiting)
+        });
+        let changing = settled.changing.iter().map(|unsettled| &unsettled.file);
+        let settling: Vec<String> = changing.chain(&settled.leaving).cloned().collect();
+        let waiting = match &standing {
+            Some((_, _, waiting)) => waiting.clone(),
+            None => self.status_sender.borrow().waiting_plan.clone(),
+        };
+        let conditions = self.conditions(&Source::Ok, settled, waiting.as_ref(), now);
+        self.publish(now, |status, set| {
+            if let Some((files, jobs, waiting)) = standing {
+                set.to(&mut status.files, files);
+                set.to(&mut status.jobs, jobs);
+                set.to(&mut status.waiting_plan, waiting);
+            }
+            set.to(&mut status.source, Source::Ok);
+            set.to(&mut status.settling, settling);
+            set.to(&mut status.conditions, conditions);
+        });
     }
 
     fn lose_source(&mut self, error: &SourceUnavailable) {
         let now = Utc::now();
-        let mut status = self.status.clone();
-        let since = match &self.status.source {
-            Source::Unavailable { since, .. } => *since,
-            Source::Ok => now,
+        let (since, waiting) = {
+            let status = self.status_sender.borrow();
+            let since = match &status.source {
+                Source::Unavailable { since, .. } => *since,
+                Source::Ok => now,
+            };
+            (since, status.waiting_plan.clone())
         };
         let message = error.to_string();
-        status.source = Source::Unavailable { message, since };
-        self.status.source = status.source.clone();
-        status.conditions = self.conditions(&Settled::default(), status.waiting_plan.as_ref(), now);
-        self.publish(status, now);
+        let source = Source::Unavailable { message, since };
+        let conditions = self.conditions(&source, &Settled::default(), waiting.as_ref(), now);
+        self.publish(now, |status, set| {
+            set.to(&mut status.source, source);
+            set.to(&mut status.conditions, conditions);
+        });
     }
 
-    fn conditions(&self, settled: &Settled, waiting: Option<&PlanId>, now: Timestamp) -> Vec<Condition> {
-        let mut found = conditions(&self.status.source, self.watch.watching(), settled, waiting, now);
+    fn conditions(
+        &self,
+        source: &Source,
+        settled: &Settled,
+        waiting: Option<&PlanId>,
+        now: Timestamp,
+    ) -> Vec<Condition> {
+        let mut found = conditions(source, self.watch.watching(), settled, waiting, now);
         if let Some(error) = &self.not_committed {
             found.push(Condition {
                 code: ConditionCode::NotCommitted,
@@ -397,27 +490,28 @@ impl Worker {
             });
         }
         found.extend(self.lost.iter().map(|lost| lost.condition(now)));
+        let status = self.status_sender.borrow();
         for condition in &mut found {
-            condition.keep_since(&self.status.conditions);
+            condition.keep_since(&status.conditions);
         }
         found
     }
 
-    fn publish(&mut self, mut status: SyncStatus, now: Timestamp) {
-        status.watching = self.watch.watching().clone();
-        // A look that finds nothing new wakes nobody, but for its time being right when somebody asks.
-        status.looked_at = self.status.looked_at;
-        let news = status != **self.status_sender.borrow();
-        status.looked_at = Some(now);
-        self.status = status.clone();
-        if news {
-            self.status_sender.send_replace(Arc::new(status));
-        } else {
-            self.status_sender.send_if_modified(|published| {
-                *published = Arc::new(status);
-                false
-            });
-        }
+    /// Changes the published status, and wakes those who follow it if that is news. Somebody who holds on to a status
+    /// keeps it as it was.
+    fn publish(&self, now: Timestamp, change: impl FnOnce(&mut SyncStatus, &mut Changes)) {
+        let watching = self.watch.watching().clone();
+        let set_hash = self.set_hash.clone();
+        self.status_sender.send_if_modified(|published| {
+            let status = Arc::make_mut(published);
+            let mut set = Changes::default();
+            change(status, &mut set);
+            set.to(&mut status.watching, watching);
+            set.to(&mut status.active_set_hash, set_hash);
+            // A look that finds nothing new wakes nobody, but for its time being right when somebody asks.
+            status.looked_at = Some(now);
+            set.made
+        });
     }
 
     /// Answers those who have waited long enough; `None` when the folder could not be looked at.
@@ -430,16 +524,16 @@ impl Worker {
             None => true,
         };
         let over = over && !(self.dirty && settled.is_some()) || self.not_committed.is_some();
-        let status = &self.status;
         for waiter in &mut self.waiters {
             waiter.served = true;
         }
         for waiter in self.waiters.extract_if(.., |waiter| over || !waiter.wait) {
+            let status = SyncStatus::clone(&self.status_sender.borrow());
             let outcome = SyncOutcome {
                 synced: status.is_synced() && self.not_committed.is_none(),
                 approval: waiter.approval,
                 actions: waiter.actions,
-                status: status.clone(),
+                status,
             };
             // Whoever asked may have gone.
             let _ = waiter.reply.send(outcome);
@@ -450,6 +544,27 @@ impl Worker {
         let look = self.scanner.look(SystemTime::now())?;
         let look = self.refuse_replacement(look)?;
         let desired = self.judge.judge(&Settled::as_seen(&look), look.allow_empty);
-        Ok(dry_plan(&desired, &self.active, &self.options, Utc::now()))
+        Ok(dry_plan(
+            &desired,
+            &self.active,
+            &self.set_hash,
+            &self.options,
+            Utc::now(),
+        ))
+    }
+}
+
+/// Sets values, and knows whether one of them became another.
+#[derive(Default)]
+struct Changes {
+    made: bool,
+}
+
+impl Changes {
+    fn to<T: PartialEq>(&mut self, place: &mut T, value: T) {
+        if *place != value {
+            *place = value;
+            self.made = true;
+        }
     }
 }

@@ -53,12 +53,8 @@ fn invalid(text: &str, id: Option<JobId>) -> FileState {
 fn desired<'a>(files: impl IntoIterator<Item = (&'a str, FileState)>) -> Desired {
     let files = files
         .into_iter()
-        .map(|(path, state)| (path.to_owned(), DesiredFile { state, missing: false }));
-    Desired {
-        files: files.collect(),
-        blind: BTreeMap::new(),
-        allow_empty: false,
-    }
+        .map(|(path, state)| (path.into(), DesiredFile { state, missing: false }));
+    Desired::new(files.collect(), BTreeMap::new(), false)
 }
 
 /// An active set whose jobs came from `ID.yaml` at instant 0.

@@ -1,6 +1,6 @@
 //! What a plan says, and what carrying it out does.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::{
     config::settings::Prune,
     core::{active::ActiveSet, job::Job, record::Actor},
     reconcile::{
-        apply::{Applied, Occasion, apply},
+        apply::{Applied, Before, Occasion, apply},
         desired::{Desired, FileState},
         plan::{Action, Past, Plan, PlanId, Policy, plan, set_hash},
     },
@@ -28,6 +28,7 @@ fn planned(desired: &Desired, active: &ActiveSet) -> Plan {
     let past = Past {
         refused: &[],
         largest: active,
+        set_hash: &set_hash(active),
     };
     plan(desired, active, past, &policy(Prune::Auto), at(10))
 }
@@ -42,7 +43,13 @@ fn carried(plan: &Plan, active: &ActiveSet, seconds: i64) -> Applied {
         now: at(seconds),
         duration_ms: 3,
     };
-    apply(plan, active, occasion)
+    let before = Before {
+        active,
+        set_hash: &set_hash(active),
+        retired: &BTreeMap::new(),
+        refused: &[],
+    };
+    apply(plan, before, occasion)
 }
 
 /// `n` jobs named `j0`, `j1` and so on, each from its own file.
@@ -147,7 +154,7 @@ fn a_rename_is_no_action_and_is_remembered() {
     assert!(Arc::ptr_eq(&old.job, &new.job));
     assert!(applied.record.is_none());
 
-    files.files.insert("b.yaml".to_owned(), files.files["a.yaml"].clone());
+    files.files.insert("b.yaml".into(), files.files["a.yaml"].clone());
     let other = version("b.yaml", &job("a", "id: a\npriority: 1"));
     files.files.get_mut("b.yaml").expect("there").state = other;
     files.files.get_mut("b.yaml").expect("there").missing = false;
@@ -216,6 +223,7 @@ fn many_removals_are_held_until_they_are_approved() {
     let past = Past {
         refused: &[],
         largest: &set,
+        set_hash: &set_hash(&set),
     };
     let approve = |id: PlanId| Policy {
         approved: Some(id),
@@ -237,6 +245,7 @@ fn the_guard_counts_what_vanished_in_the_last_minute_and_leaves_few_jobs_alone()
         let past = Past {
             refused: &[],
             largest: &largest,
+            set_hash: &set_hash(&now),
         };
         let plan = plan(&files(&all[..left]), &now, past, &policy(Prune::Auto), at(10));
         assert_eq!(plan.waits_for_approval(), left < 5, "{left} left");
@@ -258,6 +267,7 @@ fn what_was_held_stays_held_when_the_minute_is_over() {
     let past = Past {
         refused: &held.refused,
         largest: &later,
+        set_hash: &set_hash(&later),
     };
     let again = plan(&files, &later, past, &policy(Prune::Auto), at(100));
     assert!(again.is_empty() && again.waits_for_approval());
@@ -269,6 +279,7 @@ fn prune_never_keeps_and_hold_asks() {
     let past = Past {
         refused: &[],
         largest: &set,
+        set_hash: &set_hash(&set),
     };
     let with = |policy: &Policy| plan(&desired([]), &set, past, policy, at(10));
     let never = with(&policy(Prune::Never));
@@ -394,7 +405,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                 other => other,
             };
             all.files
-                .insert(path, crate::reconcile::desired::DesiredFile { state, missing });
+                .insert(path.into(), crate::reconcile::desired::DesiredFile { state, missing });
         }
         all
     })
@@ -409,10 +420,12 @@ proptest! {
         let set = carried(&first, &ActiveSet::new(), 10).active;
         let plan_after = planned(&after, &set);
         let applied = carried(&plan_after, &set, 20);
-        let past = Past { refused: &plan_after.refused, largest: &applied.active };
+        let past = Past { refused: &plan_after.refused, largest: &applied.active, set_hash: &applied.set_hash };
         let again = plan(&after, &applied.active, past, &policy(Prune::Auto), at(30));
         prop_assert!(again.is_empty(), "{plan_after}\nthen\n{again}");
         prop_assert!(carried(&again, &applied.active, 30).changes.is_empty());
+        let stands = Plan { at: again.at, ..plan_after.clone().once_carried_out(&after, &applied.set_hash, Prune::Auto) };
+        prop_assert_eq!(stands, again, "what stands after a plan needs no second one");
 
         let mut sorted = plan_after.actions.clone();
         sorted.sort();
@@ -424,7 +437,7 @@ proptest! {
             }
         }
         for (job, old) in &set {
-            let file = after.files.get(&old.record.file);
+            let file = after.files.get(&*old.record.file);
             let unclear = file.is_some_and(|file| !matches!(file.state, FileState::Job(_)));
             let stated = after.files.values().any(|file| matches!(&file.state, FileState::Job(v) if v.job.id == *job));
             if unclear || stated {

@@ -73,11 +73,12 @@ impl Folder {
             folder,
             allow_empty: false,
             git_busy: self.git_busy,
-            files: self
-                .files
-                .iter()
-                .map(|(file, text)| ((*file).to_owned(), seen(text)))
-                .collect(),
+            files: Arc::new(
+                self.files
+                    .iter()
+                    .map(|(file, text)| ((*file).into(), seen(text)))
+                    .collect(),
+            ),
             blind: self
                 .blind
                 .then(|| ("sub".to_owned(), "cannot be read".to_owned()))
@@ -220,7 +221,10 @@ fn what_cannot_be_seen_is_not_gone() {
     folder.blind = true;
     folder.look(1_000);
     let settled = folder.look(9_000);
-    assert_eq!(settled.files.keys().collect::<Vec<_>>(), ["sub/a.yaml"]);
+    assert_eq!(
+        settled.files.keys().map(|path| &**path).collect::<Vec<_>>(),
+        ["sub/a.yaml"]
+    );
     assert!(!settled.files["sub/a.yaml"].missing);
 
     let mut folder = Folder::with(&[("a.yaml", "good")]);

@@ -355,6 +355,7 @@ impl Desk {
             | Change::PutSpec(_)
             | Change::SetActive(_)
             | Change::RemoveActive(_)
+            | Change::SetHeld(_)
             | Change::Reconcile(_)
             | Change::LaunchAttempt(_)
             | Change::StartAttempt { .. }

@@ -40,7 +40,9 @@ use crate::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
         id::{JobId, RunId, SpecHash},
-        record::{ActiveRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord},
+        record::{
+            ActiveRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+        },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::{Bus, Event},
@@ -125,6 +127,12 @@ impl Storage for Disk {
     }
     fn stretches(&self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<Vec<StretchRecord>, StorageError> {
         self.memory.stretches(job, from, to)
+    }
+    fn removed(&self) -> Result<Vec<RemovedRecord>, StorageError> {
+        self.memory.removed()
+    }
+    fn held(&self) -> Result<Vec<JobId>, StorageError> {
+        self.memory.held()
     }
     fn reconciles(&self, limit: u32) -> Result<Vec<ReconcileRecord>, StorageError> {
         self.memory.reconciles(limit)

@@ -15,8 +15,8 @@ use crate::{
         ending::Ending,
         id::JobId,
         record::{
-            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, TaskRecord,
+            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord,
+            SpecRecord, StretchRecord, TaskRecord,
         },
     },
     events::Fact,
@@ -41,6 +41,13 @@ pub(super) fn active(row: &Row<'_>) -> rusqlite::Result<ActiveRecord> {
         applied_at: instant(row, "applied_at")?,
         anchor: instant(row, "anchor")?,
         scheduled_since: instant(row, "scheduled_since")?,
+    })
+}
+
+pub(super) fn removed(row: &Row<'_>) -> rusqlite::Result<RemovedRecord> {
+    Ok(RemovedRecord {
+        active: active(row)?,
+        removed_at: instant(row, "removed_at")?,
     })
 }
 

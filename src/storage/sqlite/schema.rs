@@ -171,6 +171,23 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE tasks ADD COLUMN reused_from TEXT;
     CREATE INDEX runs_by_retry ON runs (retry_of, created_at, id) WHERE retry_of IS NOT NULL;
 ",
+    "
+    -- No foreign key: the version of a job that is gone may be pruned, and its generation still counts.
+    CREATE TABLE removed (
+        job             TEXT PRIMARY KEY,
+        file            TEXT NOT NULL,
+        spec_hash       TEXT NOT NULL,
+        generation      INTEGER NOT NULL,
+        applied_at      INTEGER NOT NULL,
+        anchor          INTEGER NOT NULL,
+        scheduled_since INTEGER NOT NULL,
+        removed_at      INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE held (
+        job TEXT PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The format that this version writes.

@@ -136,11 +136,26 @@ impl Rows for Tables<'_> {
                 ":scheduled_since": Micros(*scheduled_since),
             },
         )?;
+        self.write("DELETE FROM removed WHERE job = ?", [job])?;
         Ok(())
     }
 
-    fn remove_active(&mut self, job: &JobId) -> Result<(), StorageError> {
+    fn remove_active(&mut self, job: &JobId, at: Timestamp) -> Result<(), StorageError> {
+        self.write(
+            "INSERT OR REPLACE INTO removed
+                 (job, file, spec_hash, generation, applied_at, anchor, scheduled_since, removed_at)
+             SELECT job, file, spec_hash, generation, applied_at, anchor, scheduled_since, :at FROM active WHERE job = :job",
+            named_params! { ":job": job, ":at": Micros(at) },
+        )?;
         self.write("DELETE FROM active WHERE job = ?", [job])?;
+        Ok(())
+    }
+
+    fn set_held(&mut self, jobs: &[JobId]) -> Result<(), StorageError> {
+        self.write("DELETE FROM held", [])?;
+        for job in jobs {
+            self.write("INSERT OR IGNORE INTO held (job) VALUES (?)", [job])?;
+        }
         Ok(())
     }
 

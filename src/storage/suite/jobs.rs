@@ -10,6 +10,7 @@ use crate::{core::record::SpecRecord, events::Fact};
 for_each_backend! {
     a_spec_is_kept_once,
     the_active_set_is_replaced_job_by_job,
+    held_jobs_are_replaced_together,
     only_kept_specs_become_active_or_run,
     reconciles_read_newest_first,
     pauses_are_replaced_and_end,
@@ -42,6 +43,21 @@ fn the_active_set_is_replaced_job_by_job(journal: &dyn Storage) {
         vec![Change::RemoveActive(job("b")), Change::RemoveActive(job("never-there"))],
     );
     assert_eq!(journal.active().expect("reads"), [active("a", 2)]);
+    let removed = journal.removed().expect("reads");
+    let was: Vec<_> = removed.iter().map(|removed| removed.active.clone()).collect();
+    assert_eq!(was, [active("b", 1)], "what was never active is not removed");
+    done(journal, vec![Change::SetActive(active("b", 1))]);
+    assert_eq!(journal.removed().expect("reads"), []);
+}
+
+fn held_jobs_are_replaced_together(journal: &dyn Storage) {
+    assert_eq!(journal.held().expect("reads"), []);
+    done(journal, vec![Change::SetHeld(vec![job("b"), job("a")])]);
+    assert_eq!(journal.held().expect("reads"), [job("a"), job("b")]);
+    done(journal, vec![Change::SetHeld(vec![job("b"), job("c")])]);
+    assert_eq!(journal.held().expect("reads"), [job("b"), job("c")]);
+    done(journal, vec![Change::SetHeld(Vec::new())]);
+    assert_eq!(journal.held().expect("reads"), []);
 }
 
 fn only_kept_specs_become_active_or_run(journal: &dyn Storage) {

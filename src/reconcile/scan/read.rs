@@ -1,0 +1,84 @@
+//! Reading a file so that it cannot deceive: bounded, without waiting, and between two looks at its stamp.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    num::NonZero,
+    os::unix::fs::OpenOptionsExt,
+    panic,
+    path::Path,
+    sync::Arc,
+    thread,
+};
+
+use super::{Blob, Content, MAX_FILE_BYTES, Refusal, Seen, Stamp, Trust, describe};
+
+/// From so many files on, reading is shared among the processors.
+const WORTH_SHARING: usize = 64;
+
+/// Reads the files at these paths below `root`; those that are gone are left out.
+pub(super) fn read_all(root: &Path, paths: Vec<String>, trust: Trust) -> Vec<(String, Seen)> {
+    let one = |path: &String| read_one(&root.join(path), trust);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let seen: Vec<Option<Seen>> = if paths.len() < WORTH_SHARING || workers == 1 {
+        paths.iter().map(one).collect()
+    } else {
+        thread::scope(|scope| {
+            let share = paths.len().div_ceil(workers);
+            let parts: Vec<_> = paths
+                .chunks(share)
+                .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
+                .collect();
+            let join = |part: thread::ScopedJoinHandle<'_, Vec<Option<Seen>>>| match part.join() {
+                Ok(seen) => seen,
+                Err(panic) => panic::resume_unwind(panic),
+            };
+            parts.into_iter().flat_map(join).collect()
+        })
+    };
+    let there = paths.into_iter().zip(seen);
+    there.filter_map(|(path, seen)| Some((path, seen?))).collect()
+}
+
+/// Reads a file; `None` if it is gone.
+fn read_one(path: &Path, trust: Trust) -> Option<Seen> {
+    match read(path, trust) {
+        Ok(seen) => Some(seen),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // Its stamp is not known, so that the next look tries again.
+        Err(error) => Some(Seen::refused(Refusal::Unreadable(describe(&error)))),
+    }
+}
+
+/// Reads a file between two looks at its stamp. When they differ, the second one counts, so that the next look
+/// cannot take what was read for what stands there then: it reads again, or sees yet another stamp.
+fn read(path: &Path, trust: Trust) -> io::Result<Seen> {
+    // A pipe that took the file's place after it was listed must not make the open wait for a writer.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let before = file.metadata()?;
+    if !before.is_file() {
+        return Ok(Seen::new(Stamp::of(&before), Content::Refused(Refusal::NotAFile)));
+    }
+    if let Err(distrust) = trust.judge(&before) {
+        return Ok(Seen::new(Stamp::of(&before), Content::Refused(distrust)));
+    }
+    let content = read_bounded(&file, before.len())?;
+    let after = Stamp::of(&file.metadata()?);
+    Ok(Seen::new(after, content))
+}
+
+fn read_bounded(file: &File, size: u64) -> io::Result<Content> {
+    if size > MAX_FILE_BYTES {
+        return Ok(Content::Refused(Refusal::TooLarge(size)));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Ok(Content::Refused(Refusal::TooLarge(read as u64)));
+    }
+    bytes.shrink_to_fit();
+    Ok(Content::Bytes(Arc::new(Blob::new(bytes))))
+}
