@@ -1,6 +1,8 @@
 //! Whole files through all gates: the mistakes that people make, and how they are told; the example of the format; and
 //! hostile input.
 
+mod mistakes;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -25,6 +27,16 @@ fn fixtures(folder: &str) -> PathBuf {
 
 fn check(name: &str, text: &str) -> Checked {
     check_file(Path::new(name), text.as_bytes(), &Settings::default())
+}
+
+/// A machine with little.
+fn capacity() -> Capacity {
+    Capacity {
+        tasks: 8,
+        cpu_millis: 4_000,
+        memory_bytes: 8 << 30,
+        pools: [("db".to_owned(), 2), ("gpu".to_owned(), 1)].into(),
+    }
 }
 
 fn rendered(checked: &Checked) -> String {
@@ -205,12 +217,7 @@ fn the_whole_set_is_checked_for_references_and_capacity() {
             yaml: &checked.yaml,
         })
         .collect();
-    let capacity = Capacity {
-        tasks: 8,
-        cpu_millis: 4_000,
-        memory_bytes: 8 << 30,
-        pools: [("db".to_owned(), 2), ("gpu".to_owned(), 1)].into(),
-    };
+    let capacity = capacity();
     let mut found = check_set(&members);
     found.extend(members.iter().flat_map(|member| check_capacity(member, &capacity)));
     let kinds: Vec<(&str, Kind, &str)> = found
