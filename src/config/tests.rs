@@ -1,6 +1,7 @@
 //! Whole files through all gates: the mistakes that people make, and how they are told; the example of the format; and
 //! hostile input.
 
+mod agreement;
 mod mistakes;
 
 use std::path::{Path, PathBuf};
@@ -380,6 +381,33 @@ fn every_key_of_the_format_is_in_the_hash() {
         let known = all.iter().any(|pointer| pointer.ends_with(&format!("/{key}")));
         assert!(known || key == "every", "`{key}` is new: add it to the job above");
     }
+}
+
+#[test]
+fn what_is_written_at_its_default_is_not_in_the_hash() {
+    let plain = r#"{"id":"a","depends_on":[{"job":"b"}],"params":{"p":{}},"schedule":{"cron":["@daily"]},"tasks":{"t":{"command":["x"],"retry":{}}}}"#;
+    let full = serde_json::json!({
+        "id": "a", "tags": [], "enabled": true, "overlap": "skip", "priority": 0, "config": {}, "env": {}, "secrets": {},
+        "schedule": {
+            "cron": "@daily", "jitter": "0s",
+            "misfire": {"policy": "once", "grace": "60s", "window": "24h", "limit": 100},
+        },
+        "depends_on": [{"job": "b", "condition": "last_success", "wait": "0s"}],
+        "params": {"p": {"type": "string"}}, "defaults": {}, "notify": [],
+        "tasks": {"t": {
+            "command": ["x"], "with": {}, "depends_on": [], "condition": "all_success", "env": {},
+            "resources": {"slots": {}}, "limits": {}, "retry": {"retries": 0, "delay": "0s", "when": "always"},
+        }},
+    });
+    let plain: Value = serde_json::from_str(plain).expect("JSON");
+    let spec: JobSpec = serde_json::from_value(full).expect("every default may be written");
+    assert_eq!(spec.canonical_value(), plain);
+    // What one version of Petit has stored, every later one must find unchanged.
+    let example = JobSpec {
+        id: None,
+        ..serde_json::from_value(every_key()).expect("the types accept it")
+    };
+    insta::assert_snapshot!("canonical", example.canonical());
 }
 
 /// Values that look like parts of a job, right and wrong.
