@@ -279,6 +279,17 @@ fn machines_get_the_same_in_their_forms() {
     insta::assert_snapshot!("github", render::render_github(&checked.diagnostics));
     let sarif: Value = serde_json::from_str(&render::render_sarif(&checked.diagnostics)).expect("JSON");
     assert_eq!(sarif["runs"][0]["results"].as_array().map(Vec::len), Some(2));
+    let rules = serde_json::json!([{"id": "invalid-value"}, {"id": "wrong-type"}]);
+    assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"], rules);
+    let checked = check("jobs.d/ü b.yaml", "name: \"é\" x\ntasks: {t: {command: [x]}}\n");
+    let sarif: Value = serde_json::from_str(&render::render_sarif(&checked.diagnostics)).expect("JSON");
+    let place = &sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "jobs.d/%C3%BC%20b.yaml");
+    assert_eq!(
+        (&place["region"]["startColumn"], &place["region"]["endColumn"]),
+        (&7.into(), &12.into())
+    );
+    let checked = check("a.yaml", "overlap: skipp\ntasks: {t: {command: [x], timeout: 5}}\n");
     let back: Vec<Diagnostic> = serde_json::from_str(&render::render_json(&checked.diagnostics)).expect("itself");
     assert_eq!(back, checked.diagnostics);
 }
