@@ -103,6 +103,8 @@ pub struct Settle {
     blind: BTreeMap<String, String>,
     looked: bool,
     git_since: Option<Instant>,
+    /// When git was last seen at work: what it wrote meanwhile has not waited for a file that keeps changing, but for git.
+    git_until: Option<Instant>,
     /// What the last look saw.
     seen: SeenFiles,
     /// What was said last.
@@ -146,6 +148,7 @@ impl Settle {
             blind: BTreeMap::new(),
             looked: false,
             git_since: None,
+            git_until: None,
             seen: SeenFiles::default(),
             view: SettledFiles::default(),
             on_their_way: 0,
@@ -170,6 +173,9 @@ impl Settle {
             None
         };
         let git_busy = self.git_since.is_some_and(|since| now - since < TOO_LONG);
+        if git_busy {
+            self.git_until = Some(now);
+        }
         // When nothing was on its way and the look saw what the last one saw, every file would be found to be what it
         // is: accepted is what was seen, and nothing has to wait for a time to pass.
         let nothing_new = !changed && self.on_their_way == 0 && Arc::ptr_eq(&self.seen, &look.files);
@@ -219,7 +225,7 @@ impl Settle {
         let busy = candidates().any(|candidate| now < candidate.ready_at && !candidate.content.is_empty());
         let waited = candidates()
             .filter(|candidate| now >= candidate.ready_at)
-            .any(|candidate| now - candidate.since >= PATIENCE);
+            .any(|candidate| now - self.git_until.map_or(candidate.since, |git| candidate.since.max(git)) >= PATIENCE);
         if busy && !waited {
             return false;
         }
