@@ -61,7 +61,8 @@ pub struct Batch {
     /// Whether all that must be recorded before the orders go out is so already: they need not wait for the changes, and the
     /// batch takes effect even if these fail.
     pub recorded: bool,
-    /// Of jobs that start again because the clock was put back: their slots that ran already.
+    /// Of jobs that start again because the clock was put back, or that lose a slot before its instant: their slots ahead
+    /// that are decided already.
     pub taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
 }
 
