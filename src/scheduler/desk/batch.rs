@@ -64,12 +64,14 @@ pub struct Batch {
     /// Of jobs that start again because the clock was put back, or that lose a slot before its instant: their slots ahead
     /// that are decided already.
     pub taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
+    /// Runs that were left unstarted and turn out to make up for late slots.
+    pub(super) made_up: BTreeSet<(JobId, RunId)>,
 }
 
 impl Batch {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.orders.is_empty()
+        self.changes.is_empty() && self.orders.is_empty() && self.made_up.is_empty()
     }
 
     /// Leaves out a slot that turned out to be recorded already, and the run that was to be started for it.

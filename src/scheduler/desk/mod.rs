@@ -187,6 +187,8 @@ impl Desk {
             desk.add_run(record, phase, &detail.tasks, made_up);
         }
         desk.swap(active);
+        // Also those of jobs that are gone.
+        desk.stirred.extend(desk.runs.keys().cloned());
         desk
     }
 
@@ -261,6 +263,11 @@ impl Desk {
         }
         for change in &batch.changes {
             self.apply_change(change, &batch.bound);
+        }
+        for (job, run) in &batch.made_up {
+            if let Some(going) = self.runs.get_mut(job).and_then(|runs| runs.get_mut(run)) {
+                going.made_up = true;
+            }
         }
         for order in &batch.orders {
             match order {

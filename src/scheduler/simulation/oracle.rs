@@ -148,6 +148,8 @@ pub struct Oracle {
     unsettled: bool,
     numbers: u64,
     told: Vec<Told>,
+    /// Whether Petit is about to die before it gives the orders that it decides on.
+    pub orders_are_lost: bool,
     /// How many slots were started.
     pub started: u64,
 }
@@ -162,6 +164,7 @@ impl Oracle {
             unsettled: false,
             numbers: 0,
             told: Vec::new(),
+            orders_are_lost: false,
             started: 0,
         }
     }
@@ -435,6 +438,9 @@ impl Oracle {
 
     /// A run that was handed on is to end. One that has not started ends at once.
     fn cancel(&mut self, job: usize, key: Key, reason: SlotReason, now: Timestamp) {
+        if self.orders_are_lost {
+            return;
+        }
         self.told.push(Told::Cancel(job, key));
         let run = self.jobs[job].run_mut(key);
         run.cancelling = true;
@@ -722,17 +728,25 @@ impl Oracle {
     /// Petit is gone. Of the jobs in `lost`, that the last slot was decided was not recorded.
     pub fn died(&mut self, lost: &[(usize, Timestamp)]) {
         self.told.clear();
+        self.orders_are_lost = false;
         for (job, slot) in lost {
             let job = &mut self.jobs[*job];
             job.runs.retain(|run| run.key != Key::Slot(*slot));
             job.ledger.remove(slot);
             job.mark = job.mark_before;
         }
-        for run in self.jobs.iter_mut().flat_map(|job| &mut job.runs) {
-            run.cancelling = false;
-            if run.phase == Phase::Ordered {
-                run.phase = Phase::Waiting;
+        for job in &mut self.jobs {
+            for run in &mut job.runs {
+                run.cancelling = false;
+                if run.phase == Phase::Ordered {
+                    run.phase = Phase::Waiting;
+                }
             }
+            // One that was handed on before the clock was put back, and never started, comes again in its time.
+            let ahead = |run: &Run| run.phase == Phase::Waiting && run.key.slot() > job.mark;
+            let ahead: Vec<Key> = job.runs.iter().filter(|run| ahead(run)).map(|run| run.key).collect();
+            job.runs.retain(|run| !ahead.contains(&run.key));
+            job.ledger.retain(|slot, _| !ahead.contains(&Key::Slot(*slot)));
         }
     }
 
@@ -802,7 +816,8 @@ impl Oracle {
                 continue;
             }
             match spec.policy {
-                Policy::All => {}
+                // They are made up for one by one.
+                Policy::All => self.jobs[job].run_mut(key).made_up |= !in_time,
                 Policy::Skip if in_time && is_newest => {}
                 Policy::Once if is_newest => {}
                 Policy::Skip => self.never_starts(job, key, SlotOutcome::Missed, SlotReason::Down, now),
