@@ -269,6 +269,12 @@ impl Desk {
                 going.made_up = true;
             }
         }
+        for ((job, run), until) in &batch.waits {
+            if let Some(going) = self.runs.get_mut(job).and_then(|runs| runs.get_mut(run)) {
+                going.record.wait_until = Some(*until);
+                self.deadlines.insert((*until, job.clone()));
+            }
+        }
         for order in &batch.orders {
             match order {
                 Order::Start { run, .. } => match self.runs.get_mut(&run.job).and_then(|runs| runs.get_mut(&run.id)) {
@@ -410,6 +416,15 @@ impl Desk {
     fn stir_dependents(&mut self, job: &JobId) {
         self.stirred
             .extend(self.dependents.get(job).into_iter().flatten().cloned());
+        // A run waits for what the version needs that it is bound to, which need not be the active one.
+        let waits_for = |going: &Going| match &going.phase {
+            Phase::Waiting(bound) if going.record.wait_until.is_some() => {
+                bound.spec.depends_on.iter().any(|dependency| dependency.job == *job)
+            }
+            Phase::Waiting(_) | Phase::Ordered | Phase::Running => false,
+        };
+        let waiting = self.runs.iter().filter(|(_, runs)| runs.values().any(waits_for));
+        self.stirred.extend(waiting.map(|(id, _)| id.clone()));
     }
 
     /// One job's next slot, after something of its timeline changed.

@@ -42,7 +42,12 @@ impl Desk {
                 let (Phase::Waiting(bound), Some(until)) = (&going.phase, going.record.wait_until) else {
                     continue;
                 };
-                let longest = bound.spec.depends_on.iter().map(|dependency| dependency.wait.to_delta()).max();
+                let longest = bound
+                    .spec
+                    .depends_on
+                    .iter()
+                    .map(|dependency| dependency.wait.to_delta())
+                    .max();
                 let latest = now + longest.unwrap_or_default();
                 if until > latest {
                     going.record.wait_until = Some(latest);

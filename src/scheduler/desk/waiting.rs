@@ -133,7 +133,13 @@ impl Desk {
                 batch.end_waiting(run, job, &going.reused, (SlotOutcome::Skipped, reason), &detail, now);
                 return Judged::Ended;
             }
-            Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
+            Verdict::Wait { detail, until, .. } => {
+                if run.wait_until.is_none() {
+                    batch.waits.insert((run.job.clone(), run.id), until);
+                }
+                (Some(detail), Judged::Waits)
+            }
+            Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
             Verdict::Replace { detail, cancel } => {
                 let before = batch.orders.len() + batch.changes.len();
                 self.make_way(batch, run, &cancel, now);

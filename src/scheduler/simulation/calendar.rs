@@ -189,7 +189,8 @@ impl Calendar {
                 found.dedup();
             }
         }
-        self.slots.extend(found.into_iter().filter(|slot| *slot > from && *slot <= to));
+        self.slots
+            .extend(found.into_iter().filter(|slot| *slot > from && *slot <= to));
         self.walked = to;
     }
 }

@@ -83,7 +83,10 @@ fn every_slot_has_the_outcome_that_the_rules_say() {
         so_far += story.slots;
         started += story.started;
         if told % 500 == 0 {
-            println!("seeds {told}, slots {so_far}, started {started}, {:.0} s", began.elapsed().as_secs_f64());
+            println!(
+                "seeds {told}, slots {so_far}, started {started}, {:.0} s",
+                began.elapsed().as_secs_f64()
+            );
         }
     }
     assert!(so_far > 0, "stories have slots");

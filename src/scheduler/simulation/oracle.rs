@@ -228,7 +228,9 @@ impl Oracle {
     /// Why a slot that is late is so.
     fn absence(&self, version: &Version, slot: Timestamp) -> SlotReason {
         match self.leap {
-            Some((from, to)) if slot > self.since && slot > from - version.spec.jitter && slot <= to => SlotReason::Clock,
+            Some((from, to)) if slot > self.since && slot > from - version.spec.jitter && slot <= to => {
+                SlotReason::Clock
+            }
             Some(_) | None => SlotReason::Down,
         }
     }
@@ -236,7 +238,10 @@ impl Oracle {
     // Slots.
 
     fn hold(&self, job: usize) -> Option<SlotReason> {
-        let enabled = self.jobs[job].active.as_ref().is_none_or(|version| version.spec.enabled);
+        let enabled = self.jobs[job]
+            .active
+            .as_ref()
+            .is_none_or(|version| version.spec.enabled);
         match (enabled, self.paused || self.jobs[job].paused) {
             (false, _) => Some(SlotReason::Disabled),
             (true, true) => Some(SlotReason::Paused),
@@ -260,7 +265,9 @@ impl Oracle {
         if self.hold(job).is_some() {
             return Vec::new();
         }
-        let Some(version) = self.jobs[job].active.clone() else { return Vec::new() };
+        let Some(version) = self.jobs[job].active.clone() else {
+            return Vec::new();
+        };
         let mut open = self.open(job, until.min(now));
         let ready = open.iter().take_while(|slot| (version.start_of)(**slot) <= now).count();
         open.truncate(ready);
@@ -298,7 +305,9 @@ impl Oracle {
     /// Decides what is due. `next` says which versions are about to take over: slots of a schedule that is replaced are due
     /// up to that instant, are judged by the version of their time, and run with the new one.
     pub fn tick(&mut self, next: &[Option<Rc<Version>>], now: Timestamp) {
-        let due: Vec<Vec<Timestamp>> = (0..self.jobs.len()).map(|job| self.due(job, self.ends(job, next, now), now)).collect();
+        let due: Vec<Vec<Timestamp>> = (0..self.jobs.len())
+            .map(|job| self.due(job, self.ends(job, next, now), now))
+            .collect();
         let judged: Vec<Vec<Judged>> = due
             .iter()
             .zip(&self.jobs)
@@ -313,7 +322,9 @@ impl Oracle {
             .map(|job| self.standing(job, starts[job] > 0, due[job].last().copied(), now))
             .collect();
         for (job, (slots, judged)) in due.iter().zip(judged).enumerate() {
-            let Some(active) = self.jobs[job].active.clone() else { continue };
+            let Some(active) = self.jobs[job].active.clone() else {
+                continue;
+            };
             let Some(last) = slots.last() else { continue };
             let bound = next[job].clone().unwrap_or(active);
             let in_line = starts[job] > 1;
@@ -326,7 +337,11 @@ impl Oracle {
                     Judged::Never(outcome, reason) => self.jobs[job].decide(slot, outcome, Some(reason)),
                 }
             }
-            let outcome = if newest_is_in { SlotOutcome::Merged } else { SlotOutcome::Missed };
+            let outcome = if newest_is_in {
+                SlotOutcome::Merged
+            } else {
+                SlotOutcome::Missed
+            };
             for (slot, reason) in merged {
                 self.jobs[job].decide(slot, outcome, Some(reason));
             }
@@ -345,11 +360,19 @@ impl Oracle {
     pub fn tick_unrecorded(&mut self, started: &[(usize, Timestamp)], now: Timestamp) {
         for (job, slot) in started {
             let due = self.due(*job, now, now);
-            assert_eq!(due, [*slot], "job-{job} starts what was claimed, and nothing else is due");
+            assert_eq!(
+                due,
+                [*slot],
+                "job-{job} starts what was claimed, and nothing else is due"
+            );
             let version = self.jobs[*job].active.clone().expect("it is active");
-            assert!(matches!(self.judge(&version, &due, now)[..], [Judged::Runs]), "job-{job} at {slot} was not to run");
             assert!(
-                version.spec.needs.is_empty() && (version.spec.overlap == Overlap::Allow || self.jobs[*job].runs.is_empty()),
+                matches!(self.judge(&version, &due, now)[..], [Judged::Runs]),
+                "job-{job} at {slot} was not to run"
+            );
+            assert!(
+                version.spec.needs.is_empty()
+                    && (version.spec.overlap == Overlap::Allow || self.jobs[*job].runs.is_empty()),
                 "job-{job} at {slot}: something was in the way"
             );
             self.admit(*job, *slot, &version, false, &[], now);
@@ -473,7 +496,9 @@ impl Oracle {
         if version.spec.needs.is_empty() {
             return Vec::new();
         }
-        (0..self.jobs.len()).map(|job| self.standing(job, false, None, now)).collect()
+        (0..self.jobs.len())
+            .map(|job| self.standing(job, false, None, now))
+            .collect()
     }
 
     /// Starts, ends and makes whatever can be, until nothing more can.
@@ -498,13 +523,22 @@ impl Oracle {
         let handed_on = all.iter().filter(|run| run.phase != Phase::Waiting);
         let mut ahead: Vec<(Key, Phase, bool)> = handed_on.map(|run| (run.key, run.phase, run.cancelling)).collect();
         let mut backlog_waits = false;
-        let waiting: Vec<Key> = all.iter().filter(|run| run.phase == Phase::Waiting).map(|run| run.key).collect();
+        let waiting: Vec<Key> = all
+            .iter()
+            .filter(|run| run.phase == Phase::Waiting)
+            .map(|run| run.key)
+            .collect();
         for key in waiting {
             let run = self.jobs[job].run_mut(key);
-            let (version, created, until, made_up) = (Rc::clone(&run.version), run.created, run.wait_until, run.made_up);
+            let (version, created, until, made_up) =
+                (Rc::clone(&run.version), run.created, run.wait_until, run.made_up);
             let in_line = made_up || (key.slot().is_some() && bursts.contains(&created));
             let standings = self.standings_now(&version, now);
-            let wait = if key.slot().is_some() { unmet(&version, &standings, now) } else { None };
+            let wait = if key.slot().is_some() {
+                unmet(&version, &standings, now)
+            } else {
+                None
+            };
             if let Some(wait) = wait {
                 if until.unwrap_or(created + wait) <= now {
                     self.never_starts(job, key, SlotOutcome::Skipped, SlotReason::Dependency, now);
@@ -514,7 +548,11 @@ impl Oracle {
                 self.jobs[job].run_mut(key).phase = Phase::Ordered;
                 self.told.push(Told::Start(job, key));
                 return true;
-            } else if version.spec.overlap == Overlap::Replace && !in_line && !backlog_waits && self.make_way(job, &ahead, now) {
+            } else if version.spec.overlap == Overlap::Replace
+                && !in_line
+                && !backlog_waits
+                && self.make_way(job, &ahead, now)
+            {
                 return true;
             }
             ahead.push((key, Phase::Waiting, false));
@@ -525,7 +563,9 @@ impl Oracle {
 
     /// A job that needs others and has no schedule runs once all of them have met their condition since its last such run.
     fn make(&mut self, job: usize, now: Timestamp) -> bool {
-        let Some(version) = self.jobs[job].active.clone() else { return false };
+        let Some(version) = self.jobs[job].active.clone() else {
+            return false;
+        };
         if version.spec.times.is_some() || version.spec.needs.is_empty() || self.hold(job).is_some() {
             return false;
         }
@@ -588,9 +628,15 @@ impl Oracle {
 
     /// Somebody asks for a run. Whether there will be one.
     pub fn trigger(&mut self, job: usize, key: Key, ignore_overlap: bool, now: Timestamp) -> bool {
-        let Some(version) = self.jobs[job].active.clone() else { return false };
+        let Some(version) = self.jobs[job].active.clone() else {
+            return false;
+        };
         self.numbers += 1;
-        let overlap = if ignore_overlap { Overlap::Allow } else { version.spec.overlap };
+        let overlap = if ignore_overlap {
+            Overlap::Allow
+        } else {
+            version.spec.overlap
+        };
         let run = Run {
             key,
             number: self.numbers,
@@ -614,7 +660,9 @@ impl Oracle {
 
     /// Somebody ends a run that is claimed ahead of its instant.
     pub fn cancel_claimed(&mut self, job: usize, slot: Timestamp) {
-        self.jobs[job].ledger.insert(slot, Some((SlotOutcome::Skipped, Some(SlotReason::Cancelled))));
+        self.jobs[job]
+            .ledger
+            .insert(slot, Some((SlotOutcome::Skipped, Some(SlotReason::Cancelled))));
     }
 
     pub fn pause(&mut self, job: Option<usize>, now: Timestamp) {
@@ -651,7 +699,12 @@ impl Oracle {
     /// Runs that nobody asked for and that have not started do not start.
     fn let_go(&mut self, job: usize, reason: SlotReason, now: Timestamp) {
         let unstarted = |run: &&Run| run.phase != Phase::Running && !run.key.is_by_hand();
-        let runs: Vec<(Key, Phase)> = self.jobs[job].runs.iter().filter(unstarted).map(|run| (run.key, run.phase)).collect();
+        let runs: Vec<(Key, Phase)> = self.jobs[job]
+            .runs
+            .iter()
+            .filter(unstarted)
+            .map(|run| (run.key, run.phase))
+            .collect();
         for (key, phase) in runs {
             match phase {
                 Phase::Waiting => self.never_starts(job, key, SlotOutcome::Skipped, reason, now),
@@ -685,7 +738,11 @@ impl Oracle {
                     let another = newer.since > old.since;
                     let until = if another { newer.since.min(now) } else { now };
                     let paused = (self.paused || self.jobs[job].paused).then_some(SlotReason::Paused);
-                    let after = if newer.spec.enabled { paused } else { Some(SlotReason::Disabled) };
+                    let after = if newer.spec.enabled {
+                        paused
+                    } else {
+                        Some(SlotReason::Disabled)
+                    };
                     match before {
                         Some(reason) if another || after != before => self.skip_until(job, until, reason),
                         None if another => self.skip_until(job, until, SlotReason::Removed),
@@ -766,13 +823,18 @@ impl Oracle {
 
     fn recover(&mut self, job: usize, standings: &[Standing], now: Timestamp) {
         self.jobs[job].runs.sort_by_key(Run::turn);
-        let hold = if self.jobs[job].active.is_some() { self.hold(job) } else { Some(SlotReason::Removed) };
+        let hold = if self.jobs[job].active.is_some() {
+            self.hold(job)
+        } else {
+            Some(SlotReason::Removed)
+        };
         let mut free = Vec::new();
         let mut in_the_way = self.jobs[job].runs.iter().any(|run| run.phase == Phase::Running);
         let mut backlog_waits = false;
         let waiting = self.jobs[job].runs.iter().filter(|run| run.phase == Phase::Waiting);
-        let waiting: Vec<(Key, Rc<Version>, Option<Timestamp>, Timestamp)> =
-            waiting.map(|run| (run.key, Rc::clone(&run.version), run.wait_until, run.created)).collect();
+        let waiting: Vec<(Key, Rc<Version>, Option<Timestamp>, Timestamp)> = waiting
+            .map(|run| (run.key, Rc::clone(&run.version), run.wait_until, run.created))
+            .collect();
         for (key, version, until, created) in waiting {
             let made_up = self.jobs[job].run_mut(key).made_up;
             if key.is_by_hand() {
@@ -783,7 +845,11 @@ impl Oracle {
                 self.never_starts(job, key, SlotOutcome::Skipped, reason, now);
                 continue;
             }
-            let needs = if key.slot().is_some() { unmet(&version, standings, now) } else { None };
+            let needs = if key.slot().is_some() {
+                unmet(&version, standings, now)
+            } else {
+                None
+            };
             let waits_for_others = needs.is_some_and(|wait| until.unwrap_or(created + wait) > now);
             let waits_for_turn = needs.is_none()
                 && in_the_way
@@ -803,7 +869,10 @@ impl Oracle {
         let newest_left = free.last().map(|(slot, _)| *slot);
         let newly_due = self.due(job, now, now);
         let newer_runs = match &self.jobs[job].active {
-            Some(version) => self.judge(version, &newly_due, now).iter().any(|judged| matches!(judged, Judged::Runs)),
+            Some(version) => self
+                .judge(version, &newly_due, now)
+                .iter()
+                .any(|judged| matches!(judged, Judged::Runs)),
             None => false,
         };
         for (slot, version) in free {
@@ -844,7 +913,10 @@ impl Job {
     }
 
     fn run_mut(&mut self, key: Key) -> &mut Run {
-        self.runs.iter_mut().find(|run| run.key == key).unwrap_or_else(|| panic!("no run {key:?}"))
+        self.runs
+            .iter_mut()
+            .find(|run| run.key == key)
+            .unwrap_or_else(|| panic!("no run {key:?}"))
     }
 
     fn end(&mut self, key: Key, status: RunStatus, now: Timestamp) {
@@ -869,7 +941,9 @@ impl Job {
 
 /// The run of another job by which a need is met.
 fn met(condition: Condition, window: TimeDelta, standing: Standing, now: Timestamp) -> Option<Ended> {
-    let Standing::Settled(finished, succeeded) = standing else { return None };
+    let Standing::Settled(finished, succeeded) = standing else {
+        return None;
+    };
     match condition {
         Condition::LastComplete => finished,
         Condition::LastSuccess => finished.filter(|run| run.status == RunStatus::Succeeded),

@@ -163,27 +163,60 @@ pub const JUMPS: [(Tz, &str); 16] = [
 #[derive(Debug, Clone)]
 pub enum Act {
     /// Time passes.
-    Pass { millis: i64 },
+    Pass {
+        millis: i64,
+    },
     /// The machine sleeps, and Petit with it; or somebody moves the hands of the clock forwards, which looks alike.
-    Leap { seconds: i64, unnoticed: i64 },
+    Leap {
+        seconds: i64,
+        unnoticed: i64,
+    },
     /// Somebody puts the clock back.
-    PutBack { seconds: i64, unnoticed: i64 },
+    PutBack {
+        seconds: i64,
+        unnoticed: i64,
+    },
     /// Petit dies at its next decision, is away, and comes back; meanwhile the clock may be put back.
-    Die { at: Death, seconds: i64 },
-    Pause { job: Option<usize> },
-    Resume { job: Option<usize> },
+    Die {
+        at: Death,
+        seconds: i64,
+    },
+    Pause {
+        job: Option<usize>,
+    },
+    Resume {
+        job: Option<usize>,
+    },
     /// The file of a job appears or changes; the scheduler hears of it late.
-    Write { job: usize, spec: Box<Spec>, lag: i64 },
-    Remove { job: usize },
+    Write {
+        job: usize,
+        spec: Box<Spec>,
+        lag: i64,
+    },
+    Remove {
+        job: usize,
+    },
     /// Somebody asks for a run.
-    Trigger { job: usize, ignore_overlap: bool },
+    Trigger {
+        job: usize,
+        ignore_overlap: bool,
+    },
     /// Somebody ends a run of a job, if it has one that is not ended.
-    Cancel { job: usize },
+    Cancel {
+        job: usize,
+    },
     /// Nothing can be recorded for a while.
-    DiskFull { seconds: i64 },
+    DiskFull {
+        seconds: i64,
+    },
     /// From now on runs start after so many milliseconds and take so many, so many of a hundred fail, and ending one that
     /// is cancelled takes a while.
-    Pace { start_after: i64, take: i64, failures: u64, cancel_takes: i64 },
+    Pace {
+        start_after: i64,
+        take: i64,
+        failures: u64,
+        cancel_takes: i64,
+    },
 }
 
 /// Where in the protocol Petit dies.
@@ -239,12 +272,20 @@ impl Story {
         } else {
             Some(sparse(dice))
         };
-        let zone = if dice.chance(70) { self.zone } else { dice.pick(&JUMPS).0 };
+        let zone = if dice.chance(70) {
+            self.zone
+        } else {
+            dice.pick(&JUMPS).0
+        };
         let seconds = TimeDelta::seconds;
         Spec {
             times,
             zone,
-            jitter: seconds(if dice.chance(20) { *dice.pick(&[2, 30, 240, 3_000]) } else { 0 }),
+            jitter: seconds(if dice.chance(20) {
+                *dice.pick(&[2, 30, 240, 3_000])
+            } else {
+                0
+            }),
             policy: *dice.pick(&[Policy::Skip, Policy::Once, Policy::All]),
             limit: *dice.pick(&[1, 2, 3, 10, 100]),
             window: seconds(*dice.pick(&[30, 600, 3_600, 86_400, 86_400])),
@@ -274,11 +315,19 @@ impl Story {
                 },
             },
             40..=45 => Act::Leap {
-                seconds: if dice.chance(50) { *dice.pick(&steps) } else { away(dice) + 1 },
+                seconds: if dice.chance(50) {
+                    *dice.pick(&steps)
+                } else {
+                    away(dice) + 1
+                },
                 unnoticed,
             },
             46..=51 if self.puts_back => Act::PutBack {
-                seconds: if dice.chance(60) { *dice.pick(&steps) } else { dice.between(1, 20_000) },
+                seconds: if dice.chance(60) {
+                    *dice.pick(&steps)
+                } else {
+                    dice.between(1, 20_000)
+                },
                 unnoticed,
             },
             46..=64 => {
@@ -305,7 +354,11 @@ impl Story {
                 seconds: dice.between(1, 400),
             },
             _ => Act::Pace {
-                start_after: if dice.chance(50) { dice.between(0, 5) } else { dice.between(0, 200_000) },
+                start_after: if dice.chance(50) {
+                    dice.between(0, 5)
+                } else {
+                    dice.between(0, 200_000)
+                },
                 take: match dice.index(3) {
                     0 => dice.between(0, 900),
                     1 => dice.between(0, 30_000),
@@ -338,7 +391,13 @@ fn dense(dice: &mut Dice) -> Times {
         3 => Field::Step(2),
         _ => return Times::Every(TimeDelta::seconds(dice.between(1, 4))),
     };
-    Times::Crons(vec![Cron { second, minute, hour, day: Field::Any, weekday: Field::Any }])
+    Times::Crons(vec![Cron {
+        second,
+        minute,
+        hour,
+        day: Field::Any,
+        weekday: Field::Any,
+    }])
 }
 
 fn sparse(dice: &mut Dice) -> Times {

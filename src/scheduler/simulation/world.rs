@@ -70,6 +70,8 @@ pub struct World {
     /// When each run that started ends, and how.
     running: BTreeMap<(i64, u128), (RunRecord, RunStatus)>,
     started: BTreeSet<(usize, Timestamp)>,
+    /// Which slots were started and when, in their order.
+    pub history: Vec<(Timestamp, Timestamp)>,
     said: Vec<(Told, Timestamp)>,
 }
 
@@ -118,6 +120,7 @@ impl World {
             ordered: BTreeMap::new(),
             running: BTreeMap::new(),
             started: BTreeSet::new(),
+            history: Vec::new(),
             said: Vec::new(),
         };
         world.wake_up();
@@ -155,7 +158,12 @@ impl World {
 
     /// The journal in memory looks through all runs to say which is the latest: too long for stories of so many.
     fn note_latest(&mut self, run: RunId) {
-        let run = self.storage.run(run).expect(MEMORY_ANSWERS).expect("it was committed").run;
+        let run = self
+            .storage
+            .run(run)
+            .expect(MEMORY_ANSWERS)
+            .expect("it was committed")
+            .run;
         let latest = self.latest.entry(run.job.clone()).or_default();
         let put = |place: &mut Option<RunRecord>, order: fn(&RunRecord) -> (Option<Timestamp>, RunId)| {
             if place.as_ref().is_none_or(|before| order(before) <= order(&run)) {
@@ -223,7 +231,8 @@ impl World {
             self.random += 1;
             match order {
                 Order::Start { run, .. } => {
-                    self.said.push((Told::Start(number(&run.job), self.key_of(&run)), run.created_at));
+                    self.said
+                        .push((Told::Start(number(&run.job), self.key_of(&run)), run.created_at));
                     let starts = self.steady + self.pace.start_after;
                     self.ordered.insert((starts, self.random), (*run, self.pace.take));
                 }
@@ -235,14 +244,30 @@ impl World {
     /// The executor hears that a run is to end.
     fn cancelled(&mut self, run: RunId, unstarted: SlotReason) {
         let of_run = |record: &RunRecord| record.id == run;
-        if let Some(key) = self.ordered.iter().find(|(_, (record, _))| of_run(record)).map(|(key, _)| *key) {
+        if let Some(key) = self
+            .ordered
+            .iter()
+            .find(|(_, (record, _))| of_run(record))
+            .map(|(key, _)| *key)
+        {
             let (record, _) = self.ordered.remove(&key).expect("it was found");
-            self.said.push((Told::Cancel(number(&record.job), self.key_of(&record)), record.created_at));
+            self.said.push((
+                Told::Cancel(number(&record.job), self.key_of(&record)),
+                record.created_at,
+            ));
             self.decide_slot(&record, SlotOutcome::Skipped, Some(unstarted));
             self.end(&record, RunStatus::Cancelled);
-        } else if let Some(key) = self.running.iter().find(|(_, (record, _))| of_run(record)).map(|(key, _)| *key) {
+        } else if let Some(key) = self
+            .running
+            .iter()
+            .find(|(_, (record, _))| of_run(record))
+            .map(|(key, _)| *key)
+        {
             let (record, _) = self.running.remove(&key).expect("it was found");
-            self.said.push((Told::Cancel(number(&record.job), self.key_of(&record)), record.created_at));
+            self.said.push((
+                Told::Cancel(number(&record.job), self.key_of(&record)),
+                record.created_at,
+            ));
             let ends = key.0.min(self.steady + self.pace.cancel_takes);
             self.running.insert((ends, self.random), (record, RunStatus::Cancelled));
         }
@@ -276,7 +301,12 @@ impl World {
     fn start(&mut self, run: RunRecord, take: i64) {
         let job = number(&run.job);
         if let Some(slot) = run.slot {
-            assert!(self.started.insert((job, slot)), "`{}` at {slot} started twice", run.job);
+            assert!(
+                self.started.insert((job, slot)),
+                "`{}` at {slot} started twice",
+                run.job
+            );
+            self.history.push((slot, self.now));
         }
         self.commit(vec![Change::StartRun {
             run: run.id,
@@ -331,7 +361,9 @@ impl World {
     }
 
     fn step_to(&mut self, next: &ActiveSet, versions: &[Option<Rc<Version>>], changed: &[usize]) {
-        let due = self.decide(|desk, around| desk.tick(next, around)).expect(MEMORY_ANSWERS);
+        let due = self
+            .decide(|desk, around| desk.tick(next, around))
+            .expect(MEMORY_ANSWERS);
         let (recorded, rest): (Vec<Batch>, Vec<Batch>) = due.into_iter().partition(|batch| batch.recorded);
         let mut unrecorded = Vec::new();
         for batch in recorded {
@@ -388,7 +420,10 @@ impl World {
                 return self.oracle.stir(now);
             }
             for job in stirred {
-                while let Some(batch) = self.decide(|desk, around| desk.look_at(&job, around)).expect(MEMORY_ANSWERS) {
+                while let Some(batch) = self
+                    .decide(|desk, around| desk.look_at(&job, around))
+                    .expect(MEMORY_ANSWERS)
+                {
                     self.carry_out(vec![batch]);
                 }
                 self.desk().settled(&job);
@@ -408,7 +443,11 @@ impl World {
         said.sort();
         told.sort();
         let said: Vec<Told> = said.into_iter().map(|(told, _)| told).collect();
-        assert_eq!(said, told, "at {}: what was ordered, and what should have been", self.now);
+        assert_eq!(
+            said, told,
+            "at {}: what was ordered, and what should have been",
+            self.now
+        );
     }
 
     /// Lets time pass.
@@ -416,16 +455,34 @@ impl World {
         let until = self.steady + millis;
         loop {
             let now = self.now;
-            let wake = self.desk().next_wake(now).map(|wake| self.steady + (wake - now).num_milliseconds());
+            let wake = self
+                .desk()
+                .next_wake(now)
+                .map(|wake| self.steady + (wake - now).num_milliseconds());
             let wake = if self.full {
-                Some(wake.filter(|wake| *wake > self.steady).map_or(self.steady + 7_000, |wake| wake.min(self.steady + 7_000)))
+                Some(
+                    wake.filter(|wake| *wake > self.steady)
+                        .map_or(self.steady + 7_000, |wake| wake.min(self.steady + 7_000)),
+                )
             } else {
                 wake
             };
             let executor = !self.full;
-            let starts = self.ordered.first_key_value().map(|((at, _), _)| *at).filter(|_| executor);
-            let ends = self.running.first_key_value().map(|((at, _), _)| *at).filter(|_| executor);
-            let next = [wake, starts, ends].into_iter().flatten().min().filter(|next| *next <= until);
+            let starts = self
+                .ordered
+                .first_key_value()
+                .map(|((at, _), _)| *at)
+                .filter(|_| executor);
+            let ends = self
+                .running
+                .first_key_value()
+                .map(|((at, _), _)| *at)
+                .filter(|_| executor);
+            let next = [wake, starts, ends]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|next| *next <= until);
             let Some(next) = next else {
                 self.advance(until - self.steady);
                 self.look(self.now);
@@ -543,7 +600,8 @@ impl World {
             if self.dice.chance(50) {
                 self.end(&run, RunStatus::Interrupted);
                 let key = self.key_of(&run);
-                self.oracle.ended(number(&run.job), key, RunStatus::Interrupted, self.now);
+                self.oracle
+                    .ended(number(&run.job), key, RunStatus::Interrupted, self.now);
             } else {
                 self.running.insert(key, (run, status));
             }
@@ -551,7 +609,11 @@ impl World {
         let unfinished = self.storage.unfinished().expect(MEMORY_ANSWERS);
         let bound = unfinished.iter().map(|detail| {
             let hash = detail.run.spec_hash.clone();
-            let spec = self.storage.spec(&hash).expect(MEMORY_ANSWERS).expect("a bound spec is kept");
+            let spec = self
+                .storage
+                .spec(&hash)
+                .expect(MEMORY_ANSWERS)
+                .expect("a bound spec is kept");
             let job = Job::from_canonical(&spec.canonical).expect("it was valid");
             (hash, Arc::new(job))
         });
@@ -565,7 +627,9 @@ impl World {
         self.desk = Some(Desk::new(&self.set, past));
         self.start_again();
         let claimed = self.storage.claimed().expect(MEMORY_ANSWERS);
-        let batches = self.decide(|desk, around| desk.recover(&claimed, around)).expect(MEMORY_ANSWERS);
+        let batches = self
+            .decide(|desk, around| desk.recover(&claimed, around))
+            .expect(MEMORY_ANSWERS);
         self.carry_out(batches);
         self.oracle.came_back(self.now);
     }
@@ -577,7 +641,9 @@ impl World {
         let since = self.now;
         let old = self.versions[job].clone();
         let new = spec.map(|spec| {
-            let same = old.as_ref().filter(|old| old.spec.times == spec.times && old.spec.zone == spec.zone);
+            let same = old
+                .as_ref()
+                .filter(|old| old.spec.times == spec.times && old.spec.zone == spec.zone);
             let goes_on = same.filter(|old| old.spec.enabled || !spec.enabled);
             let anchor = same.map_or(since, |old| old.anchor);
             (goes_on.map_or(since, |old| old.since), anchor, spec)
@@ -592,7 +658,10 @@ impl World {
         let now = self.now;
         let mut changed = Vec::new();
         for (job, version) in self.versions.iter().enumerate() {
-            let Some(version) = version.as_ref().filter(|version| version.since.max(version.anchor) > now + TimeDelta::hours(3)) else {
+            let Some(version) = version
+                .as_ref()
+                .filter(|version| version.since.max(version.anchor) > now + TimeDelta::hours(3))
+            else {
                 continue;
             };
             let mut anchor = version.anchor;
@@ -635,9 +704,13 @@ impl World {
                 ]);
                 next.insert(id, Arc::new(active));
             }
-            let goes_on = before.is_some() && versions[*job].as_ref().map(|new| new.since) == before.map(|old| old.since);
+            let goes_on =
+                before.is_some() && versions[*job].as_ref().map(|new| new.since) == before.map(|old| old.since);
             if !goes_on {
-                let open = self.regimes.iter_mut().find(|regime| regime.job == *job && regime.until.is_none());
+                let open = self
+                    .regimes
+                    .iter_mut()
+                    .find(|regime| regime.job == *job && regime.until.is_none());
                 if let Some(open) = open {
                     // A job that goes is gone when the scheduler hears of it.
                     open.until = Some(new.as_ref().map_or(self.now, |_| at));
@@ -673,7 +746,11 @@ impl World {
         self.step();
         let now = self.now;
         let batch = self.desk().resume(job.map(name).as_ref(), now);
-        assert_eq!(batch.is_some(), self.oracle.is_paused(job), "whether there is a pause to end");
+        assert_eq!(
+            batch.is_some(),
+            self.oracle.is_paused(job),
+            "whether there is a pause to end"
+        );
         if let Some(batch) = batch {
             assert!(batch.orders.is_empty(), "resuming starts nothing");
             self.carry_out(vec![batch]);
@@ -689,7 +766,12 @@ impl World {
         let made = self.decide(|desk, around| desk.trigger(&name(job), serde_json::Map::new(), ignore_overlap, around));
         let count = self.by_hand.len() as u64;
         let expected = self.oracle.trigger(job, Key::Hand(count), ignore_overlap, self.now);
-        assert_eq!(made.is_ok(), expected, "whether job-{job} may be triggered at {}", self.now);
+        assert_eq!(
+            made.is_ok(),
+            expected,
+            "whether job-{job} may be triggered at {}",
+            self.now
+        );
         if let Ok((batch, triggered)) = made {
             self.by_hand.insert(triggered.run, count);
             self.carry_out(vec![batch]);
@@ -733,11 +815,34 @@ impl World {
         self.pass(4_000_000);
     }
 
+    /// How many slots of a job became what, save those that ran.
+    pub fn passed(&self, job: usize) -> BTreeMap<(SlotOutcome, Option<SlotReason>), usize> {
+        let mut passed = BTreeMap::new();
+        for fate in self
+            .oracle
+            .ledger(job)
+            .values()
+            .flatten()
+            .filter(|(outcome, _)| *outcome != SlotOutcome::Ran)
+        {
+            *passed.entry(*fate).or_default() += 1;
+        }
+        passed
+    }
+
     /// Holds the ledger against what should be in it.
     pub fn audit(&mut self, was_put_back: bool) -> Tale {
         let mut slots = 0;
-        assert_eq!(self.storage.claimed().expect(MEMORY_ANSWERS), [], "a slot without an outcome");
-        assert_eq!(self.storage.unfinished().expect(MEMORY_ANSWERS), [], "a run without an end");
+        assert_eq!(
+            self.storage.claimed().expect(MEMORY_ANSWERS),
+            [],
+            "a slot without an outcome"
+        );
+        assert_eq!(
+            self.storage.unfinished().expect(MEMORY_ANSWERS),
+            [],
+            "a run without an end"
+        );
         for job in 0..self.versions.len() {
             slots += self.audit_job(job);
             if !was_put_back {
@@ -753,22 +858,44 @@ impl World {
     fn audit_job(&self, job: usize) -> u64 {
         let id = name(job);
         let expected = self.oracle.ledger(job);
-        let rows = self.storage.slots(&id, Timestamp::MIN_UTC, Timestamp::MAX_UTC).expect(MEMORY_ANSWERS);
+        let rows = self
+            .storage
+            .slots(&id, Timestamp::MIN_UTC, Timestamp::MAX_UTC)
+            .expect(MEMORY_ANSWERS);
         let mut left: BTreeMap<Timestamp, _> = expected.clone();
         for row in &rows {
             let fate = left.remove(&row.at);
             let fate = fate.unwrap_or_else(|| panic!("`{id}` at {} should have no row: {row:?}", row.at));
-            assert_eq!(row.outcome.map(|outcome| (outcome, row.reason)), fate, "what became of {row:?}");
+            assert_eq!(
+                row.outcome.map(|outcome| (outcome, row.reason)),
+                fate,
+                "what became of {row:?}"
+            );
             let started = self.started.contains(&(job, row.at));
             assert_eq!(row.outcome == Some(SlotOutcome::Ran), started, "{row:?}");
         }
-        for stretch in self.storage.stretches(&id, Timestamp::MIN_UTC, Timestamp::MAX_UTC).expect(MEMORY_ANSWERS) {
-            let covered: Vec<(Timestamp, _)> = left.range(stretch.from..=stretch.to).map(|(at, fate)| (*at, *fate)).collect();
-            assert_eq!(covered.len() as u64, stretch.slots, "how many slots there are in {stretch:?}");
+        for stretch in self
+            .storage
+            .stretches(&id, Timestamp::MIN_UTC, Timestamp::MAX_UTC)
+            .expect(MEMORY_ANSWERS)
+        {
+            let covered: Vec<(Timestamp, _)> = left
+                .range(stretch.from..=stretch.to)
+                .map(|(at, fate)| (*at, *fate))
+                .collect();
+            assert_eq!(
+                covered.len() as u64,
+                stretch.slots,
+                "how many slots there are in {stretch:?}"
+            );
             assert_eq!(covered.first().map(|(at, _)| *at), Some(stretch.from), "{stretch:?}");
             assert_eq!(covered.last().map(|(at, _)| *at), Some(stretch.to), "{stretch:?}");
             for (at, fate) in covered {
-                assert_eq!(fate, Some((stretch.outcome, Some(stretch.reason))), "what became of {at} in {stretch:?}");
+                assert_eq!(
+                    fate,
+                    Some((stretch.outcome, Some(stretch.reason))),
+                    "what became of {at} in {stretch:?}"
+                );
                 left.remove(&at);
             }
         }
@@ -780,14 +907,24 @@ impl World {
     fn audit_schedules(&self, job: usize) {
         let mut expected = BTreeSet::new();
         for regime in self.regimes.iter().filter(|regime| regime.job == job) {
-            let Version { spec, since, anchor, .. } = &*regime.version;
+            let Version {
+                spec, since, anchor, ..
+            } = &*regime.version;
             let Some(times) = spec.times.clone() else { continue };
             let mut calendar = Calendar::new(times, spec.zone, *anchor, *since);
-            expected.extend(calendar.slots_in(*since, regime.until.unwrap_or(self.now)).iter().copied());
+            expected.extend(
+                calendar
+                    .slots_in(*since, regime.until.unwrap_or(self.now))
+                    .iter()
+                    .copied(),
+            );
         }
         let recorded: BTreeSet<Timestamp> = self.oracle.ledger(job).keys().copied().collect();
         let odd: Vec<_> = expected.symmetric_difference(&recorded).take(5).collect();
-        assert!(odd.is_empty(), "job-{job}: of the slots and the ledger only one has {odd:?}");
+        assert!(
+            odd.is_empty(),
+            "job-{job}: of the slots and the ledger only one has {odd:?}"
+        );
     }
 }
 
