@@ -308,6 +308,9 @@ impl Oracle {
         let due: Vec<Vec<Timestamp>> = (0..self.jobs.len())
             .map(|job| self.due(job, self.ends(job, next, now), now))
             .collect();
+        if due.iter().all(Vec::is_empty) {
+            return;
+        }
         let judged: Vec<Vec<Judged>> = due
             .iter()
             .zip(&self.jobs)
@@ -512,6 +515,9 @@ impl Oracle {
     }
 
     fn stir_job(&mut self, job: usize, now: Timestamp) -> bool {
+        if self.jobs[job].runs.iter().all(|run| run.phase != Phase::Waiting) {
+            return self.make(job, now);
+        }
         self.jobs[job].runs.sort_by_key(Run::turn);
         let all = &self.jobs[job].runs;
         // Slots that were decided at once stand in one line.

@@ -38,6 +38,9 @@ use crate::{
 
 const MEMORY_ANSWERS: &str = "memory answers";
 
+/// From when a version counts, its anchor, and what it says.
+type Count = (Timestamp, Timestamp, Spec);
+
 /// A version that counted from one instant to another, the first excluded.
 struct Regime {
     job: usize,
@@ -255,7 +258,8 @@ impl World {
                 Told::Cancel(number(&record.job), self.key_of(&record)),
                 record.created_at,
             ));
-            self.decide_slot(&record, SlotOutcome::Skipped, Some(unstarted));
+            let skipped = self.decided(&record, SlotOutcome::Skipped, Some(unstarted));
+            self.commit(skipped.into_iter().collect());
             self.end(&record, RunStatus::Cancelled);
         } else if let Some(key) = self
             .running
@@ -273,17 +277,15 @@ impl World {
         }
     }
 
-    fn decide_slot(&mut self, run: &RunRecord, outcome: SlotOutcome, reason: Option<SlotReason>) {
-        if let Some(slot) = run.slot {
-            self.commit(vec![Change::DecideSlot {
-                job: run.job.clone(),
-                at: slot,
-                outcome,
-                reason,
-                detail: None,
-                decided_at: self.now,
-            }]);
-        }
+    fn decided(&self, run: &RunRecord, outcome: SlotOutcome, reason: Option<SlotReason>) -> Option<Change> {
+        Some(Change::DecideSlot {
+            job: run.job.clone(),
+            at: run.slot?,
+            outcome,
+            reason,
+            detail: None,
+            decided_at: self.now,
+        })
     }
 
     fn end(&mut self, run: &RunRecord, status: RunStatus) {
@@ -308,11 +310,12 @@ impl World {
             );
             self.history.push((slot, self.now));
         }
-        self.commit(vec![Change::StartRun {
+        let mut changes = vec![Change::StartRun {
             run: run.id,
             at: self.now,
-        }]);
-        self.decide_slot(&run, SlotOutcome::Ran, None);
+        }];
+        changes.extend(self.decided(&run, SlotOutcome::Ran, None));
+        self.commit(changes);
         self.desk().run_moved(&run.job, run.id, RunStatus::Running);
         self.oracle.started(job, self.key_of(&run));
         self.random += 1;
@@ -357,7 +360,9 @@ impl World {
 
     /// As the loop does it. `seen` is what the clock on the wall showed when it was looked at last.
     fn step(&mut self) {
-        self.step_to(&self.set.clone(), &self.versions.clone(), &[]);
+        let (set, versions) = (std::mem::take(&mut self.set), std::mem::take(&mut self.versions));
+        self.step_to(&set, &versions, &[]);
+        (self.set, self.versions) = (set, versions);
     }
 
     fn step_to(&mut self, next: &ActiveSet, versions: &[Option<Rc<Version>>], changed: &[usize]) {
@@ -680,7 +685,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, changes: &[(usize, Option<(Timestamp, Timestamp, Spec)>)], at: Timestamp) {
+    fn publish(&mut self, changes: &[(usize, Option<Count>)], at: Timestamp) {
         let mut next = self.set.clone();
         let mut versions = self.versions.clone();
         for (job, new) in changes {
