@@ -297,7 +297,10 @@ fn plan_and_sync_say_what_is_to_do_by_their_exit_codes() {
     place.save("a.yaml", BAD);
     let unsynced = place.run(&["sync", "--wait"]);
     assert_eq!(unsynced.code, 1, "{unsynced:?}");
-    assert!(unsynced.stdout.contains("a invalid"), "{unsynced:?}");
+    assert!(
+        unsynced.stdout.contains("a.yaml:") && unsynced.stdout.contains(" invalid: "),
+        "{unsynced:?}"
+    );
     let refused = place.run(&["plan"]);
     assert_eq!(refused.code, 1, "{refused:?}");
 }

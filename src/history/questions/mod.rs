@@ -3,6 +3,7 @@
 //! A question decides what to ask and how the columns are shown; asking, and what becomes of values, is here. Nothing in
 //! here writes.
 
+mod changes;
 mod duration;
 mod flaky;
 mod lateness;
@@ -28,6 +29,7 @@ impl History {
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
+            Question::Changes => changes::answer(self, filter, now)?,
         };
         let ignored = (!found.ignored.is_empty()).then(|| {
             let keys: Vec<_> = found.ignored.iter().map(|key| format!("`{key}`")).collect();
