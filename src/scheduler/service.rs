@@ -234,13 +234,17 @@ impl Scheduler {
         let mut bound = BTreeMap::new();
         let mut unfinished = Vec::new();
         for detail in storage.unfinished()? {
-            if detail.run.status == RunStatus::Queued {
-                let Some(job) = self.bound_to(&detail.run)? else {
+            match self.bound_to(&detail.run)? {
+                Some(job) => {
+                    bound.insert(detail.run.spec_hash.clone(), job);
+                }
+                None if detail.run.status == RunStatus::Queued => {
                     let now = self.now();
                     self.carry_out(vec![give_up(&detail, now)]).await?;
                     continue;
-                };
-                bound.insert(detail.run.spec_hash.clone(), job);
+                }
+                // It goes on without being started by this room.
+                None => {}
             }
             unfinished.push(detail);
         }
@@ -284,6 +288,7 @@ impl Scheduler {
         if !self.put_back {
             return Ok(());
         }
+        self.desk.put_back(now);
         let jobs = self.desk.far_ahead(now);
         if !jobs.is_empty() {
             tracing::warn!(

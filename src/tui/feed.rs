@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{
     log_feed::Logs,
+    message::{Loaded, Message, Order, Want},
     past::KeptView,
-    state::{Loaded, Message, Order, Want},
     views,
 };
 use crate::{

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{log_feed::Logs, state::LogId};
+use super::{log_feed::Logs, message::LogId};
 use crate::{
     core::harmless::{harmless, harmless_lines},
     execution::output::LogReader,

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     command::{Side, Step},
-    state::LogId,
+    message::LogId,
     text,
 };
 use crate::{

@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     log::{LogLine, LogNews, LogPage, Part, Search, Sought},
-    state::{LogId, Message},
+    message::{LogId, Message},
 };
 use crate::{
     core::{Timestamp, harmless::harmless},

@@ -29,7 +29,8 @@ use super::{
     feed::Feed,
     lend::{Programs, Returned},
     look::Look,
-    state::{Effect, Message, State},
+    message::{Effect, Message},
+    state::State,
     terminal::Terminal,
     update::update,
 };

@@ -15,7 +15,7 @@ use crate::{
     },
     control::RunsQuery,
     core::id::{JobId, RunId},
-    tui::{self, Feed, Leaving, Look, TuiError, state::Message},
+    tui::{self, Feed, Leaving, Look, TuiError, message::Message},
     view::{JobDetail, JobView, RunView, StatusView},
 };
 

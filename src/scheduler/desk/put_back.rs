@@ -35,6 +35,28 @@ pub struct Beyond {
 }
 
 impl Desk {
+    /// The clock was put back: a run that waits for other jobs waits no longer from now than it might have from the beginning.
+    pub fn put_back(&mut self, now: Timestamp) {
+        for (job, runs) in &mut self.runs {
+            for going in runs.values_mut() {
+                let (Phase::Waiting(bound), Some(until)) = (&going.phase, going.record.wait_until) else {
+                    continue;
+                };
+                let longest = bound
+                    .spec
+                    .depends_on
+                    .iter()
+                    .map(|dependency| dependency.wait.to_delta())
+                    .max();
+                let latest = now + longest.unwrap_or_default();
+                if until > latest {
+                    going.record.wait_until = Some(latest);
+                    self.deadlines.insert((latest, job.clone()));
+                }
+            }
+        }
+    }
+
     /// The jobs, also those that are gone, whose slots are recorded too far ahead of the clock to wait for it.
     pub fn far_ahead(&self, now: Timestamp) -> Vec<JobId> {
         let far = self.watermarks.iter().filter(|(_, at)| **at > now + LONGEST_WAIT);

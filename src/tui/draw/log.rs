@@ -7,7 +7,8 @@ use crate::{
     tui::{
         log::{LogLine, LogView, MARK_WIDTH, Room, Sought, TIME_WIDTH},
         look::Tone,
-        state::{LogId, State},
+        message::LogId,
+        state::State,
         text,
     },
 };

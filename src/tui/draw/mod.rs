@@ -14,6 +14,7 @@ use self::pen::Pen;
 use super::{
     command::{self, COMMANDS, Command, Entry},
     look::{Sign, Tone},
+    refusal::refusal,
     state::{Link, Overlay, Screen, State, Typing},
     text,
 };
@@ -134,7 +135,7 @@ fn last_line(state: &State, pen: &mut Pen<'_>) {
     let room = usize::from(pen.width()).saturating_sub(text::width(&always) + 2);
     for entry in hints {
         // A command that cannot run is dim and in brackets; `?` says why.
-        let (tone, text) = match command::refusal(entry.command, state) {
+        let (tone, text) = match refusal(entry.command, state) {
             Some(_) => (Tone::Muted, format!("({})", hint(entry))),
             None => (Tone::Plain, hint(entry)),
         };
@@ -187,10 +188,10 @@ fn draw_overlay(state: &State, overlay: &Overlay, pen: &mut Pen<'_>) {
             let height = usize::from(pen.height()).saturating_sub(1);
             let top = table::top(*cursor, found.len(), height);
             for (y, (at, entry)) in (1..).zip(found.iter().enumerate().skip(top).take(height)) {
-                let refusal = command::refusal(entry.command, state);
-                let tone = if refusal.is_some() { Tone::Muted } else { Tone::Plain };
+                let refused = refusal(entry.command, state);
+                let tone = if refused.is_some() { Tone::Muted } else { Tone::Plain };
                 pen.text(1, y, tone, &format!("{:<14} {:<15}", entry.key_names(), entry.name));
-                let help = match refusal {
+                let help = match refused {
                     Some(reason) => format!("{} (not now: {reason})", entry.help),
                     None => entry.help.to_owned(),
                 };

@@ -18,7 +18,8 @@ use std::borrow::Cow;
 
 use super::{
     look::{Sign, Tone},
-    state::{LogId, Screen, State},
+    message::LogId,
+    state::{Screen, State},
 };
 use crate::core::{
     Timestamp,

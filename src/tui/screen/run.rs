@@ -6,7 +6,8 @@ use crate::{
     core::Timestamp,
     tui::{
         look::{self, Sign, Tone},
-        state::{LogId, State},
+        message::LogId,
+        state::State,
         text,
     },
     view::{AttemptView, DifferenceKind, RunView, TaskView},

@@ -7,7 +7,7 @@ use crate::{
     execution::output::Direction,
     tui::{
         log::{Part, Search, Sought},
-        state::Effect,
+        message::Effect,
     },
 };
 

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use super::{
     log::{LogLine, LogNews, LogPage},
     look::Look,
+    message::{Loaded, LogId, Message, Want},
     past::KeptView,
-    state::{Link, Loaded, LogId, Message, Screen, State, Want},
+    state::{Link, Screen, State},
     update::update,
 };
 use crate::{

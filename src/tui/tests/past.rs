@@ -3,7 +3,7 @@
 use crossterm::event::KeyCode;
 
 use super::*;
-use crate::tui::{lend::Errand, log::Sought, state::Effect};
+use crate::tui::{lend::Errand, log::Sought, message::Effect};
 
 const SIZE: (u16, u16) = (80, 24);
 

@@ -10,7 +10,7 @@ use crate::{
     events::Event,
     tui::{
         draw::draw,
-        state::{Effect, Order},
+        message::{Effect, Order},
     },
 };
 

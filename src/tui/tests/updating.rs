@@ -7,7 +7,8 @@ use crate::{
     control::Live,
     core::{id::RunId, state::RunStatus},
     events::Event,
-    tui::state::{Effect, Notice, Order, Overlay},
+    tui::message::{Effect, Order},
+    tui::state::{Notice, Overlay},
 };
 
 const SIZE: (u16, u16) = (80, 24);

@@ -6,8 +6,9 @@ use crate::{
     core::Timestamp,
     tui::{
         command::PastCommand,
+        message::{Effect, Want},
         past::{self, KeptView, Shift},
-        state::{Effect, Overlay, QUESTIONS, Screen, State, Typing, Want},
+        state::{Overlay, QUESTIONS, Screen, State, Typing},
     },
 };
 

@@ -11,7 +11,9 @@ use crate::{
     core::{Timestamp, id::JobId},
     tui::{
         command::{self, Command},
-        state::{Effect, Input, Order, Overlay, Screen, State, Typing},
+        message::{Effect, Order},
+        refusal::refusal,
+        state::{Input, Overlay, Screen, State, Typing},
     },
 };
 
@@ -161,7 +163,7 @@ pub(super) fn accept(state: &mut State, text: String, now: Timestamp) -> Vec<Eff
 }
 
 pub(super) fn run_command(state: &mut State, command: Command, now: Timestamp) -> Vec<Effect> {
-    if let Some(reason) = command::refusal(command, state) {
+    if let Some(reason) = refusal(command, state) {
         let entry = command::COMMANDS.iter().find(|entry| entry.command == command);
         let name = entry.map_or("", |entry| entry.name);
         say(state, format!("cannot {name}: {reason}"), true, now);

@@ -8,8 +8,9 @@ use crate::{
     core::{Timestamp, id::JobId},
     events::Event,
     tui::{
+        message::{Effect, Loaded, Want},
         screen::Target,
-        state::{Effect, Link, Loaded, Loading, Screen, State, Want},
+        state::{Link, Loading, Screen, State},
     },
     view::RunView,
 };

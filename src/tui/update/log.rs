@@ -7,7 +7,8 @@ use crate::{
     tui::{
         command::{LogCommand, Step},
         log::{LogNews, Part, Search, Sought},
-        state::{Effect, LogId, Screen, State},
+        message::{Effect, LogId},
+        state::{Screen, State},
     },
     view::{AttemptView, RunView},
 };

@@ -19,7 +19,10 @@ mod walk;
 
 use chrono::TimeDelta;
 
-use super::state::{Effect, Link, Message, Notice, State, Want};
+use super::{
+    message::{Effect, Message, Want},
+    state::{Link, Notice, State},
+};
 use crate::core::Timestamp;
 
 /// How long the last line says something.

@@ -4,8 +4,9 @@ use crate::{
     core::Timestamp,
     tui::{
         lend::Errand,
+        message::Effect,
         screen::{self, Target},
-        state::{Effect, Screen, State},
+        state::{Screen, State},
     },
 };
 use std::path::Path;

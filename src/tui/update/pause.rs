@@ -5,7 +5,8 @@
 
 use crate::{
     core::id::JobId,
-    tui::state::{Effect, Order, State},
+    tui::message::{Effect, Order},
+    tui::state::State,
 };
 
 /// Pauses the job in view, or ends its pause.

@@ -4,7 +4,8 @@ use super::{keys::confirm, say};
 use crate::{
     control::RetryReply,
     core::{Timestamp, id::RunId},
-    tui::state::{Effect, Order, State},
+    tui::message::{Effect, Order},
+    tui::state::State,
 };
 
 /// How many tasks of each kind the question names: it must fit on the smallest screen with what stands around it.

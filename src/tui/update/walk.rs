@@ -5,8 +5,9 @@ use crate::{
     core::{Timestamp, id::RunId},
     tui::{
         command::Step,
+        message::{Effect, LogId, Want},
         screen::Target,
-        state::{Effect, LogId, Place, Screen, State, Want},
+        state::{Place, Screen, State},
     },
 };
 
