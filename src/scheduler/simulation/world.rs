@@ -22,7 +22,7 @@ use crate::{
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
-        id::{JobId, RunId},
+        id::{JobId, RunId, SpecHash},
         job::Job,
         record::{PauseRecord, RunRecord},
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
@@ -348,9 +348,18 @@ impl World {
         let jobs = self.desk().far_ahead(now);
         let begin_again = |world: &mut Self, job: &JobId| {
             let storage = &world.storage;
+            let stretches = storage.stretches(job, now, Timestamp::MAX_UTC).expect(MEMORY_ANSWERS);
+            let from = stretches
+                .iter()
+                .map(|stretch| stretch.from)
+                .min()
+                .unwrap_or(now)
+                .min(now);
+            let versions = stretches.iter().map(|stretch| &stretch.spec_hash);
             let beyond = Beyond {
-                slots: storage.slots(job, now, Timestamp::MAX_UTC).expect(MEMORY_ANSWERS),
-                stretches: storage.stretches(job, now, Timestamp::MAX_UTC).expect(MEMORY_ANSWERS),
+                versions: versions.map(|hash| (hash.clone(), world.version(hash))).collect(),
+                slots: storage.slots(job, from, Timestamp::MAX_UTC).expect(MEMORY_ANSWERS),
+                stretches,
             };
             world.desk().start_again(job, &beyond, now)
         };
@@ -598,6 +607,15 @@ impl World {
         self.oracle.died(&lost.collect::<Vec<_>>());
     }
 
+    fn version(&self, hash: &SpecHash) -> Arc<Job> {
+        let record = self
+            .storage
+            .spec(hash)
+            .expect(MEMORY_ANSWERS)
+            .expect("every version is kept");
+        Arc::new(Job::from_canonical(&record.canonical).expect("it was valid"))
+    }
+
     fn wake_up(&mut self) {
         self.vigil = Vigil::new(self.now, self.steady());
         for (key, (run, status)) in std::mem::take(&mut self.running) {
@@ -612,16 +630,8 @@ impl World {
             }
         }
         let unfinished = self.storage.unfinished().expect(MEMORY_ANSWERS);
-        let bound = unfinished.iter().map(|detail| {
-            let hash = detail.run.spec_hash.clone();
-            let spec = self
-                .storage
-                .spec(&hash)
-                .expect(MEMORY_ANSWERS)
-                .expect("a bound spec is kept");
-            let job = Job::from_canonical(&spec.canonical).expect("it was valid");
-            (hash, Arc::new(job))
-        });
+        let bound = unfinished.iter().map(|detail| &detail.run.spec_hash);
+        let bound = bound.map(|hash| (hash.clone(), self.version(hash)));
         let past = Past {
             watermarks: self.storage.watermarks().expect(MEMORY_ANSWERS),
             beyond_watermark: self.storage.beyond_watermark().expect(MEMORY_ANSWERS),
