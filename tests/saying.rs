@@ -338,7 +338,10 @@ fn the_history_tells_who_changed_what() {
     );
     assert_eq!(place.json(&["history", "changes", "job=none"]), serde_json::json!([]));
     let csv = place.run(&["history", "changes", "--format", "csv"]);
-    assert!(csv.stdout.starts_with("decided_at,asked_by,result,added,updated"), "{csv:?}");
+    assert!(
+        csv.stdout.starts_with("decided_at,asked_by,result,added,updated"),
+        "{csv:?}"
+    );
     let text = place.run(&["history", "changes"]);
     assert!(
         text.code == 0 && text.stdout.contains("update a (a.yaml): priority"),
