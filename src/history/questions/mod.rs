@@ -39,7 +39,9 @@ impl History {
             )
         });
         let notes: Vec<_> = self.notes().iter().cloned().chain(ignored).collect();
-        let names: Vec<_> = found.columns.iter().map(|column| column.name.as_str()).collect();
+        // Quoted, since a column may be called as a word of SQL, such as `at`.
+        let names = found.columns.iter().map(|column| format!("\"{}\"", column.name));
+        let names: Vec<_> = names.collect();
         let sql = format!("SELECT * FROM ({}) AS answer({})", found.ranked.sql, names.join(", "));
         Ok(Answer {
             view: question.name().to_owned(),
