@@ -446,6 +446,8 @@ impl Desk {
     fn reschedule_all(&mut self, job: Option<&JobId>) {
         for job in self.affected(job) {
             self.reschedule(&job);
+            // A slot that is held is not about to run, so that nobody waits for it any more.
+            self.stir_dependents(&job);
             self.stirred.insert(job);
         }
     }

@@ -44,6 +44,7 @@ pub struct Beyond {
 
 impl Desk {
     /// The clock was put back: a run that waits for other jobs waits no longer from now than it might have from the beginning.
+    /// This is not recorded: after a restart, what is recorded is cut in the same way.
     pub fn put_back(&mut self, now: Timestamp) {
         for (job, runs) in &mut self.runs {
             for going in runs.values_mut() {

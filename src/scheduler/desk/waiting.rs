@@ -141,6 +141,13 @@ impl Desk {
             }
             Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
             Verdict::Replace { detail, cancel } => {
+                // One that somebody had started beside it meanwhile is waited for, and not ended.
+                let runs = self.runs.get(&run.job);
+                let older = |other: &RunId| {
+                    runs.and_then(|runs| runs.get(other))
+                        .is_some_and(|other| other.turn() < going.turn())
+                };
+                let cancel: Vec<RunId> = cancel.into_iter().filter(older).collect();
                 let before = batch.orders.len() + batch.changes.len();
                 self.make_way(batch, run, &cancel, now);
                 let moves = batch.orders.len() + batch.changes.len() > before;

@@ -88,6 +88,8 @@ struct Run {
     cancelling: bool,
     made_up: bool,
     wait_until: Option<Timestamp>,
+    /// The same as it was when the run was recorded.
+    recorded_wait: Option<Timestamp>,
 }
 
 impl Run {
@@ -413,6 +415,7 @@ impl Oracle {
             cancelling: false,
             made_up: bound.spec.policy == Policy::All && bound.lateness(slot, now) > bound.spec.grace,
             wait_until: wait.map(|wait| now + wait),
+            recorded_wait: wait.map(|wait| now + wait),
         };
         let ahead = &self.jobs[job].runs;
         let backlog_waits = ahead.iter().any(|run| run.phase == Phase::Waiting && run.made_up);
@@ -545,8 +548,20 @@ impl Oracle {
             } else {
                 None
             };
+            // One that somebody had started beside it is waited for, and not ended.
+            let turn = self.jobs[job].run_mut(key).turn();
+            let runs = &self.jobs[job].runs;
+            let before = |other: Key| runs.iter().any(|run| run.key == other && run.turn() < turn);
+            let replaces = version.spec.overlap == Overlap::Replace && !in_line && !backlog_waits;
+            let older: Vec<(Key, Phase, bool)> = if replaces {
+                ahead.iter().filter(|(other, ..)| before(*other)).copied().collect()
+            } else {
+                Vec::new()
+            };
             if let Some(wait) = wait {
-                if until.unwrap_or(created + wait) <= now {
+                let until = until.unwrap_or(created + wait);
+                self.jobs[job].run_mut(key).wait_until = Some(until);
+                if until <= now {
                     self.never_starts(job, key, SlotOutcome::Skipped, SlotReason::Dependency, now);
                     return true;
                 }
@@ -557,7 +572,7 @@ impl Oracle {
             } else if version.spec.overlap == Overlap::Replace
                 && !in_line
                 && !backlog_waits
-                && self.make_way(job, &ahead, now)
+                && self.make_way(job, &older, now)
             {
                 return true;
             }
@@ -598,6 +613,7 @@ impl Oracle {
             cancelling: false,
             made_up: false,
             wait_until: None,
+            recorded_wait: None,
         };
         self.enter(job, run, version.spec.overlap, now);
         true
@@ -652,6 +668,7 @@ impl Oracle {
             cancelling: false,
             made_up: false,
             wait_until: None,
+            recorded_wait: None,
         };
         self.enter(job, run, overlap, now)
     }
@@ -767,6 +784,11 @@ impl Oracle {
 
     // Runs.
 
+    /// With the first claim of a job, from when its schedule counts is recorded.
+    pub fn claimed_first(&mut self, job: usize, begins: Timestamp) {
+        self.jobs[job].mark_to(begins);
+    }
+
     /// A run of a slot was recorded a little before its instant.
     pub fn was_created(&mut self, job: usize, key: Key, at: Timestamp) {
         if let Some(run) = self.jobs[job].runs.iter_mut().find(|run| run.key == key) {
@@ -801,6 +823,7 @@ impl Oracle {
         for job in &mut self.jobs {
             for run in &mut job.runs {
                 run.cancelling = false;
+                run.wait_until = run.recorded_wait;
                 if run.phase == Phase::Ordered {
                     run.phase = Phase::Waiting;
                 }

@@ -414,6 +414,13 @@ impl World {
         }
         self.stir();
         let claims = self.decide(|desk, around| desk.claim_ahead(around));
+        if self.crash != Some(Death::Decided) {
+            for change in claims.iter().flat_map(|batch| &batch.changes) {
+                if let Change::SetWatermark { job, at } = change {
+                    self.oracle.claimed_first(number(job), *at);
+                }
+            }
+        }
         if !self.carry_out(claims) {
             self.compare();
             return self.die();
