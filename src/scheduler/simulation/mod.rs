@@ -73,7 +73,7 @@ fn every_slot_has_the_outcome_that_the_rules_say() {
         println!("seed {seed}: {:?}", tell(seed, true));
         return;
     }
-    let (seeds, slots) = (number("PETIT_SEEDS").unwrap_or(100), number("PETIT_SLOTS").unwrap_or(0));
+    let (seeds, slots) = (number("PETIT_SEEDS").unwrap_or(15), number("PETIT_SLOTS").unwrap_or(0));
     let first = number("PETIT_FIRST_SEED").unwrap_or(0);
     let began = Instant::now();
     let (mut told, mut so_far, mut started) = (0, 0, 0);
