@@ -70,8 +70,14 @@ impl Timeline {
 
 /// What is to be done about a job's slots up to `until` that are due and not recorded; `None` if there are none. `until`
 /// is before `now` only when another schedule counts from then on. A job that is held owes nothing until the hold ends
-/// ([`Timeline::skipped_until`]), so that its pause is one row.
-pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp, presence: &Presence) -> Option<Due> {
+/// ([`Timeline::skipped_until`]), so that its pause is one row. `waiting` is how many of its slots wait already.
+pub fn due(
+    timeline: &Timeline,
+    until: Timestamp,
+    now: Timestamp,
+    presence: &Presence,
+    waiting: usize,
+) -> Option<Due> {
     if timeline.hold.is_some() {
         return None;
     }
@@ -79,7 +85,7 @@ pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp, presence: &Pre
     let begins = timeline.begins();
     let last = last_due(&series, begins, until, now)?;
     let misfire = timeline.active.job.spec.schedule.as_ref()?.misfire;
-    Some(judge(&series, begins, last, now, &misfire, presence))
+    Some(judge(&series, begins, last, now, &misfire, presence, waiting))
 }
 
 /// The last slot that is due. One whose jitter has not passed stops the search, even if a later one is ready: slots are
@@ -122,7 +128,7 @@ mod tests {
     /// Starts, then `(from, to, slots, fate)` of the others, as text.
     fn judged_by(timeline: &Timeline, now: &str, presence: &Presence) -> String {
         let show = |instant: Timestamp| instant.format("%dT%H:%M:%S").to_string();
-        let Some(due) = due(timeline, at(now), at(now), presence) else {
+        let Some(due) = due(timeline, at(now), at(now), presence, 0) else {
             return "nothing".to_owned();
         };
         let starts: Vec<String> = due.starts.iter().map(|slot| show(*slot)).collect();
@@ -283,7 +289,7 @@ mod tests {
         let slot = at("2026-01-10T10:01:00Z");
         assert!(start >= slot && start < slot + chrono::TimeDelta::seconds(50));
         let millisecond = chrono::TimeDelta::milliseconds(1);
-        let ask = |now| due(&jittered, now, now, &Presence::since(now));
+        let ask = |now| due(&jittered, now, now, &Presence::since(now), 0);
         assert_eq!(ask(start - millisecond), None);
         // Grace counts from the delayed start, whatever the slot is called.
         for on_time in [start + millisecond, start + chrono::TimeDelta::seconds(1)] {
@@ -314,10 +320,27 @@ mod tests {
         };
         let mut before = jittered.clone();
         before.watermark = Some(first - chrono::TimeDelta::seconds(1));
-        let ask = |now| due(&before, now, now, &Presence::since(begin));
+        let ask = |now| due(&before, now, now, &Presence::since(begin), 0);
         assert_eq!(ask(start - chrono::TimeDelta::milliseconds(1)), None);
         assert_eq!(before.next_start(), Some(start));
         assert!(ask(start).expect("both are due").last >= second);
+    }
+
+    #[test]
+    fn slots_that_wait_in_line_count_against_the_limit() {
+        let all = timeline(
+            "schedule: {cron: '* * * * *', misfire: {policy: all, limit: 3}}",
+            "2026-01-10T10:00:00Z",
+            None,
+        );
+        let now = at("2026-01-10T10:06:00Z");
+        let made_up = |waiting| {
+            let due = due(&all, now, now, &Presence::since(now), waiting).expect("six are");
+            let over: u64 = due.passed.iter().map(|passed| passed.slots).sum();
+            (due.starts.len(), over)
+        };
+        // The newest is in time and runs as normal, whatever waits.
+        assert_eq!([0, 2, 3, 9].map(made_up), [(4, 2), (2, 4), (1, 5), (1, 5)]);
     }
 
     #[test]

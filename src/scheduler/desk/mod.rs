@@ -210,7 +210,8 @@ impl Desk {
         let due: BTreeMap<&JobId, Due> = ready
             .filter_map(|(_, job)| {
                 let timeline = &self.jobs.get(job)?.timeline;
-                due(timeline, timeline.ends(next, now), now, &around.presence).map(|due| (job, due))
+                let waiting = self.slots_waiting(job);
+                due(timeline, timeline.ends(next, now), now, &around.presence, waiting).map(|due| (job, due))
             })
             .collect();
         let mut batches = Vec::with_capacity(due.len());
@@ -460,6 +461,13 @@ impl Desk {
     fn hold(&self, job: &JobId) -> Option<Hold> {
         let entry = self.jobs.get(job)?;
         hold(&entry.timeline.active, &self.pauses)
+    }
+
+    /// How many slots of a job wait in its line.
+    fn slots_waiting(&self, job: &JobId) -> usize {
+        let runs = self.runs.get(job).into_iter().flat_map(BTreeMap::values);
+        runs.filter(|going| going.waits() && going.record.slot.is_some())
+            .count()
     }
 
     /// How the jobs stand that a job depends on. `due` is what is decided this very moment.

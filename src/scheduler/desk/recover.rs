@@ -141,7 +141,8 @@ impl Desk {
         let Some(timeline) = self.jobs.get(id).map(|entry| &entry.timeline) else {
             return Ok(());
         };
-        let newer = due(timeline, now, now, &around.presence).is_some_and(|due| !due.starts.is_empty());
+        let newly_due = due(timeline, now, now, &around.presence, self.slots_waiting(id));
+        let newer = newly_due.is_some_and(|due| !due.starts.is_empty());
         let latest = free.len().checked_sub(1).filter(|_| !newer);
         for (position, (going, bound)) in free.into_iter().enumerate() {
             let Some(slot) = going.record.slot else { continue };

@@ -163,9 +163,12 @@ impl Desk {
         judged
     }
 
-    /// Ends runs that have waited so far: a newer slot stands for theirs.
+    /// Ends runs that have waited so far: a newer one stands for them.
     pub(super) fn supersede(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
-        let detail = format!("run {} of a newer slot took its place while it waited", by.id);
+        let detail = match by.slot {
+            Some(_) => format!("run {} of a newer slot took its place while it waited", by.id),
+            None => format!("the newer run {} took its place while it waited", by.id),
+        };
         for (going, bound) in self.waiting(&by.job, older) {
             let merged = (SlotOutcome::Merged, SlotReason::Overlap);
             batch.end_waiting(&going.record, bound, &going.reused, merged, &detail, now);

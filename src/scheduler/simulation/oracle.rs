@@ -121,8 +121,8 @@ struct Job {
     runs: Vec<Run>,
     finished: Option<Ended>,
     succeeded: Option<Ended>,
-    /// The newest run that the success of others made: when, and what it used.
-    made: Option<(Timestamp, u64, Vec<u64>)>,
+    /// What the last run used that the success of others made.
+    used: Vec<u64>,
 }
 
 /// How another job stands for those that need it.
@@ -277,11 +277,12 @@ impl Oracle {
         open
     }
 
-    /// Rule 10, slot by slot.
-    fn judge(&self, version: &Version, slots: &[Timestamp], now: Timestamp) -> Vec<Judged> {
+    /// Rule 10, slot by slot. What waits in line already counts against the limit.
+    fn judge(&self, job: usize, version: &Version, slots: &[Timestamp], now: Timestamp) -> Vec<Judged> {
         let spec = &version.spec;
         let newest = slots.last().copied();
-        let mut made_up = 0;
+        let waits = |run: &&Run| run.phase == Phase::Waiting && run.key.slot().is_some();
+        let mut made_up = self.jobs[job].runs.iter().filter(waits).count();
         let mut judged = Vec::with_capacity(slots.len());
         for slot in slots.iter().copied() {
             let is_newest = Some(slot) == newest;
@@ -316,9 +317,9 @@ impl Oracle {
         }
         let judged: Vec<Vec<Judged>> = due
             .iter()
-            .zip(&self.jobs)
-            .map(|(slots, job)| match &job.active {
-                Some(version) => self.judge(version, slots, now),
+            .enumerate()
+            .map(|(job, slots)| match &self.jobs[job].active {
+                Some(version) => self.judge(job, version, slots, now),
                 None => Vec::new(),
             })
             .collect();
@@ -373,7 +374,7 @@ impl Oracle {
             );
             let version = self.jobs[*job].active.clone().expect("it is active");
             assert!(
-                matches!(self.judge(&version, &due, now)[..], [Judged::Runs]),
+                matches!(self.judge(*job, &version, &due, now)[..], [Judged::Runs]),
                 "job-{job} at {slot} was not to run"
             );
             assert!(
@@ -425,16 +426,20 @@ impl Oracle {
         } else if wait.is_none() && overlap == Overlap::Replace && !in_line && !backlog_waits {
             self.replace(job, None, now);
         } else if !in_line && (overlap == Overlap::Queue || overlap == Overlap::Replace) {
-            // A newer slot takes the place of an older one that waits.
-            let waits = |run: &&Run| run.phase == Phase::Waiting && run.key.slot().is_some() && !run.made_up;
-            let older: Vec<Key> = ahead.iter().filter(waits).map(|run| run.key).collect();
-            for key in older {
-                self.never_starts(job, key, SlotOutcome::Merged, SlotReason::Overlap, now);
-            }
+            self.take_places(job, now);
         }
         self.jobs[job].ledger.insert(slot, None);
         self.jobs[job].runs.push(run);
         true
+    }
+
+    /// A newer run that nobody asked for takes the place of an older one that waits.
+    fn take_places(&mut self, job: usize, now: Timestamp) {
+        let waits = |run: &&Run| run.phase == Phase::Waiting && !run.key.is_by_hand() && !run.made_up;
+        let older: Vec<Key> = self.jobs[job].runs.iter().filter(waits).map(|run| run.key).collect();
+        for key in older {
+            self.never_starts(job, key, SlotOutcome::Merged, SlotReason::Overlap, now);
+        }
     }
 
     /// Every older run of a job ends for a newcomer. Whether that was news for any of them.
@@ -592,7 +597,7 @@ impl Oracle {
         }
         let standings = self.standings_now(&version, now);
         let begins = self.jobs[job].begins().max(version.anchor);
-        let used = self.jobs[job].made.as_ref().map_or(&[][..], |(_, _, used)| used);
+        let used = &self.jobs[job].used;
         let mut consumed = Vec::new();
         for need in &version.spec.needs {
             match met(need.condition, need.window, standings[need.job], now) {
@@ -602,8 +607,7 @@ impl Oracle {
         }
         self.numbers += 1;
         let key = Key::Made(now);
-        let latest = self.jobs[job].made.take().filter(|(at, ..)| *at > now);
-        self.jobs[job].made = Some(latest.unwrap_or((now, self.numbers, consumed)));
+        self.jobs[job].used = consumed;
         let run = Run {
             key,
             number: self.numbers,
@@ -640,6 +644,7 @@ impl Oracle {
             Overlap::Replace if !backlog_waits => {
                 self.replace(job, None, now);
             }
+            Overlap::Queue | Overlap::Replace if !key.is_by_hand() => self.take_places(job, now),
             Overlap::Skip | Overlap::Queue | Overlap::Replace | Overlap::Allow => {}
         }
         self.jobs[job].runs.push(run);
@@ -899,7 +904,7 @@ impl Oracle {
         let newly_due = self.due(job, now, now);
         let newer_runs = match &self.jobs[job].active {
             Some(version) => self
-                .judge(version, &newly_due, now)
+                .judge(job, version, &newly_due, now)
                 .iter()
                 .any(|judged| matches!(judged, Judged::Runs)),
             None => false,
