@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use chrono::TimeDelta;
+
 use super::{
     backlog::{Due, Fate, Hold, Passed, judge, stretch},
     presence::Presence,
@@ -24,7 +26,7 @@ pub struct Timeline {
     /// Every slot up to here is recorded.
     pub watermark: Option<Timestamp>,
     /// Slots beyond the watermark that have run already, before the clock was put back.
-    pub taken: BTreeSet<Timestamp>,
+    pub taken: Arc<BTreeSet<Timestamp>>,
     /// What keeps the schedule from starting anything.
     pub hold: Option<Hold>,
 }
@@ -61,6 +63,12 @@ impl Timeline {
         series.next_after(self.begins()).map(|slot| series.start_of(slot))
     }
 
+    /// Whether an instant is a slot that is not recorded yet.
+    pub fn is_to_come(&self, at: Timestamp) -> bool {
+        let before = (at - TimeDelta::milliseconds(1)).max(self.begins());
+        self.series().and_then(|series| series.next_after(before)) == Some(at)
+    }
+
     /// The slots up to an instant that are not decided, as skipped: those of a pause at its end, or those of a job that
     /// goes before their jitter has passed.
     pub fn skipped_until(&self, until: Timestamp, reason: SlotReason) -> Option<Passed> {
@@ -71,13 +79,7 @@ impl Timeline {
 /// What is to be done about a job's slots up to `until` that are due and not recorded; `None` if there are none. `until`
 /// is before `now` only when another schedule counts from then on. A job that is held owes nothing until the hold ends
 /// ([`Timeline::skipped_until`]), so that its pause is one row. `waiting` is how many of its slots wait already.
-pub fn due(
-    timeline: &Timeline,
-    until: Timestamp,
-    now: Timestamp,
-    presence: &Presence,
-    waiting: usize,
-) -> Option<Due> {
+pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp, presence: &Presence, waiting: usize) -> Option<Due> {
     if timeline.hold.is_some() {
         return None;
     }
@@ -115,7 +117,7 @@ mod tests {
         Timeline {
             active: active("job", yaml, since),
             watermark: watermark.map(at),
-            taken: BTreeSet::new(),
+            taken: Arc::default(),
             hold: None,
         }
     }
@@ -372,9 +374,8 @@ mod tests {
             "2026-01-01T00:00:00Z",
             Some("2026-01-10T10:00:00Z"),
         );
-        again.taken = ["2026-01-10T10:01:00Z", "2026-01-10T10:03:00Z", "2026-01-10T10:05:00Z"]
-            .map(at)
-            .into();
+        let taken = ["2026-01-10T10:01:00Z", "2026-01-10T10:03:00Z", "2026-01-10T10:05:00Z"];
+        again.taken = Arc::new(taken.map(at).into());
         assert_eq!(again.next_start(), Some(at("2026-01-10T10:02:00Z")));
         assert_eq!(judged(&again, "2026-01-10T10:02:00Z"), "start 10T10:02:00");
         assert_eq!(

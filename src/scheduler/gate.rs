@@ -302,7 +302,10 @@ mod tests {
             self::ahead(2, Trigger::Dependency, true),
         ];
         let made = overlap("queue", newcomer(Trigger::Dependency), &ahead);
-        assert!(matches!(&made, Verdict::Queue { supersede, .. } if *supersede == [run_id(2)]), "{made:?}");
+        assert!(
+            matches!(&made, Verdict::Queue { supersede, .. } if *supersede == [run_id(2)]),
+            "{made:?}"
+        );
     }
 
     #[test]

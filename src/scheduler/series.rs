@@ -227,7 +227,10 @@ mod tests {
             assert_eq!(series.count_in(anchor, year), 365 * 86_400, "{text}");
             assert_eq!(series.last_in(anchor, year), Some(year), "{text}");
             // Not from one slot to another, but from the middle between two.
-            let (after, until) = (anchor + TimeDelta::milliseconds(900), year + TimeDelta::milliseconds(100));
+            let (after, until) = (
+                anchor + TimeDelta::milliseconds(900),
+                year + TimeDelta::milliseconds(100),
+            );
             assert_eq!(series.count_in(after, until), 365 * 86_400, "{text}");
         }
     }

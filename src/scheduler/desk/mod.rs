@@ -94,7 +94,7 @@ pub struct Desk {
     watermarks: BTreeMap<JobId, Timestamp>,
     /// Slots beyond the watermark that are decided already: they ran before the clock was put back, or somebody ended their
     /// run when it was claimed.
-    taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
+    taken: BTreeMap<JobId, Arc<BTreeSet<Timestamp>>>,
     /// Unfinished runs, oldest first.
     runs: BTreeMap<JobId, BTreeMap<RunId, Going>>,
     /// Slots that are claimed ahead of their instant; their runs are no runs yet.
@@ -164,14 +164,17 @@ impl Desk {
             ..Self::default()
         };
         for (job, slot) in past.beyond_watermark {
-            desk.taken.entry(job).or_default().insert(slot);
+            Arc::make_mut(desk.taken.entry(job).or_default()).insert(slot);
         }
         for detail in past.unfinished {
             let record = detail.run;
             let ahead = record.slot.map(|slot| (record.job.clone(), slot));
             if let (Some(key), RunStatus::Queued, Some(bound)) =
                 (ahead, record.status, past.bound.get(&record.spec_hash))
-                && desk.taken.get_mut(&key.0).is_some_and(|taken| taken.remove(&key.1))
+                && desk
+                    .taken
+                    .get_mut(&key.0)
+                    .is_some_and(|taken| Arc::make_mut(taken).remove(&key.1))
             {
                 let bound = Arc::clone(bound);
                 desk.claims.insert(key, Claim { run: record, bound });
@@ -259,7 +262,7 @@ impl Desk {
     pub fn apply(&mut self, batch: &Batch) {
         self.claims.extend(batch.claims.clone());
         for (job, taken) in &batch.taken {
-            self.taken.insert(job.clone(), taken.clone());
+            self.taken.insert(job.clone(), Arc::new(taken.clone()));
             self.reschedule(job);
         }
         for change in &batch.changes {
@@ -323,9 +326,8 @@ impl Desk {
             Change::SetWatermark { job, at } => {
                 let watermark = self.watermarks.entry(job.clone()).or_insert(*at);
                 *watermark = (*watermark).max(*at);
-                if let Some(taken) = self.taken.get_mut(job) {
-                    taken.retain(|slot| slot > watermark);
-                }
+                let watermark = *watermark;
+                self.forget_taken(job, watermark);
                 self.reschedule(job);
                 // What is decided is no longer due, and somebody may have waited for that.
                 self.stir_dependents(job);
@@ -426,6 +428,19 @@ impl Desk {
         };
         let waiting = self.runs.iter().filter(|(_, runs)| runs.values().any(waits_for));
         self.stirred.extend(waiting.map(|(id, _)| id.clone()));
+    }
+
+    /// Slots up to the watermark are decided anyway. There may be a day full of the others, hence none of them is looked at.
+    fn forget_taken(&mut self, job: &JobId, watermark: Timestamp) {
+        let Some(taken) = self.taken.get_mut(job) else { return };
+        if let Some(entry) = self.jobs.get_mut(job) {
+            // Else they were copied.
+            entry.timeline.taken = Arc::default();
+        }
+        let taken = Arc::make_mut(taken);
+        while taken.first().is_some_and(|slot| *slot <= watermark) {
+            taken.pop_first();
+        }
     }
 
     /// One job's next slot, after something of its timeline changed.

@@ -57,7 +57,15 @@ impl Desk {
     pub fn look_at(&self, job: &JobId, around: &mut Around<'_>) -> Result<Option<Batch>, StorageError> {
         let mut batch = Batch::default();
         let (waiting, mut ahead) = self.waiting_and_going(job);
-        let bursts = self.bursts(job);
+        // Of a job that allows any number of runs there may be thousands.
+        let bursts = if waiting.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.bursts(job)
+        };
+        // Also one whose turn is behind, as it may be when the clock was put back: nothing replaces what goes while late slots
+        // are made up for, or a run would be judged otherwise than when it came.
+        let backlog_waits = waiting.iter().any(|(going, _)| going.made_up);
         let mut upstreams: BTreeMap<&SpecHash, BTreeMap<JobId, Upstream>> = BTreeMap::new();
         for (going, bound) in waiting {
             if !upstreams.contains_key(&bound.hash) {
@@ -65,7 +73,7 @@ impl Desk {
             }
             let run = &going.record;
             let newcomer = Newcomer {
-                in_line: going.made_up || (run.slot.is_some() && bursts.contains(&run.created_at)),
+                in_line: backlog_waits || (run.slot.is_some() && bursts.contains(&run.created_at)),
                 ..newcomer(run, true)
             };
             let verdict = gate(&bound.spec, &newcomer, &ahead, &upstreams[&bound.hash], around.now);

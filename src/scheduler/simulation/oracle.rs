@@ -88,8 +88,8 @@ struct Run {
     cancelling: bool,
     made_up: bool,
     wait_until: Option<Timestamp>,
-    /// The same as it was when the run was recorded.
-    recorded_wait: Option<Timestamp>,
+    /// The same two as they were when the run was recorded.
+    recorded: (bool, Option<Timestamp>),
 }
 
 impl Run {
@@ -407,6 +407,8 @@ impl Oracle {
             return false;
         }
         self.numbers += 1;
+        let made_up = bound.spec.policy == Policy::All && bound.lateness(slot, now) > bound.spec.grace;
+        let wait_until = wait.map(|wait| now + wait);
         let mut run = Run {
             key: Key::Slot(slot),
             number: self.numbers,
@@ -414,9 +416,9 @@ impl Oracle {
             version: Rc::clone(bound),
             phase: Phase::Waiting,
             cancelling: false,
-            made_up: bound.spec.policy == Policy::All && bound.lateness(slot, now) > bound.spec.grace,
-            wait_until: wait.map(|wait| now + wait),
-            recorded_wait: wait.map(|wait| now + wait),
+            made_up,
+            wait_until,
+            recorded: (made_up, wait_until),
         };
         let ahead = &self.jobs[job].runs;
         let backlog_waits = ahead.iter().any(|run| run.phase == Phase::Waiting && run.made_up);
@@ -536,7 +538,7 @@ impl Oracle {
         }
         let handed_on = all.iter().filter(|run| run.phase != Phase::Waiting);
         let mut ahead: Vec<(Key, Phase, bool)> = handed_on.map(|run| (run.key, run.phase, run.cancelling)).collect();
-        let mut backlog_waits = false;
+        let backlog_waits = all.iter().any(|run| run.phase == Phase::Waiting && run.made_up);
         let waiting: Vec<Key> = all
             .iter()
             .filter(|run| run.phase == Phase::Waiting)
@@ -582,7 +584,6 @@ impl Oracle {
                 return true;
             }
             ahead.push((key, Phase::Waiting, false));
-            backlog_waits |= made_up;
         }
         self.make(job, now)
     }
@@ -617,7 +618,7 @@ impl Oracle {
             cancelling: false,
             made_up: false,
             wait_until: None,
-            recorded_wait: None,
+            recorded: (false, None),
         };
         self.enter(job, run, version.spec.overlap, now);
         true
@@ -673,7 +674,7 @@ impl Oracle {
             cancelling: false,
             made_up: false,
             wait_until: None,
-            recorded_wait: None,
+            recorded: (false, None),
         };
         self.enter(job, run, overlap, now)
     }
@@ -828,7 +829,7 @@ impl Oracle {
         for job in &mut self.jobs {
             for run in &mut job.runs {
                 run.cancelling = false;
-                run.wait_until = run.recorded_wait;
+                (run.made_up, run.wait_until) = run.recorded;
                 if run.phase == Phase::Ordered {
                     run.phase = Phase::Waiting;
                 }
