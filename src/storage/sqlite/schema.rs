@@ -198,6 +198,11 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE reconciles ADD COLUMN files TEXT NOT NULL DEFAULT '[]'; -- JSON: a list of changes
     ALTER TABLE reconciles ADD COLUMN revision TEXT;
 ",
+    "
+    -- The rows of an index stand in the order of the table where its columns are equal: here that in which they were recorded.
+    DROP INDEX runs_by_dependency;
+    CREATE INDEX runs_by_dependency ON runs (job) WHERE trigger = 'dependency';
+",
 ];
 
 /// The format that this version writes.
