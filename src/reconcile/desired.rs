@@ -201,6 +201,12 @@ impl Judge {
         }
     }
 
+    /// What was judged last.
+    #[cfg(test)]
+    pub(super) fn last(&self) -> &Desired {
+        &self.last
+    }
+
     /// Judges the settled view. What was judged before and still stands is not judged again.
     pub fn judge(&mut self, settled: &Settled, allow_empty: bool) -> Arc<Desired> {
         // Both maps are in the order of their paths, so that one walk finds what stands beside what.

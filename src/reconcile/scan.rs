@@ -321,8 +321,7 @@ impl Scanner {
 
     /// Whether a file of this stamp holds what the last look saw.
     fn still_stands(&self, last: &Seen, stamp: Stamp) -> bool {
-        let readable = !matches!(last.content, Content::Refused(Refusal::Unreadable(_)));
-        last.stamp == stamp && readable && !last.may_hide_a_write(self.looked_at)
+        last.still_stands(stamp, self.looked_at)
     }
 }
 
@@ -387,9 +386,12 @@ impl FolderId {
 
 #[cfg(test)]
 impl Stamp {
-    pub(super) fn for_test(size: u64) -> Self {
+    pub(super) fn for_test(inode: u64, size: u64, changed: (i64, i64)) -> Self {
         Self {
+            inode,
             size,
+            modified: changed,
+            changed,
             ..Self::default()
         }
     }
@@ -428,6 +430,12 @@ impl Seen {
             changed_at: SystemTime::UNIX_EPOCH,
             content: Content::Refused(refusal),
         }
+    }
+
+    /// Whether a file of this stamp holds what was seen by a look at `looked_at`.
+    pub(super) fn still_stands(&self, stamp: Stamp, looked_at: SystemTime) -> bool {
+        let readable = !matches!(self.content, Content::Refused(Refusal::Unreadable(_)));
+        self.stamp == stamp && readable && !self.may_hide_a_write(looked_at)
     }
 
     /// Whether the file may be written once more without a change of its stamp: a second write of the same size within

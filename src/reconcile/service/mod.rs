@@ -4,7 +4,10 @@
 //! active set and no step sees half of another. Goes in: [`Options`], the journal, and messages (a file changed, somebody
 //! asks). Comes out, on two `watch` channels: the active set, swapped whole after its commit, and the [`SyncStatus`].
 
+#[cfg(test)]
+mod simulation;
 mod worker;
+mod world;
 
 use std::{
     sync::{
@@ -19,12 +22,15 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
-use self::worker::{Message, Waiter, Worker};
+use self::{
+    worker::{Message, Waiter, Worker},
+    world::Machine,
+};
 use super::{
     journal::Loaded,
     options::Options,
     plan::{Action, Plan, PlanId},
-    scan::SourceUnavailable,
+    scan::{Scanner, SourceUnavailable},
     status::SyncStatus,
     watch::Watch,
 };
@@ -110,16 +116,12 @@ impl Reconciler {
         let status = SyncStatus::unknown(jobs_dir, watch.watching().clone(), &active, Utc::now());
         let (active_sender, active_receiver) = watch::channel(Arc::clone(&active));
         let (status_sender, status_receiver) = watch::channel(Arc::new(status));
-        let worker = Worker::new(
-            options,
-            storage,
-            bus,
-            loaded,
+        let world = Machine {
+            scanner: Scanner::new(&options.jobs_dir).trusting(options.trust),
             watch,
-            queued,
-            active_sender,
-            status_sender,
-        );
+            storage,
+        };
+        let worker = Worker::new(options, world, bus, loaded, queued, active_sender, status_sender);
         let thread = thread::Builder::new()
             .name("petit-reconcile".to_owned())
             .spawn(move || worker.run(&receiver))

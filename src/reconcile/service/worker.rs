@@ -1,22 +1,23 @@
 //! The loop: look, settle, judge, plan, commit, swap, say.
 //!
 //! It may block on the disk; nobody else waits for it but those who ask. What it decides with is in the other files of
-//! this room, and this one reads the clocks for them.
+//! this room, and this one reads the clocks for them. What it touches is in [`World`].
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use chrono::Utc;
+use chrono::DateTime;
 use tokio::sync::{oneshot, watch};
 
-use super::{Approval, SyncOutcome};
+use super::{Approval, SyncOutcome, world::World};
 use crate::{
     core::{
         Timestamp,
@@ -32,13 +33,13 @@ use crate::{
         journal::{Loaded, LostJob, dry_plan},
         options::Options,
         plan::{Action, GUARD_MEMORY, HoldReason, Past, Plan, PlanId, plan},
-        scan::{FolderId, Look, Scanner, SourceUnavailable},
+        scan::{FolderId, Look, SourceUnavailable},
         settle::{Settle, Settled, Unsettled},
         standing::{Facts, conditions, standings},
         status::{Condition, ConditionCode, Source, SyncStatus},
-        watch::{Watch, WatchList, Watching},
+        watch::{WatchList, Watching},
     },
-    storage::{Storage, StorageError},
+    storage::StorageError,
 };
 
 /// Events closer together than this are answered by one look.
@@ -74,12 +75,10 @@ pub(super) struct Waiter {
 }
 
 /// The thread's own state.
-pub(super) struct Worker {
+pub(super) struct Worker<W> {
     options: Options,
-    storage: Arc<dyn Storage>,
+    world: W,
     bus: Bus,
-    scanner: Scanner,
-    watch: Watch,
     settle: Settle,
     judge: Judge,
     /// Whether a [`Message::Dirty`] is in the queue.
@@ -116,15 +115,13 @@ pub(super) struct Worker {
     not_committed: Option<StorageError>,
 }
 
-impl Worker {
+impl<W: World> Worker<W> {
     /// Begins with the active set and the status that the senders hold; that of `loaded` is in there already.
-    #[expect(clippy::too_many_arguments, reason = "each is a part that only `start` can make")]
     pub(super) fn new(
         options: Options,
-        storage: Arc<dyn Storage>,
+        world: W,
         bus: Bus,
         loaded: Loaded,
-        watch: Watch,
         queued: Arc<AtomicBool>,
         active_sender: watch::Sender<Arc<ActiveSet>>,
         status_sender: watch::Sender<Arc<SyncStatus>>,
@@ -140,18 +137,15 @@ impl Worker {
         let refused = held.collect();
         let larger = loaded.lately.map(|(ago, mut set)| {
             set.extend(active.iter().map(|(job, active)| (job.clone(), Arc::clone(active))));
-            let began = Instant::now();
+            let began = world.instant();
             (began.checked_sub(ago).unwrap_or(began), Arc::new(set))
         });
         let larger = larger.into_iter().collect();
         let known = active.values().map(|active| active.record.file.clone());
         Self {
             settle: Settle::new(options.debounce, known),
-            scanner: Scanner::new(&options.jobs_dir).trusting(options.trust),
             judge: Judge::new(Arc::clone(&options.check)),
-            storage,
             bus,
-            watch,
             queued,
             active: Arc::clone(&active),
             set_hash,
@@ -170,9 +164,10 @@ impl Worker {
             looked: None,
             look_again: None,
             poll: POLL,
-            resync_at: Instant::now(),
+            resync_at: world.instant(),
             not_committed: None,
             options,
+            world,
         }
     }
 
@@ -180,38 +175,46 @@ impl Worker {
     pub(super) fn run(mut self, receiver: &mpsc::Receiver<Message>) {
         self.step();
         loop {
-            let wait = self.next_look().saturating_duration_since(Instant::now());
+            let wait = self.next_look().saturating_duration_since(self.world.instant());
             let mut message = match receiver.recv_timeout(wait) {
                 Ok(message) => Some(message),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
             while let Some(next) = message {
-                match next {
-                    Message::Dirty => {
-                        self.queued.store(false, Ordering::Release);
-                        self.dirty = true;
-                        self.cause = Actor::Watcher;
-                    }
-                    Message::Sync(waiter) => {
-                        self.cause = waiter.actor;
-                        self.waiters.push(waiter);
-                    }
-                    Message::Plan(reply) => {
-                        let _ = reply.send(self.dry_plan());
-                    }
-                    Message::Stop => return,
+                if self.hear(next).is_break() {
+                    return;
                 }
                 message = receiver.try_recv().ok();
             }
-            if self.next_look() <= Instant::now() {
+            if self.next_look() <= self.world.instant() {
                 self.step();
             }
         }
     }
 
+    /// Takes in a message; breaks when it is time to end.
+    pub(super) fn hear(&mut self, message: Message) -> ControlFlow<()> {
+        match message {
+            Message::Dirty => {
+                self.queued.store(false, Ordering::Release);
+                self.dirty = true;
+                self.cause = Actor::Watcher;
+            }
+            Message::Sync(waiter) => {
+                self.cause = waiter.actor;
+                self.waiters.push(waiter);
+            }
+            Message::Plan(reply) => {
+                let _ = reply.send(self.dry_plan());
+            }
+            Message::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
     /// When to look next.
-    fn next_look(&self) -> Instant {
+    pub(super) fn next_look(&self) -> Instant {
         let Some(looked) = self.looked else {
             return self.resync_at;
         };
@@ -219,7 +222,7 @@ impl Worker {
         if self.waiters.iter().any(|waiter| !waiter.served) {
             return looked;
         }
-        let polled = match self.watch.watching() {
+        let polled = match self.world.watching() {
             Watching::Native => None,
             Watching::Polling { .. } => Some(looked + self.poll),
         };
@@ -231,8 +234,8 @@ impl Worker {
     }
 
     /// One look, and all that follows from it.
-    fn step(&mut self) {
-        let began = Instant::now();
+    pub(super) fn step(&mut self) {
+        let began = self.world.instant();
         let resync = began >= self.resync_at;
         if resync {
             self.resync_at = began + self.options.resync;
@@ -244,14 +247,11 @@ impl Worker {
         self.looked = Some(began);
         // What happens from here on may be missed by this look, and sets it again.
         self.dirty = false;
-        let wall = SystemTime::now();
-        if self.watch.only_contents_tell() {
-            self.scanner.distrust_stamps();
-        }
-        let look = self.scanner.look(wall).and_then(|look| self.refuse_replacement(look));
+        let wall = self.world.wall();
+        let look = self.world.look(wall).and_then(|look| self.refuse_replacement(look));
         let settled = match look {
             Ok(look) => {
-                if self.watch.arm(&look.watch, resync) {
+                if self.world.arm(&look.watch, resync) {
                     self.dirty = true;
                 }
                 let settled = self.settle.observe(&look, began, wall);
@@ -264,14 +264,14 @@ impl Worker {
                 let due = settled.changed
                     || self.allow_empty != look.allow_empty
                     || approving
-                    || counts_ahead(self.latest_count, Utc::now())
+                    || counts_ahead(self.latest_count, self.now())
                     || self.not_committed.is_some();
                 let reconciled = due.then(|| self.reconcile(&settled, look.allow_empty, began));
                 self.tell(&settled, reconciled.as_ref().map(|(desired, plan)| (&**desired, plan)));
                 Some(settled)
             }
             Err(error) => {
-                self.watch.arm(&WatchList::of_path(&self.options.jobs_dir), resync);
+                self.world.arm(&WatchList::of_path(&self.options.jobs_dir), resync);
                 self.settle.lose_sight();
                 self.look_again = Some(began + POLL);
                 self.lose_source(&error);
@@ -302,7 +302,7 @@ impl Worker {
     fn reconcile(&mut self, settled: &Settled, allow_empty: bool, began: Instant) -> (Arc<Desired>, Plan) {
         let desired = self.judge.judge(settled, allow_empty);
         self.allow_empty = allow_empty;
-        let now = Utc::now();
+        let now = self.now();
         self.larger
             .retain(|(until, _)| began.saturating_duration_since(*until) < GUARD_MEMORY);
         let approvals: Vec<PlanId> = self
@@ -342,6 +342,10 @@ impl Worker {
         (desired, after)
     }
 
+    fn now(&self) -> Timestamp {
+        DateTime::from(self.world.wall())
+    }
+
     fn plan(&self, desired: &Desired, approved: Option<PlanId>, now: Timestamp) -> Plan {
         let largest = self
             .larger
@@ -357,12 +361,18 @@ impl Worker {
         plan(desired, &self.active, past, &self.options.policy(approved), now)
     }
 
+    /// What the files that were judged last would still change.
+    #[cfg(test)]
+    pub(super) fn left_to_do(&self) -> Plan {
+        self.plan(self.judge.last(), None, self.now())
+    }
+
     /// Commits a plan and swaps in its active set; returns whether it did.
     fn carry_out(&mut self, plan: &Plan, approved: bool, began: Instant, now: Timestamp) -> bool {
         let occasion = Occasion {
             actor: self.cause,
             now,
-            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from((self.world.instant() - began).as_millis()).unwrap_or(u64::MAX),
         };
         let before = Before {
             active: &self.active,
@@ -372,13 +382,13 @@ impl Worker {
         };
         let applied = apply(plan, before, occasion);
         if !applied.changes.is_empty()
-            && let Err(error) = self.storage.commit(applied.changes).wait_blocking()
+            && let Err(error) = self.world.commit(applied.changes)
         {
             // Said once: it is tried again every second, and the condition stands meanwhile.
             if self.not_committed.is_none() {
                 tracing::error!(error = chain(&error), plan = %plan.id, "a reconcile could not be committed; nothing was changed");
             }
-            self.look_again = Some(Instant::now() + POLL);
+            self.look_again = Some(self.world.instant() + POLL);
             self.not_committed = Some(error);
             return false;
         }
@@ -424,7 +434,7 @@ impl Worker {
 
     /// Publishes how the files stand, if that is news.
     fn tell(&mut self, settled: &Settled, reconciled: Option<(&Desired, &Plan)>) {
-        let now = Utc::now();
+        let now = self.now();
         let standing = reconciled.map(|(desired, plan)| {
             let facts = Facts {
                 settled,
@@ -456,7 +466,7 @@ impl Worker {
     }
 
     fn lose_source(&mut self, error: &SourceUnavailable) {
-        let now = Utc::now();
+        let now = self.now();
         let (since, waiting) = {
             let status = self.status_sender.borrow();
             let since = match &status.source {
@@ -481,7 +491,7 @@ impl Worker {
         waiting: Option<&PlanId>,
         now: Timestamp,
     ) -> Vec<Condition> {
-        let mut found = conditions(source, self.watch.watching(), settled, waiting, now);
+        let mut found = conditions(source, self.world.watching(), settled, waiting, now);
         if let Some(error) = &self.not_committed {
             found.push(Condition {
                 code: ConditionCode::NotCommitted,
@@ -500,7 +510,7 @@ impl Worker {
     /// Changes the published status, and wakes those who follow it if that is news. Somebody who holds on to a status
     /// keeps it as it was.
     fn publish(&self, now: Timestamp, change: impl FnOnce(&mut SyncStatus, &mut Changes)) {
-        let watching = self.watch.watching().clone();
+        let watching = self.world.watching().clone();
         let set_hash = self.set_hash.clone();
         self.status_sender.send_if_modified(|published| {
             let status = Arc::make_mut(published);
@@ -541,7 +551,7 @@ impl Worker {
     }
 
     fn dry_plan(&mut self) -> Result<Plan, SourceUnavailable> {
-        let look = self.scanner.look(SystemTime::now())?;
+        let look = self.world.look(self.world.wall())?;
         let look = self.refuse_replacement(look)?;
         let desired = self.judge.judge(&Settled::as_seen(&look), look.allow_empty);
         Ok(dry_plan(
@@ -549,7 +559,7 @@ impl Worker {
             &self.active,
             &self.set_hash,
             &self.options,
-            Utc::now(),
+            self.now(),
         ))
     }
 }

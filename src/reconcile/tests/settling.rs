@@ -64,7 +64,7 @@ impl Folder {
             wall - Duration::from_secs(60)
         };
         let seen = |text: &String| Seen {
-            stamp: Stamp::for_test(text.len() as u64),
+            stamp: Stamp::for_test(1, text.len() as u64, (0, 0)),
             changed_at,
             content: Content::Bytes(Arc::new(Blob::new(text.clone().into_bytes()))),
         };
