@@ -419,7 +419,7 @@ impl Tale {
         (self.worker, self.active, self.status) = start(&self.options, world);
         let active = Arc::clone(&self.active.borrow());
         self.say(|| format!("restarted with {:?}", brief(&active)));
-        self.audit.restarted(&active);
+        self.audit.restarted(&active, self.now());
         check_journal(&self.journal, &active);
         check_history(&self.journal, &active);
     }
@@ -625,10 +625,25 @@ impl Tale {
             self.check_end();
         }
         let before = Arc::clone(&self.audit.active);
+        self.say(|| self.standings());
         self.restart();
         self.live(self.now() + SLACK);
         self.check_end();
-        assert_eq!(before, self.audit.active, "a restart changes nothing");
+        assert!(before == self.audit.active, "a restart changed {:?} to {:?}", brief(&before), brief(&self.audit.active));
+    }
+
+    fn standings(&self) -> String {
+        let (status, disk) = (self.status.borrow(), self.disk.borrow());
+        let mut lines: Vec<String> = Vec::new();
+        for (path, node) in &disk.files {
+            let text = node.text.as_ref().map(|text| (text.is_good, text.job(path)));
+            lines.push(format!("{path}: {text:?} unreadable: {}", node.unreadable));
+        }
+        for job in &status.jobs {
+            let message = job.standing.message.as_deref().unwrap_or_default();
+            lines.push(format!("{} ({}): {:?} {message}", job.job, job.file, job.standing.sync));
+        }
+        lines.join("\n          ")
     }
 
     /// What is active, and what is said of every file, is what the files ask for.
