@@ -222,6 +222,7 @@ impl Disk {
         (node.bytes, node.text) = (Vec::new(), None);
         (node.changed, node.written) = (wall, now);
         let inode = node.inode;
+        self.stop_writing(inode);
         self.tell();
         let mut rest = text.bytes();
         let mut at = self.now;
@@ -237,6 +238,12 @@ impl Disk {
         }
     }
 
+    /// Whoever was writing the file is done: what two writers make of one file means nothing.
+    fn stop_writing(&mut self, file: u64) {
+        self.coming
+            .retain(|_, coming| !matches!(coming, Coming::Piece { inode, .. } if *inode == file));
+    }
+
     fn write_on(&mut self, inode: u64, bytes: &[u8], whole: Option<Arc<Text>>) {
         let (wall, now) = (self.stamp_now(), self.now);
         // Whoever has it open writes on wherever it was moved, and writes into the void once it is gone.
@@ -245,8 +252,7 @@ impl Disk {
         };
         let path = path.clone();
         node.bytes.extend_from_slice(bytes);
-        // Another writer may have truncated the file meanwhile: then the end of this one is not the end of a text.
-        node.text = whole.filter(|text| text.bytes() == node.bytes);
+        node.text = whole;
         (node.changed, node.written) = (wall, now);
         self.note_said(&path);
         self.tell();
@@ -266,6 +272,8 @@ impl Disk {
         if let Some(node) = self.files.get_mut(path) {
             (node.bytes, node.text) = (Vec::new(), None);
             (node.changed, node.written) = (wall, now);
+            let inode = node.inode;
+            self.stop_writing(inode);
             self.tell();
         }
     }
@@ -295,9 +303,11 @@ impl Disk {
         }
     }
 
-    /// Another folder in the place of the old one, with the same files anew, as a checkout beside it makes them.
+    /// Another folder in the place of the old one, with the same files anew, as a checkout beside it makes them: none of
+    /// them half written.
     pub fn swap_folder(&mut self) {
         self.folder += 1;
+        self.files.retain(|_, node| node.text.is_some());
         let changed = self.stamp_now();
         for node in self.files.values_mut() {
             self.inodes += 1;
