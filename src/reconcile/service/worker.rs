@@ -282,14 +282,19 @@ impl<W: World> Worker<W> {
     }
 
     /// A folder with nothing in it that took the place of one with files is not the user's empty folder: it is what is
-    /// left when a file system is unmounted, or what a program made anew because it missed the old one.
+    /// left when a file system is unmounted, or what a program made anew because it missed the old one. After a start
+    /// nobody knows which folder it was, and a file system that is not mounted yet looks the same.
     fn refuse_replacement(&mut self, look: Look) -> Result<Look, SourceUnavailable> {
         let empty = look.files.is_empty() && look.blind.is_empty();
-        let replaced = self.folder.is_some_and(|folder| folder != look.folder);
-        if empty && replaced && !look.allow_empty {
+        let happened = match self.folder {
+            Some(folder) if folder != look.folder => Some("was replaced by an empty one"),
+            None if !self.active.is_empty() => Some("is empty, and jobs from it were active before the start"),
+            Some(_) | None => None,
+        };
+        if let Some(happened) = happened.filter(|_| empty && !look.allow_empty) {
             return Err(SourceUnavailable {
                 path: self.options.jobs_dir.clone(),
-                problem: "was replaced by an empty one: if that is meant, put a file `.allow-empty` into it".to_owned(),
+                problem: format!("{happened}: if that is meant, put a file `.allow-empty` into it"),
             });
         }
         if !empty {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    disk::{Disk, Micros, ms},
+    disk::{Disk, Micros, Mount, ms},
     script::END,
 };
 use crate::{
@@ -123,6 +123,7 @@ impl Audit {
 /// A job may go when its file was missed for long enough, or certainly states another job.
 fn check_removal(active: &ActiveJob, disk: &Disk) {
     let (job, file) = (&active.record.job, &active.record.file);
+    assert_eq!(disk.mount, Mount::Here, "{job} was removed while the folder was away");
     let missed = disk.missed_since.get(file);
     if missed.is_some_and(|since| disk.now - since >= MISSED) {
         return;

@@ -364,7 +364,7 @@ impl Tale {
             let Ok(outcome) = asked.answer.try_recv() else {
                 return true;
             };
-            if outcome.synced && !disk.sloppy {
+            if outcome.synced && !disk.sloppy && disk.mount == Mount::Here {
                 let since = |written: Micros| written < asked.at;
                 let stood = disk
                     .files
