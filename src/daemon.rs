@@ -168,8 +168,10 @@ impl Daemon {
         for lost in &loaded.lost {
             tracing::error!(job = %lost.job, file = lost.file, "cannot restore the last good version: {}", lost.message);
         }
+        let (git, revision) = revision::follow(&jobs_dir);
         let follow = reconcile::Options {
             trust,
+            revisions: git,
             ..reconcile::Options::from_settings(jobs_dir.clone(), &settings, capacity.clone())
         };
         let reconciler = Reconciler::start(follow, Arc::clone(&storage), bus.clone(), loaded);
@@ -180,7 +182,7 @@ impl Daemon {
             storage: Arc::clone(&storage),
             clock: Arc::new(SystemClock),
             active: files.active(),
-            revision: revision::follow(&jobs_dir, files.active()),
+            revision: revision.clone(),
             orders,
             bus: bus.clone(),
             random: Box::new(|| ulid::Ulid::generate().random()),
@@ -199,6 +201,8 @@ impl Daemon {
             scheduler: scheduler_handle.clone(),
             executor: executor.clone(),
             bus: bus.clone(),
+            capacity,
+            revision,
         };
         let (stop_serving, stopped) = oneshot::channel();
         let socket = control::socket_path(state.path());

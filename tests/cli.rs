@@ -236,6 +236,48 @@ fn validate_takes_files_folders_and_standard_input() {
 }
 
 #[test]
+fn validate_checks_what_an_editor_or_a_commit_changes_among_all_others() {
+    let place = Place::new();
+    place.save("ingest.yaml", GOOD);
+    place.save("broken.yaml", BAD);
+    let dependent = "depends_on: [{job: ingest}]\ntasks: {t: {command: [echo]}}\n";
+    place.save("load.yaml", dependent);
+    // What is wrong with files that did not change is not told, and what they hold is found.
+    let done = place.run(&["validate", "jobs.d/load.yaml"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(!done.stdout.contains("broken"), "{done:?}");
+    // A file is not in conflict with itself, however it is named.
+    let around = place.run(&["validate", "jobs.d/../jobs.d/load.yaml"]);
+    assert_eq!(around.code, 0, "{around:?}");
+    // An editor's text takes the place of the file that it comes from.
+    let text = dependent.replace("ingest", "ingset");
+    let as_file = [
+        "validate",
+        "-",
+        "--stdin-filename",
+        "jobs.d/load.yaml",
+        "--format",
+        "json",
+    ];
+    let (code, printed) = feed(&place, &as_file, &text);
+    let found: Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!((code, found.as_array().map(Vec::len)), (1, Some(1)), "{printed}");
+    assert_eq!(
+        (&found[0]["file"], &found[0]["code"], &found[0]["column"]),
+        (&"jobs.d/load.yaml".into(), &"missing-job".into(), &20.into())
+    );
+    assert_eq!(feed(&place, &as_file, dependent).0, 0);
+    // A duplicate of a file that did not change is told at the one that did.
+    place.save("copy.yaml", "id: load\ntasks: {t: {command: [echo]}}\n");
+    let copy = place.run(&["validate", "jobs.d/copy.yaml", "--format", "json"]);
+    let found: Value = serde_json::from_str(&copy.stdout).expect("JSON");
+    let told = (copy.code, found.as_array().map(Vec::len), &found[0]["code"]);
+    assert_eq!(told, (1, Some(1), &"duplicate-id".into()), "{copy:?}");
+    assert_eq!(place.run(&["validate", "--stdin-filename", "x.yaml"]).code, 64);
+    assert_eq!(place.run(&["validate", "jobs.d/none.yaml"]).code, 4);
+}
+
+#[test]
 fn plan_and_sync_say_what_is_to_do_by_their_exit_codes() {
     let place = Place::new();
     assert_eq!(place.run(&["plan"]).code, 0);
@@ -255,7 +297,10 @@ fn plan_and_sync_say_what_is_to_do_by_their_exit_codes() {
     place.save("a.yaml", BAD);
     let unsynced = place.run(&["sync", "--wait"]);
     assert_eq!(unsynced.code, 1, "{unsynced:?}");
-    assert!(unsynced.stdout.contains("a invalid"), "{unsynced:?}");
+    assert!(
+        unsynced.stdout.contains("a.yaml:") && unsynced.stdout.contains(" invalid: "),
+        "{unsynced:?}"
+    );
     let refused = place.run(&["plan"]);
     assert_eq!(refused.code, 1, "{refused:?}");
 }

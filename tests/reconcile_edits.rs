@@ -46,7 +46,14 @@ const LONGEST: Duration = Duration::from_secs(40);
 /// The job that fires every second and is the same all along.
 const BEACON: &str = "beacon";
 const PLAIN: [&str; 8] = [
-    "a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml", "f.yml", "sub/g.yaml", "sub/h.yaml",
+    "a.yaml",
+    "b.yaml",
+    "c.yaml",
+    "d.yaml",
+    "e.yaml",
+    "f.yml",
+    "sub/g.yaml",
+    "sub/h.yaml",
 ];
 /// Links into `..data`, which flip together.
 const LINKED: [&str; 2] = ["m.yaml", "n.yaml"];
@@ -139,7 +146,10 @@ impl Model {
         if restarted {
             // The journal tells which jobs went lately, and not which of them were active together.
             let went = self.generations.len() > self.active.len();
-            self.before = went.then(|| self.generations.keys().cloned().collect()).into_iter().collect();
+            self.before = went
+                .then(|| self.generations.keys().cloned().collect())
+                .into_iter()
+                .collect();
         }
         self.reconcile(false);
         if !self.leaving.is_empty() {
@@ -212,7 +222,12 @@ impl Model {
             };
             self.active.insert(job.clone(), active);
         }
-        let largest = self.before.iter().chain([&was]).max_by_key(|set| set.len()).expect("one");
+        let largest = self
+            .before
+            .iter()
+            .chain([&was])
+            .max_by_key(|set| set.len())
+            .expect("one");
         let stays = |job: &&String| self.active.contains_key(*job) && !vanishing.contains(*job);
         let gone = largest.len() - largest.iter().filter(stays).count();
         let guarded = gone >= 5 && gone * 100 > 50 * largest.len();
@@ -284,13 +299,18 @@ impl Following {
     async fn stop(self) {
         self.scheduler.stop().await;
         self.scheduling.await.expect("no panic");
-        tokio::task::spawn_blocking(|| self.reconciler.stop()).await.expect("no panic");
+        tokio::task::spawn_blocking(|| self.reconciler.stop())
+            .await
+            .expect("no panic");
     }
 
     async fn sync(&self, approve: Option<PlanId>) -> SyncOutcome {
         let handle = self.reconciler.handle();
         let sync = handle.sync(Actor::Command, true, approve);
-        timeout(DEADLINE, sync).await.expect("an answer in time").expect("running")
+        timeout(DEADLINE, sync)
+            .await
+            .expect("an answer in time")
+            .expect("running")
     }
 }
 
@@ -333,7 +353,11 @@ impl Folder {
 
     /// A file that there is and that an edit may take.
     fn any(&self, dice: &mut Dice) -> Option<String> {
-        let there: Vec<&String> = self.files.keys().filter(|file| PLAIN.contains(&file.as_str())).collect();
+        let there: Vec<&String> = self
+            .files
+            .keys()
+            .filter(|file| PLAIN.contains(&file.as_str()))
+            .collect();
         (!there.is_empty()).then(|| (*dice.pick(&there)).clone())
     }
 
@@ -388,7 +412,12 @@ impl Folder {
                 format!("delete {file}")
             }
             88..92 => {
-                let all: Vec<String> = self.files.keys().filter(|file| PLAIN.contains(&file.as_str())).cloned().collect();
+                let all: Vec<String> = self
+                    .files
+                    .keys()
+                    .filter(|file| PLAIN.contains(&file.as_str()))
+                    .cloned()
+                    .collect();
                 for file in &all {
                     self.remove(file);
                 }
@@ -411,7 +440,11 @@ struct Telling {
 impl Drop for Telling {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("PETIT_SEED={} does this again:\n  {}", self.seed, self.told.join("\n  "));
+            eprintln!(
+                "PETIT_SEED={} does this again:\n  {}",
+                self.seed,
+                self.told.join("\n  ")
+            );
         }
     }
 }
@@ -464,7 +497,11 @@ async fn sequence(seed: u64) -> Tally {
         by: "a test".to_owned(),
         reason: None,
     };
-    storage.commit(vec![Change::Pause(pause)]).wait().await.expect("committed");
+    storage
+        .commit(vec![Change::Pause(pause)])
+        .wait()
+        .await
+        .expect("committed");
     let mut following = Following::start(&options, &storage).await;
     let mut model = Model::default();
     let mut hashes: BTreeMap<(String, u64), SpecHash> = BTreeMap::new();
@@ -548,11 +585,18 @@ fn check(
         .collect();
     let is_held = |job: &&String| {
         let job: JobId = job.parse().expect("an id");
-        outcome.status.job(&job).is_some_and(|job| job.standing.sync == SyncState::Held)
+        outcome
+            .status
+            .job(&job)
+            .is_some_and(|job| job.standing.sync == SyncState::Held)
     };
     let said: BTreeSet<&String> = model.active.keys().filter(is_held).collect();
     assert_eq!(said, held, "what is held after {last}");
-    assert_eq!(outcome.status.waiting_plan.is_some(), !model.held.is_empty(), "after {last}");
+    assert_eq!(
+        outcome.status.waiting_plan.is_some(),
+        !model.held.is_empty(),
+        "after {last}"
+    );
     let well = model.held.is_empty() && expected.values().all(|state| *state == SyncState::Synced);
     assert_eq!(outcome.synced, well, "the answer after {last}");
 }
@@ -560,7 +604,11 @@ fn check(
 /// Every second since the beacon became active is recorded once. Returns how many there are.
 fn check_ledger(storage: &Memory) -> u64 {
     let job: JobId = BEACON.parse().expect("an id");
-    let active = storage.active().expect("rows").into_iter().find(|active| active.job == job);
+    let active = storage
+        .active()
+        .expect("rows")
+        .into_iter()
+        .find(|active| active.job == job);
     let since = active.expect("active").scheduled_since;
     let watermarks: BTreeMap<JobId, _> = storage.watermarks().expect("rows").into_iter().collect();
     let until = watermarks[&job];

@@ -471,7 +471,7 @@ async fn many_removals_wait_for_approval() {
     assert!(
         matches!(
             stale.approval,
-            Some(petit::reconcile::Approval::Stale { current: Some(_) })
+            Some(petit::reconcile::Approval::Stale { current: Some(_), .. })
         ),
         "{stale:?}"
     );
@@ -628,7 +628,7 @@ async fn a_plan_changes_nothing_with_or_without_a_daemon() {
             save(&root.join("a.yaml"), &yaml(1));
             let offline = offline(&*storage, &options, chrono::Utc::now()).expect("a plan");
             assert!(!offline.status.is_synced());
-            planned = offline.plan.expect("a folder").to_string();
+            planned = offline.plan.expect("a folder").plan.to_string();
         })
         .await;
     assert_eq!(planned, "update a (a.yaml): priority");

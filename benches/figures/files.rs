@@ -105,6 +105,8 @@ pub fn plan() -> Vec<Row> {
     };
     let occasion = Occasion {
         actor: Actor::Start,
+        by: None,
+        revision: None,
         now: Utc::now(),
         duration_ms: 0,
     };

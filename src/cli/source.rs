@@ -8,13 +8,14 @@ use super::{CliError, Exit, Globals, globals::Place};
 use crate::{
     control::{Client, ClientError, NextQuery, RunsQuery, WhyQuery},
     core::{
+        capacity::Capacity,
         error_text::chain,
         id::{JobId, RunId},
     },
     daemon::journal_path,
-    reconcile::{self, Plan},
+    reconcile,
     storage::{Sqlite, Storage},
-    view::{JobDetail, JobView, NextView, RunView, Sources, StatusView, Why},
+    view::{JobDetail, JobView, NextView, PlanView, RunView, Sources, StatusView, Why},
 };
 
 /// The daemon of the state folder that the options name, for commands. Whether it runs shows when it is asked.
@@ -161,10 +162,11 @@ impl Stores {
         Ok(Self { storage, offline })
     }
 
-    /// What the files would change.
-    pub fn plan(self) -> Result<Plan, CliError> {
-        self.offline
-            .plan
+    /// What the files would change on a machine that has `capacity`.
+    pub fn plan(self, capacity: &Capacity) -> Result<PlanView, CliError> {
+        let proposal = self.offline.plan;
+        proposal
+            .map(|proposal| PlanView::of(proposal, capacity))
             .map_err(|error| CliError::new(Exit::Failed, "unavailable", chain(&error)))
     }
 

@@ -115,9 +115,15 @@ pub(super) fn gate<T: DeserializeOwned>(document: &Document, subject: &Subject) 
     if !findings.is_empty() {
         return Err(findings);
     }
-    let mut value = document.value.clone();
-    write_whole_numbers_whole(&mut value, 0);
-    serde_json::from_value(value).map_err(|error| {
+    // Hardly a file writes such numbers, and a copy of the tree costs as much as reading it.
+    let read = if has_fractions(&document.value) {
+        let mut value = document.value.clone();
+        write_whole_numbers_whole(&mut value, 0);
+        T::deserialize(value)
+    } else {
+        T::deserialize(&document.value)
+    };
+    read.map_err(|error| {
         // The schema is made of the types, so this is a disagreement between the two; it is still the file's author who
         // sees it.
         vec![Finding::error(
@@ -126,6 +132,15 @@ pub(super) fn gate<T: DeserializeOwned>(document: &Document, subject: &Subject) 
             format!("{} cannot be read: {error}", subject.what),
         )]
     })
+}
+
+fn has_fractions(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.values().any(has_fractions),
+        Value::Array(items) => items.iter().any(has_fractions),
+        Value::Number(number) => number.is_f64(),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
 }
 
 /// To a schema `3.0` is an integer, to a Rust type it is not. Free-form values keep what was written.

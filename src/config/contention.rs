@@ -56,7 +56,7 @@ struct Guest<'m, 'a> {
 }
 
 /// The pools of a job's tasks, with the most that one of them asks for.
-fn wanted(job: &Job) -> HashMap<&str, u32> {
+pub(crate) fn wanted(job: &Job) -> HashMap<&str, u32> {
     let mut pools = HashMap::new();
     for (pool, slots) in job.spec.tasks.values().flat_map(|task| &task.resources.slots) {
         let most = pools.entry(pool.as_str()).or_insert(0);

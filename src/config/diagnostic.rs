@@ -25,7 +25,8 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// What it means for the job.
     pub kind: Kind,
-    /// A stable name of the kind of mistake, such as `unknown-key`.
+    /// A stable name of the kind of mistake, such as `unknown-key`: lower case with hyphens, unlike the codes of failed
+    /// commands, which have underscores.
     pub code: String,
     /// What is wrong.
     pub message: String,

@@ -3,7 +3,7 @@
 //! A file's content is not trusted: what it holds of control characters, and of characters that turn the direction of
 //! text, is written as its code, so that no file can write to the terminal of whoever validates it.
 
-use std::{fmt::Write, ops::Range};
+use std::{collections::BTreeSet, fmt::Write, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
@@ -71,15 +71,18 @@ pub fn render_sarif(diagnostics: &[Diagnostic]) -> String {
         .iter()
         .map(|diagnostic| {
             let mut text = diagnostic.message.clone();
+            if let Some(expected) = &diagnostic.expected {
+                let _ = write!(text, "; expected {expected}");
+            }
             if let Some(hint) = &diagnostic.hint {
-                let _ = write!(text, "; {hint}");
+                let _ = write!(text, "; help: {hint}");
             }
             json!({
                 "ruleId": diagnostic.code,
                 "level": level_name(diagnostic.severity),
                 "message": {"text": text},
                 "locations": [{"physicalLocation": {
-                    "artifactLocation": {"uri": diagnostic.file},
+                    "artifactLocation": {"uri": uri(&diagnostic.file)},
                     "region": {
                         "startLine": diagnostic.line,
                         "startColumn": diagnostic.column,
@@ -90,16 +93,32 @@ pub fn render_sarif(diagnostics: &[Diagnostic]) -> String {
             })
         })
         .collect();
+    let codes: BTreeSet<&str> = diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
+    let rules: Vec<Value> = codes.iter().map(|code| json!({"id": code})).collect();
     let log = json!({
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "runs": [{
-            "tool": {"driver": {"name": "petit", "version": env!("CARGO_PKG_VERSION")}},
+            "tool": {"driver": {"name": "petit", "version": env!("CARGO_PKG_VERSION"), "rules": rules}},
             "columnKind": "unicodeCodePoints",
             "results": results,
         }],
     });
     format!("{log:#}\n")
+}
+
+/// A path as a relative reference, or a file's whole address.
+fn uri(path: &str) -> String {
+    let mut uri = String::from(if path.starts_with('/') { "file://" } else { "" });
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(byte)),
+            _ => {
+                let _ = write!(uri, "%{byte:02X}");
+            }
+        }
+    }
+    uri
 }
 
 fn level_name(severity: Severity) -> &'static str {

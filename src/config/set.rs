@@ -111,7 +111,8 @@ fn missing<'a>(job: &'a Job, by_id: &'a BTreeMap<&JobId, Vec<&Member<'_>>>) -> i
             let name = &dependency.job;
             Violation {
                 expected: Some("the id of a job whose file is valid".to_owned()),
-                hint: did_you_mean(name.as_str(), by_id.keys().map(|id| id.as_str())),
+                hint: did_you_mean(name.as_str(), by_id.keys().map(|id| id.as_str()))
+                    .or_else(|| Some(format!("add a file for `{name}`, or remove the dependency"))),
                 ..Violation::new(
                     format!("/depends_on/{i}/job"),
                     "missing-job",

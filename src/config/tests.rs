@@ -1,6 +1,9 @@
 //! Whole files through all gates: the mistakes that people make, and how they are told; the example of the format; and
 //! hostile input.
 
+mod agreement;
+mod mistakes;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -25,6 +28,16 @@ fn fixtures(folder: &str) -> PathBuf {
 
 fn check(name: &str, text: &str) -> Checked {
     check_file(Path::new(name), text.as_bytes(), &Settings::default())
+}
+
+/// A machine with little.
+fn capacity() -> Capacity {
+    Capacity {
+        tasks: 8,
+        cpu_millis: 4_000,
+        memory_bytes: 8 << 30,
+        pools: [("db".to_owned(), 2), ("gpu".to_owned(), 1)].into(),
+    }
 }
 
 fn rendered(checked: &Checked) -> String {
@@ -205,12 +218,7 @@ fn the_whole_set_is_checked_for_references_and_capacity() {
             yaml: &checked.yaml,
         })
         .collect();
-    let capacity = Capacity {
-        tasks: 8,
-        cpu_millis: 4_000,
-        memory_bytes: 8 << 30,
-        pools: [("db".to_owned(), 2), ("gpu".to_owned(), 1)].into(),
-    };
+    let capacity = capacity();
     let mut found = check_set(&members);
     found.extend(members.iter().flat_map(|member| check_capacity(member, &capacity)));
     let kinds: Vec<(&str, Kind, &str)> = found
@@ -271,6 +279,17 @@ fn machines_get_the_same_in_their_forms() {
     insta::assert_snapshot!("github", render::render_github(&checked.diagnostics));
     let sarif: Value = serde_json::from_str(&render::render_sarif(&checked.diagnostics)).expect("JSON");
     assert_eq!(sarif["runs"][0]["results"].as_array().map(Vec::len), Some(2));
+    let rules = serde_json::json!([{"id": "invalid-value"}, {"id": "wrong-type"}]);
+    assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"], rules);
+    let checked = check("jobs.d/ü b.yaml", "name: \"é\" x\ntasks: {t: {command: [x]}}\n");
+    let sarif: Value = serde_json::from_str(&render::render_sarif(&checked.diagnostics)).expect("JSON");
+    let place = &sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "jobs.d/%C3%BC%20b.yaml");
+    assert_eq!(
+        (&place["region"]["startColumn"], &place["region"]["endColumn"]),
+        (&7.into(), &12.into())
+    );
+    let checked = check("a.yaml", "overlap: skipp\ntasks: {t: {command: [x], timeout: 5}}\n");
     let back: Vec<Diagnostic> = serde_json::from_str(&render::render_json(&checked.diagnostics)).expect("itself");
     assert_eq!(back, checked.diagnostics);
 }
@@ -373,6 +392,33 @@ fn every_key_of_the_format_is_in_the_hash() {
         let known = all.iter().any(|pointer| pointer.ends_with(&format!("/{key}")));
         assert!(known || key == "every", "`{key}` is new: add it to the job above");
     }
+}
+
+#[test]
+fn what_is_written_at_its_default_is_not_in_the_hash() {
+    let plain = r#"{"id":"a","depends_on":[{"job":"b"}],"params":{"p":{}},"schedule":{"cron":["@daily"]},"tasks":{"t":{"command":["x"],"retry":{}}}}"#;
+    let full = serde_json::json!({
+        "id": "a", "tags": [], "enabled": true, "overlap": "skip", "priority": 0, "config": {}, "env": {}, "secrets": {},
+        "schedule": {
+            "cron": "@daily", "jitter": "0s",
+            "misfire": {"policy": "once", "grace": "60s", "window": "24h", "limit": 100},
+        },
+        "depends_on": [{"job": "b", "condition": "last_success", "wait": "0s"}],
+        "params": {"p": {"type": "string"}}, "defaults": {}, "notify": [],
+        "tasks": {"t": {
+            "command": ["x"], "with": {}, "depends_on": [], "condition": "all_success", "env": {},
+            "resources": {"slots": {}}, "limits": {}, "retry": {"retries": 0, "delay": "0s", "when": "always"},
+        }},
+    });
+    let plain: Value = serde_json::from_str(plain).expect("JSON");
+    let spec: JobSpec = serde_json::from_value(full).expect("every default may be written");
+    assert_eq!(spec.canonical_value(), plain);
+    // What one version of Petit has stored, every later one must find unchanged.
+    let example = JobSpec {
+        id: None,
+        ..serde_json::from_value(every_key()).expect("the types accept it")
+    };
+    insta::assert_snapshot!("canonical", example.canonical());
 }
 
 /// Values that look like parts of a job, right and wrong.

@@ -9,10 +9,10 @@ use crate::{
         error_text::chain,
         id::{JobId, RunId, TaskId},
     },
-    reconcile::{Plan, SyncOutcome},
+    reconcile::SyncOutcome,
     scheduler::retry::Choice,
     storage::RunFilter,
-    view::{AskedTime, Filter, ViewError},
+    view::{AskedTime, Filter, PlanView, ViewError},
 };
 
 /// Which runs to list.
@@ -186,13 +186,22 @@ pub struct SyncRequest {
     /// Whether to wait until what is there now is applied or refused.
     #[serde(default)]
     pub wait: bool,
+    /// Which files to wait for, by their paths below the folder of jobs; all of them if none is named.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// How long to wait at most, in milliseconds.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
     /// The plan whose held removals may take place.
     #[serde(default)]
     pub approve: Option<String>,
+    /// Who asks.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 /// What an edit would do.
-pub type PlanReply = Plan;
+pub type PlanReply = PlanView;
 
 /// What came of looking at the files.
 pub type SyncReply = SyncOutcome;

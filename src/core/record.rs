@@ -74,6 +74,65 @@ pub enum Actor {
     Command,
 }
 
+/// Whether all that a reconcile found could be done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReconcileResult {
+    /// It could.
+    #[default]
+    Applied,
+    /// Something was changed, and something refused.
+    Partly,
+    /// All of it was refused, and nothing changed.
+    Refused,
+}
+
+impl ReconcileResult {
+    /// The name used in JSON and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Partly => "partly",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What a reconcile did about a file, or why it did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// Its job became active.
+    Add,
+    /// Its job got another version.
+    Update,
+    /// It is gone, and its job with it.
+    Remove,
+    /// It cannot be followed.
+    Invalid,
+    /// Another file states the same job.
+    Conflict,
+    /// Its job waits for one that does not exist.
+    Block,
+    /// It is gone, and its job stays for now.
+    Hold,
+}
+
+/// One file that a reconcile was about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// The file, below the folder of jobs.
+    pub file: String,
+    /// Its job, as far as it is known.
+    pub job: Option<JobId>,
+    /// What was done about it.
+    pub change: ChangeKind,
+    /// The version that was active before.
+    pub old_hash: Option<SpecHash>,
+    /// The version that is active after it.
+    pub new_hash: Option<SpecHash>,
+}
+
 /// A reconcile that changed or refused something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReconcileRecord {
@@ -81,10 +140,22 @@ pub struct ReconcileRecord {
     pub at: Timestamp,
     /// Who asked for it.
     pub actor: Actor,
+    /// The user who asked, if it was a command of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// The identity of the plan that was carried out.
     pub plan_id: String,
+    /// Whether all of it could be done.
+    #[serde(default)]
+    pub result: ReconcileResult,
     /// One line for each action, as `petit plan` prints them.
     pub actions: Vec<String>,
+    /// The files that they are about. Records of old leave it out.
+    #[serde(default)]
+    pub files: Vec<FileChange>,
+    /// The git commit of the folder of jobs, with `-dirty` at its end if the files are not those of the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// The hash of the active set before.
     pub old_set: SpecHash,
     /// The hash of the active set after.

@@ -168,13 +168,20 @@ impl From<ScheduleInput> for ScheduleSpec {
 #[serde(deny_unknown_fields, default)]
 pub struct MisfireSpec {
     /// Which of the late slots run.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "once"))]
     pub policy: MisfirePolicy,
     /// Up to this late, the newest slot runs as normal.
+    #[serde(skip_serializing_if = "is_usual_grace")]
+    #[schemars(extend("default" = "1m"))]
     pub grace: HumanDuration,
     /// Slots older than this are never made up.
+    #[serde(skip_serializing_if = "is_usual_window")]
+    #[schemars(extend("default" = "1d"))]
     pub window: HumanDuration,
     /// The most slots that `all` makes up at once.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[serde(skip_serializing_if = "is_usual_limit")]
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 100))]
     pub limit: u32,
 }
 
@@ -316,11 +323,16 @@ pub struct TaskDefaults {
 #[serde(deny_unknown_fields, default)]
 pub struct RetryPolicy {
     /// Further tries after the first.
-    #[schemars(range(min = 0, max = 1_000))]
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(range(min = 0, max = 1_000), extend("default" = 0))]
     pub retries: u32,
     /// The wait before each of them.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "0s"))]
     pub delay: HumanDuration,
     /// After which endings to try again.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "always"))]
     pub when: RetryWhen,
 }
 
@@ -519,6 +531,21 @@ fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_yes(value: &bool) -> bool {
     *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_grace(value: &HumanDuration) -> bool {
+    *value == MisfireSpec::default().grace
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_window(value: &HumanDuration) -> bool {
+    *value == MisfireSpec::default().window
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_limit(value: &u32) -> bool {
+    *value == MisfireSpec::default().limit
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -1,9 +1,9 @@
 //! What the socket's requests mean in this daemon: reads become views, commands go to the room that obeys them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast::error::RecvError, watch};
 
 use crate::{
     control::{
@@ -13,6 +13,7 @@ use crate::{
     },
     core::{
         active::ActiveSet,
+        capacity::Capacity,
         error_text::chain,
         id::{JobId, RunId},
         record::Actor,
@@ -23,10 +24,12 @@ use crate::{
         self,
         process::{ProcessId, StartTime, resident_memory},
     },
-    reconcile::{self, PlanId, SyncStatus},
+    reconcile::{self, Ask, PlanId, SyncStatus},
     scheduler::{self, CommandError, Retried, retry::NoRetry},
     storage::{RunFilter, Storage},
-    view::{DaemonInfo, JobDetail, JobView, NextView, RunView, RunningTask, Sources, StatusView, ViewError, Why},
+    view::{
+        DaemonInfo, JobDetail, JobView, NextView, PlanView, RunView, RunningTask, Sources, StatusView, ViewError, Why,
+    },
 };
 
 /// The handles that requests need.
@@ -37,6 +40,9 @@ pub(super) struct Backend {
     pub scheduler: scheduler::Handle,
     pub executor: execution::Handle,
     pub bus: Bus,
+    pub capacity: Capacity,
+    /// The revision of the folder of jobs.
+    pub revision: watch::Receiver<Option<String>>,
 }
 
 impl Backend {
@@ -97,6 +103,7 @@ impl control::Backend for Backend {
         status.waiting = self.executor.waiting().await.map_err(|_| shutting_down())?;
         status.conditions = self.executor.conditions().borrow().messages();
         status.conditions.extend(self.scheduler.condition());
+        status.revision = self.revision.borrow().clone();
         Ok(status)
     }
 
@@ -236,18 +243,24 @@ impl control::Backend for Backend {
     }
 
     async fn plan(&self) -> Result<PlanReply, Refusal> {
-        self.files
-            .plan()
-            .await
-            .map_err(|error| Refusal::new(RefusalKind::Failed, chain(&error)))
+        let failed = |error: &dyn std::error::Error| Refusal::new(RefusalKind::Failed, chain(error));
+        let proposal = self.files.propose().await.map_err(|error| failed(&error))?;
+        let capacity = self.capacity.clone();
+        // Counting the fires of thousands of jobs takes a while, and must not hold up other answers.
+        let foreseen = tokio::task::spawn_blocking(move || PlanView::of(proposal, &capacity));
+        foreseen.await.map_err(|panic| failed(&panic))
     }
 
     async fn sync(&self, request: SyncRequest) -> Result<SyncReply, Refusal> {
-        let approve = request.approve.map(PlanId::from_text);
-        self.files
-            .sync(Actor::Command, request.wait, approve)
-            .await
-            .map_err(|_| shutting_down())
+        let ask = Ask {
+            actor: Actor::Command,
+            by: request.by,
+            wait: request.wait,
+            files: request.files,
+            timeout: request.timeout_ms.map(Duration::from_millis),
+            approve: request.approve.map(PlanId::from_text),
+        };
+        self.files.ask(ask).await.map_err(|_| shutting_down())
     }
 
     fn listen(&self) -> Listener {

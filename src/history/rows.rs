@@ -319,6 +319,10 @@ impl<'a> Tables<'a> {
             big(reconcile.duration_ms),
             self.journal,
             fact,
+            reconcile.by,
+            reconcile.result.as_str(),
+            text_of(&reconcile.files),
+            reconcile.revision,
         ])
     }
 

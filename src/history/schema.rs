@@ -173,6 +173,22 @@ pub const TABLES: &[Table] = &[
             c("duration_ms", "BIGINT", "how long it took"),
             JOURNAL,
             FACT,
+            c("asked_by", "VARCHAR", "the user who asked, if it was a command"),
+            c(
+                "result",
+                "VARCHAR",
+                "what became of it: applied, partly (something was refused), refused (all of it)",
+            ),
+            c(
+                "files",
+                "VARCHAR",
+                "the files that it was about, as a JSON array of {file, job, change, old_hash, new_hash}",
+            ),
+            c(
+                "revision",
+                "VARCHAR",
+                "the git commit of the folder of jobs, with -dirty if the files are not those of the commit",
+            ),
         ],
     },
     Table {
@@ -210,7 +226,8 @@ pub const TABLES: &[Table] = &[
 
 /// Each brings the file from the format before it to its own. They are only ever appended to. No table has a key or an
 /// index: the cursor sees to it that no fact comes twice, and an index would cost more than all the rest of an append.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE cursors (
         journal VARCHAR NOT NULL,
         number  BIGINT NOT NULL,    -- the last fact that was taken in
@@ -259,7 +276,14 @@ const MIGRATIONS: &[&str] = &["
         run_id VARCHAR NOT NULL, job VARCHAR, task VARCHAR NOT NULL, name VARCHAR NOT NULL, number DOUBLE, text VARCHAR,
         published_at TIMESTAMP NOT NULL, journal VARCHAR NOT NULL, fact BIGINT NOT NULL
     );
-"];
+",
+    "
+    ALTER TABLE reconciles ADD COLUMN asked_by VARCHAR;
+    ALTER TABLE reconciles ADD COLUMN result VARCHAR;
+    ALTER TABLE reconciles ADD COLUMN files VARCHAR;
+    ALTER TABLE reconciles ADD COLUMN revision VARCHAR;
+",
+];
 
 /// The format that this version writes.
 pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;

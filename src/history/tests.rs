@@ -13,8 +13,8 @@ use crate::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{
-            Actor, AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord,
-            TaskRecord,
+            Actor, AttemptRecord, ReconcileRecord, ReconcileResult, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+            SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
@@ -168,8 +168,12 @@ impl Journal {
         self.commit(vec![Change::Reconcile(ReconcileRecord {
             at: at(0),
             actor: Actor::Watcher,
+            by: None,
             plan_id: "p".into(),
+            result: ReconcileResult::Applied,
             actions: vec!["add \"a\"".into()],
+            files: Vec::new(),
+            revision: Some("abc-dirty".into()),
             old_set: SpecHash::of(b"old"),
             new_set: SpecHash::of(b"new"),
             duration_ms: 3,

@@ -21,7 +21,7 @@ use crate::{
         active::{ActiveJob, ActiveSet},
         id::{JobId, SpecHash},
         job::Job,
-        record::{ActiveRecord, Actor, ReconcileRecord, SpecRecord},
+        record::{ActiveRecord, Actor, ChangeKind, FileChange, ReconcileRecord, ReconcileResult, SpecRecord},
         spec::JobSpec,
     },
     storage::Change,
@@ -57,9 +57,13 @@ pub struct Before<'a> {
 
 /// Who carries out a plan, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Occasion {
+pub struct Occasion<'a> {
     /// Who asked.
     pub actor: Actor,
+    /// The user who asked, if one did.
+    pub by: Option<&'a str>,
+    /// The revision of the folder of jobs, as far as it is known.
+    pub revision: Option<&'a str>,
     /// When it takes effect.
     pub now: Timestamp,
     /// How long it took to see and to decide.
@@ -67,7 +71,7 @@ pub struct Occasion {
 }
 
 /// Carries out a plan on values.
-pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
+pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion<'_>) -> Applied {
     let active = before.active;
     let mut after = active.clone();
     let mut changes = Vec::new();
@@ -120,8 +124,12 @@ pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
     let record = (!plan.is_empty()).then(|| ReconcileRecord {
         at: occasion.now,
         actor: occasion.actor,
+        by: occasion.by.map(str::to_owned),
         plan_id: plan.id.to_string(),
+        result: result(plan),
         actions: plan.actions.iter().map(ToString::to_string).collect(),
+        files: plan.actions.iter().flat_map(|action| files(action, active)).collect(),
+        revision: occasion.revision.map(str::to_owned),
         old_set: before.set_hash.clone(),
         new_set: new_set.clone(),
         duration_ms: occasion.duration_ms,
@@ -133,6 +141,47 @@ pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion) -> Applied {
         is_new,
         changes,
         record,
+    }
+}
+
+/// What became of a plan as a whole.
+fn result(plan: &Plan) -> ReconcileResult {
+    let reported: BTreeSet<&Action> = plan.actions.iter().collect();
+    let refused = plan.refused.iter().any(|action| reported.contains(action));
+    match (plan.changes_jobs(), refused) {
+        (true, false) => ReconcileResult::Applied,
+        (true, true) => ReconcileResult::Partly,
+        (false, _) => ReconcileResult::Refused,
+    }
+}
+
+/// The files that an action is about, each with the versions before and after it.
+fn files(action: &Action, active: &ActiveSet) -> Vec<FileChange> {
+    let old_hash = |job: &JobId| active.get(job).map(|old| old.job.hash.clone());
+    let one = |change, file: &String, job: Option<&JobId>, new_hash: Option<SpecHash>| {
+        vec![FileChange {
+            file: file.clone(),
+            job: job.cloned(),
+            change,
+            old_hash: job.and_then(old_hash),
+            new_hash,
+        }]
+    };
+    // What is refused leaves the version that was active.
+    let kept = |change, file, job| one(change, file, job, job.and_then(old_hash));
+    match action {
+        Action::Add { job, file, spec_hash } => one(ChangeKind::Add, file, Some(job), Some(spec_hash.clone())),
+        Action::Update {
+            job, file, spec_hash, ..
+        } => one(ChangeKind::Update, file, Some(job), Some(spec_hash.clone())),
+        Action::Remove { job, file } => one(ChangeKind::Remove, file, Some(job), None),
+        Action::Invalid { file, job, .. } => kept(ChangeKind::Invalid, file, job.as_ref()),
+        Action::Conflict { job, files } => files
+            .iter()
+            .flat_map(|file| kept(ChangeKind::Conflict, file, Some(job)))
+            .collect(),
+        Action::Block { job, file, .. } => kept(ChangeKind::Block, file, Some(job)),
+        Action::Hold { job, file, .. } => kept(ChangeKind::Hold, file, Some(job)),
     }
 }
 

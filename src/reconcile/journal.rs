@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{
-    desired::{Desired, Judge},
+    desired::Judge,
     options::Options,
-    plan::{GUARD_MEMORY, Past, Plan, plan, set_hash},
+    plan::{Action, GUARD_MEMORY, HoldReason, Past, set_hash},
+    proposal::Proposal,
     scan::{Scanner, SourceUnavailable},
     settle::Settled,
     standing::{Facts, conditions, standings},
@@ -43,6 +44,23 @@ pub struct Loaded {
     pub held: Vec<JobId>,
     /// The jobs that were removed within the prune guard's memory, and how long ago the last of them was.
     pub lately: Option<(Duration, ActiveSet)>,
+}
+
+/// What the guard held before, as the last plan refused it.
+pub(super) fn still_held(held: &[JobId], active: &ActiveSet) -> Vec<Action> {
+    let held = held.iter().filter_map(|job| {
+        let file = active.get(job)?.record.file.clone();
+        let (job, reason) = (job.clone(), HoldReason::Guard);
+        Some(Action::Hold { job, file, reason })
+    });
+    held.collect()
+}
+
+/// The largest active set that the guard remembers: what was removed lately, and what is active.
+pub(super) fn largest_lately(removed: ActiveSet, active: &ActiveSet) -> ActiveSet {
+    let mut largest = removed;
+    largest.extend(active.iter().map(|(job, active)| (job.clone(), Arc::clone(active))));
+    largest
 }
 
 /// A job of the journal that cannot be built again.
@@ -116,16 +134,26 @@ fn build(storage: &dyn Storage, hash: &SpecHash) -> Result<Result<Arc<Job>, Stri
 #[derive(Debug, Clone)]
 pub struct Offline {
     /// The jobs that the next start begins with.
-    pub active: ActiveSet,
+    pub active: Arc<ActiveSet>,
     /// How the files stand against them.
     pub status: SyncStatus,
     /// What the files would change.
-    pub plan: Result<Plan, SourceUnavailable>,
+    pub plan: Result<Proposal, SourceUnavailable>,
 }
 
 /// Looks once at the files and at the journal, and waits for nothing to settle.
 pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Result<Offline, StorageError> {
-    let Loaded { active, lost, .. } = load_active(storage, now)?;
+    let Loaded {
+        active,
+        lost,
+        held,
+        lately,
+        ..
+    } = load_active(storage, now)?;
+    let active = Arc::new(active);
+    let refused = still_held(&held, &active);
+    let removed = lately.map(|(_, removed)| removed).unwrap_or_default();
+    let largest = largest_lately(removed, &active);
     let jobs_dir = options.jobs_dir.display().to_string();
     let mut status = SyncStatus::unknown(jobs_dir, Watching::Native, &active, now);
     let looked = Scanner::new(&options.jobs_dir)
@@ -134,17 +162,23 @@ pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Resu
     let settled = looked.as_ref().map(Settled::as_seen).unwrap_or_default();
     let plan = looked.map(|look| {
         let desired = Judge::new(Arc::clone(&options.check)).judge(&settled, look.allow_empty);
-        let plan = dry_plan(&desired, &active, &set_hash(&active), options, now);
+        let past = Past {
+            refused: &refused,
+            largest: &largest,
+            set_hash: &set_hash(&active),
+        };
+        let proposal = Proposal::new(&desired, Arc::clone(&active), past, options, now);
+        let plan = &proposal.plan;
         let facts = Facts {
             settled: &settled,
             desired: &desired,
-            plan: &plan,
+            plan,
             active: &active,
         };
         (status.files, status.jobs) = standings(facts, &status, now);
         status.waiting_plan = plan.waits_for_approval().then(|| plan.id.clone());
         status.looked_at = Some(now);
-        plan
+        proposal
     });
     if let Err(error) = &plan {
         status.source = Source::Unavailable {
@@ -156,20 +190,4 @@ pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Resu
     status.conditions = conditions(&status.source, &status.watching, &settled, waiting, now);
     status.conditions.extend(lost.iter().map(|lost| lost.condition(now)));
     Ok(Offline { active, status, plan })
-}
-
-/// A plan that reports everything, as if nothing had been reported before.
-pub(super) fn dry_plan(
-    desired: &Desired,
-    active: &ActiveSet,
-    set_hash: &SpecHash,
-    options: &Options,
-    now: Timestamp,
-) -> Plan {
-    let past = Past {
-        refused: &[],
-        largest: active,
-        set_hash,
-    };
-    plan(desired, active, past, &options.policy(None), now)
 }

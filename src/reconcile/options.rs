@@ -9,6 +9,7 @@ use std::{
 use super::{
     desired::{Check, Verdict},
     plan::{PlanId, Policy},
+    revision::{Revisions, Unversioned},
     scan::Trust,
     watch::WatchMode,
 };
@@ -40,6 +41,8 @@ pub struct Options {
     pub trust: Trust,
     /// Judges one file.
     pub check: Arc<Check>,
+    /// Tells the revision of the folder.
+    pub revisions: Arc<dyn Revisions>,
 }
 
 impl Options {
@@ -55,6 +58,7 @@ impl Options {
             watch: WatchMode::Native,
             trust: Trust::of_this_process(),
             check: check_with(settings.clone(), capacity),
+            revisions: Arc::new(Unversioned),
         }
     }
 

@@ -103,6 +103,9 @@ pub struct Settle {
     blind: BTreeMap<String, String>,
     looked: bool,
     git_since: Option<Instant>,
+    /// When git was last seen at work. What it wrote or took away until then was waiting for git, and counts from here on
+    /// together.
+    git_until: Option<Instant>,
     /// What the last look saw.
     seen: SeenFiles,
     /// What was said last.
@@ -146,6 +149,7 @@ impl Settle {
             blind: BTreeMap::new(),
             looked: false,
             git_since: None,
+            git_until: None,
             seen: SeenFiles::default(),
             view: SettledFiles::default(),
             on_their_way: 0,
@@ -164,12 +168,15 @@ impl Settle {
     pub fn observe(&mut self, look: &Look, now: Instant, wall: SystemTime) -> Settled {
         let first = !std::mem::replace(&mut self.looked, true);
         let mut changed = first | std::mem::take(&mut self.lost_sight) | (self.blind != look.blind);
-        self.git_since = if look.git_busy {
-            self.git_since.or(Some(now))
-        } else {
-            None
-        };
+        let git_before = self.git_since.take();
+        if look.git_busy {
+            self.git_since = git_before.or(Some(now));
+        }
         let git_busy = self.git_since.is_some_and(|since| now - since < TOO_LONG);
+        // The first look after git still counts: it finds what git did since the one before.
+        if git_busy || (git_before.is_some() && !look.git_busy) {
+            self.git_until = Some(now);
+        }
         // When nothing was on its way and the look saw what the last one saw, every file would be found to be what it
         // is: accepted is what was seen, and nothing has to wait for a time to pass.
         let nothing_new = !changed && self.on_their_way == 0 && Arc::ptr_eq(&self.seen, &look.files);
@@ -219,7 +226,7 @@ impl Settle {
         let busy = candidates().any(|candidate| now < candidate.ready_at && !candidate.content.is_empty());
         let waited = candidates()
             .filter(|candidate| now >= candidate.ready_at)
-            .any(|candidate| now - candidate.since >= PATIENCE);
+            .any(|candidate| now - self.after_git(candidate.since) >= PATIENCE);
         if busy && !waited {
             return false;
         }
@@ -236,6 +243,8 @@ impl Settle {
     /// Notes what the look did not find, and forgets what has been missing long enough.
     fn miss(&mut self, look: &Look, now: Instant, git_busy: bool) -> bool {
         let mut changed = false;
+        let git_until = self.git_until;
+        let after_git = |since: Instant| git_until.map_or(since, |git| since.max(git));
         self.files.retain(|path, file| {
             if look.files.contains_key(&**path) {
                 return true;
@@ -248,11 +257,15 @@ impl Settle {
             let since = *file.missing_since.get_or_insert(now);
             // What was being written when the file went away will never be whole.
             file.candidate = None;
-            let gone = now - since >= REMOVAL && !git_busy;
+            let gone = now - after_git(since) >= REMOVAL && !git_busy;
             changed |= gone;
             !gone
         });
         changed
+    }
+
+    fn after_git(&self, since: Instant) -> Instant {
+        self.git_until.map_or(since, |git| since.max(git))
     }
 
     fn view(&self, now: Instant, git_busy: bool, changed: bool) -> Settled {
@@ -271,7 +284,7 @@ impl Settle {
                         candidate.ready_at
                     } else {
                         // Ready, and waiting for others: until one of those is ready or its patience ends.
-                        (candidate.since + PATIENCE).max(now + self.debounce)
+                        (self.after_git(candidate.since) + PATIENCE).max(now + self.debounce)
                     };
                     look_again = Some(look_again.map_or(at, |other| other.min(at)));
                     settled.changing.push(Unsettled {
@@ -280,7 +293,7 @@ impl Settle {
                     });
                 }
                 if let Some(since) = file.missing_since {
-                    let at = (since + REMOVAL).max(now + self.debounce);
+                    let at = (self.after_git(since) + REMOVAL).max(now + self.debounce);
                     look_again = Some(look_again.map_or(at, |other| other.min(at)));
                     settled.leaving.push(path.to_string());
                 }

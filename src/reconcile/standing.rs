@@ -131,6 +131,7 @@ impl Standing {
             sync,
             health,
             message,
+            hint: hint(sync, health).map(str::to_owned),
             line: None,
             column: None,
             since: now,
@@ -146,6 +147,32 @@ impl Standing {
     fn keep_since(&mut self, before: Option<&Self>) {
         if let Some(before) = before.filter(|before| (before.sync, before.health) == (self.sync, self.health)) {
             self.since = before.since;
+        }
+    }
+}
+
+/// What somebody can do about a state.
+fn hint(sync: SyncState, health: Health) -> Option<&'static str> {
+    match (sync, health) {
+        (SyncState::Synced, _) => None,
+        (SyncState::OutOfSync, _) => {
+            Some("`petit sync --wait` waits until it is, and `petit plan` shows what will change")
+        }
+        (SyncState::Invalid, Health::Ok | Health::Degraded) => {
+            Some("`petit validate` shows all errors; until they are mended, the last good version stays active")
+        }
+        (SyncState::Invalid, Health::Failing) => {
+            Some("`petit validate` shows all errors; until they are mended, no version of it is active")
+        }
+        (SyncState::Conflict, _) => Some("give one of the jobs another `id`, or remove one of the files"),
+        (SyncState::Blocked, _) => Some("add or mend the job that it needs, or take it out of `depends_on`"),
+        (SyncState::Held, _) => {
+            Some("put the file back, or look at `petit plan` and approve it with `petit sync --approve`")
+        }
+        (SyncState::Paused, _) => Some("`petit resume` lets it fire again"),
+        (SyncState::Unknown, Health::Ok) => Some("`petit sync` looks at the files now"),
+        (SyncState::Unknown, Health::Degraded | Health::Failing) => {
+            Some("let Petit read it: what is known of it stays active meanwhile")
         }
     }
 }

@@ -176,6 +176,9 @@ pub struct Standing {
     /// Why, in a sentence, unless all is well.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,
+    /// What to do about it, in a sentence, unless all is well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
     /// The line of the first error.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub line: Option<usize>,

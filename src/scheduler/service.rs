@@ -30,7 +30,7 @@ use crate::{
         Timestamp,
         active::ActiveSet,
         error_text::chain,
-        id::JobId,
+        id::{JobId, SpecHash},
         job::Job,
         record::{PauseRecord, RunRecord},
         state::RunStatus,
@@ -234,13 +234,17 @@ impl Scheduler {
         let mut bound = BTreeMap::new();
         let mut unfinished = Vec::new();
         for detail in storage.unfinished()? {
-            if detail.run.status == RunStatus::Queued {
-                let Some(job) = self.bound_to(&detail.run)? else {
+            match self.bound_to(&detail.run)? {
+                Some(job) => {
+                    bound.insert(detail.run.spec_hash.clone(), job);
+                }
+                None if detail.run.status == RunStatus::Queued => {
                     let now = self.now();
                     self.carry_out(vec![give_up(&detail, now)]).await?;
                     continue;
-                };
-                bound.insert(detail.run.spec_hash.clone(), job);
+                }
+                // It goes on without being started by this room.
+                None => {}
             }
             unfinished.push(detail);
         }
@@ -259,23 +263,24 @@ impl Scheduler {
         self.step().await
     }
 
-    /// The version of the job that a run left by an earlier Petit is bound to.
+    /// The version of the job that a run is bound to.
     fn bound_to(&self, run: &RunRecord) -> Result<Option<Arc<Job>>, StorageError> {
-        if let Some(active) = self
-            .known
-            .get(&run.job)
-            .filter(|active| active.job.hash == run.spec_hash)
-        {
+        self.version(&run.job, &run.spec_hash)
+    }
+
+    /// A version of a job that is active or was.
+    fn version(&self, job: &JobId, hash: &SpecHash) -> Result<Option<Arc<Job>>, StorageError> {
+        if let Some(active) = self.known.get(job).filter(|active| active.job.hash == *hash) {
             return Ok(Some(Arc::clone(&active.job)));
         }
-        let Some(record) = self.parts.storage.spec(&run.spec_hash)? else {
+        let Some(record) = self.parts.storage.spec(hash)? else {
             return Ok(None);
         };
-        let job = Job::from_canonical(&record.canonical);
-        if let Err(error) = &job {
-            tracing::error!(run = %run.id, error = error as &dyn std::error::Error, "cannot read the version that a run is bound to");
+        let version = Job::from_canonical(&record.canonical);
+        if let Err(error) = &version {
+            tracing::error!(%job, version = %hash, error = error as &dyn std::error::Error, "cannot read a version of a job any more");
         }
-        Ok(job.ok().map(Arc::new))
+        Ok(version.ok().map(Arc::new))
     }
 
     /// Has jobs start again whose slots are recorded too far ahead of a clock that was put back.
@@ -284,6 +289,7 @@ impl Scheduler {
         if !self.put_back {
             return Ok(());
         }
+        self.desk.put_back(now);
         let jobs = self.desk.far_ahead(now);
         if !jobs.is_empty() {
             tracing::warn!(
@@ -295,9 +301,20 @@ impl Scheduler {
         }
         let mut batches = Vec::with_capacity(jobs.len());
         for job in &jobs {
+            let stretches = self.parts.storage.stretches(job, now, Timestamp::MAX_UTC)?;
+            let from = stretches.iter().map(|stretch| stretch.from).min();
+            let mut versions = BTreeMap::new();
+            for stretch in &stretches {
+                let version = self.version(job, &stretch.spec_hash)?;
+                versions.extend(version.map(|version| (stretch.spec_hash.clone(), version)));
+            }
             let beyond = Beyond {
-                slots: self.parts.storage.slots(job, now, Timestamp::MAX_UTC)?,
-                stretches: self.parts.storage.stretches(job, now, Timestamp::MAX_UTC)?,
+                slots: self
+                    .parts
+                    .storage
+                    .slots(job, from.unwrap_or(now).min(now), Timestamp::MAX_UTC)?,
+                stretches,
+                versions,
             };
             batches.push(self.desk.start_again(job, &beyond, now));
         }

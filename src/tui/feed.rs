@@ -357,7 +357,8 @@ impl Feed {
                 self.client
                     .sync(&SyncRequest {
                         wait: true,
-                        approve: None,
+                        by: Some(self.user.clone()),
+                        ..SyncRequest::default()
                     })
                     .await?;
                 Ok("the files were looked at".to_owned())
@@ -366,6 +367,8 @@ impl Feed {
                 let request = SyncRequest {
                     wait: true,
                     approve: Some(plan.clone()),
+                    by: Some(self.user.clone()),
+                    ..SyncRequest::default()
                 };
                 self.client.sync(&request).await?;
                 Ok(format!("plan {plan} is approved"))

@@ -88,7 +88,7 @@ impl Screen {
 }
 
 /// The questions that History asks, in the order of its tabs.
-pub const QUESTIONS: [&str; 4] = ["duration", "lateness", "missed", "flaky"];
+pub const QUESTIONS: [&str; 5] = ["duration", "lateness", "missed", "flaky", "changes"];
 
 /// Whether a daemon answers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -67,6 +67,9 @@ pub struct JobCondition {
     pub reason: String,
     /// What is the matter, in a sentence.
     pub message: String,
+    /// What to do about it, in a sentence.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// Where, as `file:line:column`.
     pub at: Option<String>,
     /// Since when.
@@ -190,6 +193,7 @@ fn conditions(status: &JobStatus, pause: Option<&PauseRecord>) -> Vec<JobConditi
     let own = standing.message.as_ref().map(|message| JobCondition {
         reason: standing.sync.as_str().to_owned(),
         message: message.clone(),
+        hint: standing.hint.clone(),
         at: standing
             .line
             .map(|line| format!("{}:{line}:{}", status.file, standing.column.unwrap_or(1))),
@@ -198,6 +202,10 @@ fn conditions(status: &JobStatus, pause: Option<&PauseRecord>) -> Vec<JobConditi
     let paused = pause.map(|pause| JobCondition {
         reason: SyncState::Paused.as_str().to_owned(),
         message: pause.to_string(),
+        hint: Some(match &pause.job {
+            Some(job) => format!("`petit resume {job}` lets it fire again"),
+            None => "`petit resume` lets everything fire again".to_owned(),
+        }),
         at: None,
         since: pause.since,
     });

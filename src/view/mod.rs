@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+pub mod consequences;
 mod context;
 mod critical;
 pub mod filter;
@@ -21,6 +22,7 @@ mod words;
 
 pub use answer::{Answer, Column, ColumnKind, PickedRuns, Series};
 pub use asked::{AskedTime, NotATime};
+pub use consequences::PlanView;
 pub use context::{Difference, DifferenceKind, RunContext};
 pub use filter::{Filter, FilterError};
 pub use job::{GraphNode, JobCondition, JobDetail, JobView};
@@ -234,6 +236,7 @@ impl Sources<'_> {
             next: self.next(None, self.now, FIRES_AT_A_GLANCE)?.fires,
             pauses: self.pauses.clone(),
             sync: self.sync.clone(),
+            revision: None,
             conditions: Vec::new(),
             last_day: status::last_day(self.storage, self.now)?,
         })

@@ -297,6 +297,7 @@ mod tests {
                 sync,
                 health: Health::Ok,
                 message: message.map(str::to_owned),
+                hint: None,
                 line: None,
                 column: None,
                 since: at(NOW),

@@ -16,6 +16,8 @@ pub enum Question {
     Missed,
     /// Which tasks fail and then pass.
     Flaky,
+    /// What changed the jobs.
+    Changes,
 }
 
 /// A text that names no question.
@@ -30,7 +32,7 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 4] = [Self::Duration, Self::Lateness, Self::Missed, Self::Flaky];
+    pub const ALL: [Self; 5] = [Self::Duration, Self::Lateness, Self::Missed, Self::Flaky, Self::Changes];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Question {
             Self::Lateness => "lateness",
             Self::Missed => "missed",
             Self::Flaky => "flaky",
+            Self::Changes => "changes",
         }
     }
 
@@ -49,15 +52,18 @@ impl Question {
             Self::Lateness => "from the scheduled instant to the start, by job",
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
+            Self::Changes => "reconciles, newest first: what changed or was refused, by whom, from which commit",
         }
     }
 
-    /// The column by which the rows are ranked, and which a bar shows best.
+    /// The column by which the rows are ranked, and which a bar shows best; empty where none does.
     pub const fn measure(self) -> &'static str {
         match self {
             Self::Duration | Self::Lateness => "p95_ms",
             Self::Missed => "slots",
             Self::Flaky => "flaky",
+            // Their order is that of time, which no bar shows.
+            Self::Changes => "",
         }
     }
 }

@@ -29,6 +29,10 @@ pub struct StatusView {
     pub pauses: Vec<PauseRecord>,
     /// How the files stand against the active set.
     pub sync: SyncStatus,
+    /// The git commit of the folder of jobs, with `-dirty` at its end if the job files are not those of the commit; `null`
+    /// if the folder is in no repository, or no daemon runs.
+    #[serde(default)]
+    pub revision: Option<String>,
     /// What somebody should know of the daemon itself.
     pub conditions: Vec<String>,
     /// The runs of the last day by the half hour in which they were created, the earliest first.

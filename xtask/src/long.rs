@@ -36,12 +36,20 @@ struct Suite {
     environment: &'static [(&'static str, &'static str)],
 }
 
-const SUITES: [Suite; 1] = [Suite {
-    name: "cron",
-    about: "10,000 schedules a property, against croner and against a walk through the wall time of all zones",
-    test: "test --no-default-features --lib core::schedule::oracle_tests",
-    environment: &[("PETIT_CASES", "10000")],
-}];
+const SUITES: [Suite; 2] = [
+    Suite {
+        name: "cron",
+        about: "10,000 schedules a property, against croner and against a walk through the wall time of all zones",
+        test: "test --no-default-features --lib core::schedule::oracle_tests",
+        environment: &[("PETIT_CASES", "10000")],
+    },
+    Suite {
+        name: "scheduler",
+        about: "10 million slots over at least 2,000 stories, against a slower statement of the rules",
+        test: "test --profile long --no-default-features --lib scheduler::simulation",
+        environment: &[("PETIT_SEEDS", "2000"), ("PETIT_SLOTS", "10000000")],
+    },
+];
 
 /// The variable from which `proptest` takes its seed.
 const SEED: &str = "PROPTEST_RNG_SEED";

@@ -5,7 +5,7 @@ use crate::{
     view::{Filter, Question},
 };
 
-/// Ask about the past: duration, lateness, missed, flaky
+/// Ask about the past: duration, lateness, missed, flaky, changes
 #[derive(Debug, clap::Args)]
 #[command(after_help = views())]
 pub struct Args {

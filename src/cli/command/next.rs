@@ -70,16 +70,19 @@ fn of_expression(globals: &Globals, args: &Args, expression: &str) -> Result<Exi
 
 /// The error with an arrow at the part of the command line that it is about.
 fn explain(globals: &Globals, args: &Args, expression: &str, error: &PreviewError) -> CliError {
-    let (option, text, span) = match error {
-        PreviewError::Timing(error) => ("--cron", expression, error.range()),
-        PreviewError::Schedule(_) => ("--cron", expression, 0..expression.len()),
-        PreviewError::Zone(_) => ("--timezone", args.timezone.as_str(), 0..args.timezone.len()),
+    let (option, text, span, code) = match error {
+        PreviewError::Timing(error) => ("--cron", expression, error.range(), "cron"),
+        PreviewError::Schedule(_) => ("--cron", expression, 0..expression.len(), "never-fires"),
+        PreviewError::Zone(_) => {
+            let zone = args.timezone.as_str();
+            ("--timezone", zone, 0..zone.len(), "unknown-timezone")
+        }
     };
     let finding = Finding {
         hint: error.hint(),
-        ..Finding::error(span, "invalid_schedule", error.to_string()).expected(error.expected())
+        ..Finding::error(span, code, error.to_string()).expected(error.expected())
     };
-    let invalid = CliError::new(Exit::Negative, finding.code, finding.message.clone());
+    let invalid = CliError::new(Exit::Negative, "invalid_schedule", finding.message.clone());
     let invalid = invalid.hint(format!("expected {}", error.expected()));
     CliError {
         shown: Some(globals.diagnosed(&locate(option, text, vec![finding]), text)),

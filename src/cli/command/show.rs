@@ -76,6 +76,7 @@ fn job_text(detail: &JobDetail, output: &Output) -> String {
             .map(|at| format!("{}: ", plain(at)))
             .unwrap_or_default();
         lines.push(format!("! {at}{}", plain(&condition.message)));
+        lines.extend(condition.hint.iter().map(|hint| format!("    {}", plain(hint))));
     }
     lines.push(heading("tasks"));
     for node in &detail.graph {
@@ -111,6 +112,9 @@ fn run_text(run: &RunView, output: &Output) -> String {
     }
     for after in &run.retried_as {
         text.push_str(&format!("retried as {after}\n"));
+    }
+    if let Some(revision) = &run.revision {
+        text.push_str(&format!("revision   {revision}\n"));
     }
     if let Some(took) = run.duration_ms {
         text.push_str(&format!("took       {}\n", duration(took)));

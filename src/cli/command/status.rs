@@ -8,8 +8,11 @@ use crate::{
         output::{BAD, HEADING, MUTED, Output},
         source::Source,
     },
-    core::harmless::harmless,
-    reconcile::{FileStatus, SyncState},
+    core::{
+        harmless::harmless,
+        record::{Actor, ReconcileRecord},
+    },
+    reconcile::{FileStatus, Standing, SyncState},
     view::StatusView,
 };
 
@@ -104,24 +107,21 @@ fn sync(status: &StatusView, output: &Output) -> Vec<String> {
     let conditions = sync.conditions.iter().map(|condition| condition.message.clone());
     let alarms = conditions.chain(status.conditions.iter().cloned());
     let mut lines = vec![summary];
+    lines.extend(status.revision.iter().map(|revision| format!("revision {revision}")));
     lines.extend(alarms.map(|message| output.paint(BAD, &format!("! {}", harmless(message.as_bytes())))));
-    lines.extend(unwell.into_iter().map(|file| of_file(file, output)));
+    if let Some(reconcile) = &sync.last_reconcile {
+        lines.push(output.paint(MUTED, &last_change(reconcile)));
+    }
+    lines.extend(unwell.into_iter().flat_map(|file| of_file(file, output)));
     let filed = |job: &str| {
         sync.files
             .iter()
             .any(|file| file.job.as_ref().is_some_and(|id| id.as_str() == job))
     };
-    lines.extend(sync.jobs.iter().filter(|job| !filed(job.job.as_str())).map(|job| {
-        let message = job.standing.message.as_deref().unwrap_or("its file is gone");
-        output.paint(
-            BAD,
-            &format!(
-                "! {} {}: {}",
-                job.job,
-                job.standing.sync.as_str(),
-                harmless(message.as_bytes())
-            ),
-        )
+    let gone = sync.jobs.iter().filter(|job| !filed(job.job.as_str()));
+    lines.extend(gone.flat_map(|job| {
+        let name = format!("{} ({})", job.job, job.file);
+        of_standing(&name, &job.standing, "its file is gone", output)
     }));
     if let Some(plan) = &sync.waiting_plan {
         lines.push(format!("  `petit sync --approve {plan}` carries the removals out"));
@@ -129,18 +129,47 @@ fn sync(status: &StatusView, output: &Output) -> Vec<String> {
     lines
 }
 
-fn of_file(file: &FileStatus, output: &Output) -> String {
+fn of_file(file: &FileStatus, output: &Output) -> Vec<String> {
     let standing = &file.standing;
     let place = match (standing.line, standing.column) {
         (Some(line), Some(column)) => format!("{}:{line}:{column}", file.file),
         _ => file.file.clone(),
     };
     let job = file.job.as_ref().map(|job| format!(" {job} is")).unwrap_or_default();
-    let message = standing.message.as_deref().unwrap_or("");
+    of_standing(&format!("{place}{job}"), standing, "", output)
+}
+
+/// What is the matter, since when, and what to do.
+fn of_standing(name: &str, standing: &Standing, otherwise: &str, output: &Output) -> Vec<String> {
     let text = format!(
-        "! {place}{job} {}, {}: {message}",
+        "! {name} {}, {} since {}: {}",
         standing.sync.as_str(),
-        standing.health.as_str()
+        standing.health.as_str(),
+        standing.since.to_rfc3339_opts(SecondsFormat::Secs, true),
+        standing.message.as_deref().unwrap_or(otherwise)
     );
-    output.paint(BAD, &harmless(text.as_bytes()))
+    let told = output.paint(BAD, &harmless(text.as_bytes()));
+    let hint = standing.hint.iter().map(|hint| format!("    {hint}"));
+    [told].into_iter().chain(hint).collect()
+}
+
+/// Who changed the jobs last, and from which commit.
+fn last_change(reconcile: &ReconcileRecord) -> String {
+    let at = reconcile.at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let by = match (reconcile.actor, &reconcile.by) {
+        (_, Some(user)) => format!(" by {user}"),
+        (Actor::Start, None) => " at the start".to_owned(),
+        (Actor::Watcher | Actor::Resync | Actor::Command, None) => String::new(),
+    };
+    let revision = reconcile
+        .revision
+        .iter()
+        .map(|revision| format!(", revision {revision}"));
+    let text = format!(
+        "last change {at}{by}, plan {} {}{}",
+        reconcile.plan_id,
+        reconcile.result.as_str(),
+        revision.collect::<String>()
+    );
+    harmless(text.as_bytes())
 }

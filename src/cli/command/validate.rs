@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -21,10 +23,11 @@ use crate::{
         diagnostic::{Diagnostic, Severity},
         render,
         set::{Member, check_capacity, check_set},
+        share,
     },
     core::{Timestamp, error_text::chain, job::Job, schedule::Timing},
     execution::capacity,
-    reconcile::scan::{Content, Scanner},
+    reconcile::scan::{Blob, Content, Scanner},
 };
 
 /// Check job files: their form, and that what they refer to exists; shows when up to ten good ones will fire
@@ -34,13 +37,17 @@ pub struct Args {
     /// the whole folder of jobs
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// The file that standard input stands for, as editors have it: it names the diagnostics, gives the job its id, and
+    /// is not looked up in the folder of jobs
+    #[arg(long, value_name = "PATH")]
+    stdin_filename: Option<PathBuf>,
 }
 
 /// Prints every mistake in the files that were asked for; exits with 1 if there is an error, and with 4 if something could
 /// not be read, since then nobody knows.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let place = globals.place()?;
-    let files = Files::read(&place, &args.paths)?;
+    let mut files = Files::read(&place, args)?;
     let diagnostics = files.check(&place);
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let output = globals.output();
@@ -72,8 +79,11 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         }
     };
     globals.print_text(&text)?;
-    if !files.unread.is_empty() {
-        return Err(CliError::new(Exit::Failed, "unreadable", files.unread.join("; ")));
+    let unread = std::mem::take(&mut files.unread);
+    // The process ends with this answer, and the system takes its memory back faster than ten thousand jobs are freed.
+    std::mem::forget(files);
+    if !unread.is_empty() {
+        return Err(CliError::new(Exit::Failed, "unreadable", unread.join("; ")));
     }
     Ok(if errors == 0 { Exit::Done } else { Exit::Negative })
 }
@@ -92,34 +102,62 @@ struct Files {
     unread: Vec<String>,
 }
 
+/// A file's text before it is checked, under the name by which it is shown.
+type Unchecked = (String, Arc<Blob>);
+
 impl Files {
-    fn read(place: &Place, paths: &[PathBuf]) -> Result<Self, CliError> {
+    fn read(place: &Place, args: &Args) -> Result<Self, CliError> {
+        let from_stdin = args.paths.iter().any(|path| is_stdin(path));
+        if args.stdin_filename.is_some() && !from_stdin {
+            return Err(CliError::usage(
+                "`--stdin-filename` names what comes from standard input: expected `-` among the paths",
+            ));
+        }
+        let by_default = [place.jobs_dir.clone()];
+        let of_folder = args.paths.is_empty();
         let mut asked = BTreeMap::new();
         let mut unread = Vec::new();
-        let by_default = [place.jobs_dir.clone()];
-        let of_folder = paths.is_empty();
-        for path in if of_folder { &by_default } else { paths } {
-            if path.as_os_str() == "-" {
+        let mut single = Vec::new();
+        for path in if of_folder { &by_default } else { &args.paths[..] } {
+            if is_stdin(path) {
+                let name = args.stdin_filename.as_deref().unwrap_or(Path::new(STDIN));
                 let mut bytes = Vec::new();
                 let read = io::stdin().lock().read_to_end(&mut bytes);
                 read.map_err(|error| CliError::failed("could not read standard input", &error))?;
-                asked.insert(STDIN.to_owned(), check_file(Path::new(STDIN), &bytes, &place.settings));
+                asked.insert(shown(name), Arc::new(Blob::new(bytes)));
+                single.push(name);
             } else if path.is_dir() {
-                unread.extend(read_folder(path, place, &mut asked));
+                let (files, refused) = read_folder(path);
+                asked.extend(files);
+                unread.extend(refused);
             } else {
                 match std::fs::read(path) {
-                    Ok(bytes) => insert(path, &bytes, place, &mut asked),
-                    Err(error) => unread.push(format!("could not read {}: {error}", path.display())),
-                }
+                    Ok(bytes) => asked.insert(shown(path), Arc::new(Blob::new(bytes))),
+                    Err(error) => {
+                        unread.push(format!("could not read {}: {error}", path.display()));
+                        None
+                    }
+                };
+                single.push(path);
             }
         }
-        let mut around = BTreeMap::new();
-        if !of_folder && place.jobs_dir.is_dir() {
+        let around = if !of_folder && place.jobs_dir.is_dir() {
             // What cannot be read there is not what was asked about; a reference that leads to it will say so.
-            read_folder(&place.jobs_dir, place, &mut around);
-            around.retain(|file, _| !asked.contains_key(file));
-        }
-        Ok(Self { asked, around, unread })
+            let (mut files, _) = read_folder(&place.jobs_dir);
+            files.retain(|file, _| !asked.contains_key(file));
+            // The same file may have been asked for in other words.
+            for file in single.into_iter().filter_map(|path| within(&place.jobs_dir, path)) {
+                files.remove(&shown(&file));
+            }
+            files
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Self {
+            asked: check_all(asked, place),
+            around: check_all(around, place),
+            unread,
+        })
     }
 
     /// The next fires of the jobs that were asked for, a line each, if they are few.
@@ -186,27 +224,38 @@ fn fires_line(job: &Job, now: Timestamp) -> Option<String> {
     Some(format!("{id} {what} {}\n", fires.join(", ")))
 }
 
-/// Reads the job files below a folder; returns what could not be read.
-fn read_folder(folder: &Path, place: &Place, files: &mut BTreeMap<String, Checked>) -> Vec<String> {
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn check_all(texts: BTreeMap<String, Arc<Blob>>, place: &Place) -> BTreeMap<String, Checked> {
+    let texts: Vec<Unchecked> = texts.into_iter().collect();
+    let checked = share::each(&texts, |(name, blob)| {
+        check_file(Path::new(name), &blob.bytes, &place.settings)
+    });
+    let names = texts.into_iter().map(|(name, _)| name);
+    names.zip(checked).collect()
+}
+
+/// Reads the job files below a folder; says what could not be read.
+fn read_folder(folder: &Path) -> (BTreeMap<String, Arc<Blob>>, Vec<String>) {
+    let mut files = BTreeMap::new();
     let look = match Scanner::new(folder).look(SystemTime::now()) {
         Ok(look) => look,
-        Err(error) => return vec![chain(&error)],
+        Err(error) => return (files, vec![chain(&error)]),
     };
+    let folder = PathBuf::from(shown(folder));
     let mut unread = Vec::new();
     for (name, seen) in &*look.files {
         let path = folder.join(&**name);
         match &seen.content {
-            Content::Bytes(blob) => insert(&path, &blob.bytes, place, files),
+            Content::Bytes(blob) => {
+                files.insert(path.display().to_string(), Arc::clone(blob));
+            }
             Content::Refused(refusal) => unread.push(format!("could not read {}: {refusal}", path.display())),
         }
     }
-    unread
-}
-
-fn insert(path: &Path, bytes: &[u8], place: &Place, files: &mut BTreeMap<String, Checked>) {
-    let name = shown(path);
-    let checked = check_file(Path::new(&name), bytes, &place.settings);
-    files.insert(name, checked);
+    (files, unread)
 }
 
 /// A path as people name it: from the current folder, if it is below it.
@@ -214,4 +263,13 @@ fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+/// The path of a file through `folder`, if it lies below it, whatever the way on which it was named. The file itself is
+/// not followed where it is a link, because its name is what counts.
+fn within(folder: &Path, file: &Path) -> Option<PathBuf> {
+    let parent = file.parent().filter(|parent| *parent != OsStr::new(""));
+    let parent = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
+    let below = parent.strip_prefix(folder.canonicalize().ok()?).ok()?;
+    Some(folder.join(below).join(file.file_name()?))
 }

@@ -113,6 +113,12 @@ const TABLE: &[(In, &[&str], &str, Option<&str>)] = &[
     ),
     (
         In::Job,
+        &["apiVersion", "kind", "metadata", "spec"],
+        "tasks",
+        Some("a job of Petit is no Kubernetes manifest: write `schedule` and `tasks` at the top of the file"),
+    ),
+    (
+        In::Job,
         &["needs", "depends", "dependsOn", "after", "requires", "dependencies"],
         "depends_on",
         Some("write `depends_on: [{job: OTHER}]`"),
@@ -220,6 +226,70 @@ pub fn missing(owner: &str, keys: &[String]) -> Option<&'static str> {
     }
 }
 
+/// What to do about something that is there and holds nothing.
+pub fn empty(pointer: &str) -> &'static str {
+    let segments: Vec<&str> = pointer.split('/').skip(1).collect();
+    match segments[..] {
+        ["tasks"] => "add a task, for example `main: {command: [echo, hello]}`",
+        ["tasks", _, "command"] => "write the program and its arguments, for example `[echo, hello]`",
+        ["schedule", "cron"] => "add an expression, for example `0 2 * * *`, or leave `schedule` away",
+        ["notify", _, "when"] => "say on which occasions, for example `[failure, recovery]`",
+        [..] => "put something into it, or remove the key",
+    }
+}
+
+/// Where a value stands, what it is called elsewhere, and Petit's value.
+const VALUES: &[(&str, &[&str], &str)] = &[
+    ("overlap", &["forbid", "drop", "ignore", "single", "false"], "skip"),
+    ("overlap", &["wait", "enqueue", "serial"], "queue"),
+    ("overlap", &["cancel", "kill", "restart", "cancel_running"], "replace"),
+    ("overlap", &["parallel", "concurrent", "true"], "allow"),
+    ("policy", &["ignore", "none", "never", "do_nothing"], "skip"),
+    (
+        "policy",
+        &["run_once", "fire_once", "latest", "last", "coalesce"],
+        "once",
+    ),
+    ("policy", &["catchup", "catch_up", "run_all", "every"], "all"),
+    (
+        "job condition",
+        &["success", "succeeded", "all_success"],
+        "last_success",
+    ),
+    (
+        "job condition",
+        &["complete", "completed", "done", "all_done"],
+        "last_complete",
+    ),
+    ("condition", &["success", "succeeded", "on_success"], "all_success"),
+    (
+        "condition",
+        &["failure", "failed", "one_failed", "all_failed"],
+        "on_failure",
+    ),
+    ("condition", &["complete", "completed", "done"], "all_done"),
+    ("when", &["on_failure", "failure", "on_error"], "always"),
+    ("when", &["on_timeout", "timeout"], "transient"),
+    ("type", &["str", "text", "date"], "string"),
+    ("type", &["float", "double", "decimal"], "number"),
+    ("type", &["bool", "flag"], "boolean"),
+];
+
+/// What Petit calls a value of another tool.
+pub fn value(pointer: &str, text: &str) -> Option<&'static str> {
+    let segments: Vec<&str> = pointer.split('/').skip(1).collect();
+    let key = match segments[..] {
+        ["depends_on", .., "condition"] => "job condition",
+        [.., last] => last,
+        [] => return None,
+    };
+    let text = text.to_ascii_lowercase().replace('-', "_");
+    VALUES
+        .iter()
+        .find(|(here, names, _)| *here == key && names.contains(&text.as_str()))
+        .map(|(_, _, ours)| *ours)
+}
+
 /// What to do about a value that another tool writes in another shape.
 pub fn wrong_type(pointer: &str, value: &Value) -> Option<String> {
     let segments: Vec<&str> = pointer.split('/').skip(1).collect();
@@ -230,8 +300,24 @@ pub fn wrong_type(pointer: &str, value: &Value) -> Option<String> {
         (["tasks", id], Value::String(_) | Value::Array(_)) => Some(format!("write `{id}: {{command: …}}`")),
         ([.., "env"], Value::Array(_)) => Some("write a map: `env: {NAME: value}`".to_owned()),
         ([.., "retry"], Value::Number(number)) => Some(format!("write `retry: {{retries: {number}, delay: 10s}}`")),
+        (["tasks", _, "depends_on", _], Value::Object(_)) => Some("write only the id of the task".to_owned()),
+        (["depends_on"], Value::String(job)) => Some(format!("write `depends_on: [{{job: {job}}}]`")),
         (["depends_on", _], Value::String(job)) => Some(format!("write `{{job: {job}}}`")),
         (["schedule"], Value::Array(_)) => Some("write `schedule: {cron: […]}` for several expressions".to_owned()),
+        (["schedule"], Value::Number(_) | Value::Bool(_)) => {
+            Some("write `schedule: \"0 2 * * *\"`, or `schedule: {every: 15m}`".to_owned())
+        }
+        (["schedule", "misfire"], Value::String(policy)) => Some(format!("write `misfire: {{policy: {policy}}}`")),
+        (["secrets", name], Value::String(_)) => Some(format!(
+            "never write a secret itself: write `{name}: {{file: PATH}}`, or `{name}: {{env: VARIABLE}}`"
+        )),
+        ([.., "resources", "slots"], Value::Array(_) | Value::String(_)) => {
+            Some("write how many of each pool: `slots: {POOL: 1}`".to_owned())
+        }
+        ([.., "resources", "cpu"], Value::String(text)) => {
+            let thousandths: f64 = text.strip_suffix('m')?.parse().ok()?;
+            Some(format!("write `{}`, in whole processors", thousandths / 1000.0))
+        }
         (["params", name], Value::String(_) | Value::Number(_) | Value::Bool(_)) => {
             Some(format!("write `{name}: {{default: {value}}}`"))
         }

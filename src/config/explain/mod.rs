@@ -75,16 +75,10 @@ impl Explainer<'_> {
             ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
                 self.branches(pointer, schema_path, value, context);
             }
+            // What is no map has all keys and none; that it is no map is said by itself.
+            ValidationErrorKind::OneOfMultipleValid { .. } if !value.is_object() => {}
             ValidationErrorKind::OneOfMultipleValid { .. } => {
-                let keys = required_of_branches(self.schema(schema_path));
-                let finding = Finding::error(
-                    self.document.place(pointer, false),
-                    "exclusive-keys",
-                    format!("{} has {}", self.what(pointer), all_of(&keys)),
-                )
-                .expected(format!("only one of {}", listed(&keys)))
-                .hint("remove one of them");
-                self.push(finding);
+                self.exclusive(pointer, &required_of_branches(self.schema(schema_path)));
             }
             ValidationErrorKind::Required { property } => {
                 self.missing(pointer, vec![property.as_str().unwrap_or_default().to_owned()]);
@@ -121,13 +115,14 @@ impl Explainer<'_> {
                     format!("{name} is {}", found(value)),
                 )
                 .expected(describe(self.root(), parent));
-                self.push(finding);
+                self.push(with_hint(finding, words::range_hint(parent, value)));
             }
             ValidationErrorKind::MinItems { .. }
             | ValidationErrorKind::MinProperties { .. }
             | ValidationErrorKind::MinLength { .. } => {
                 let finding = Finding::error(self.document.place(pointer, false), "empty", format!("{name} is empty"))
-                    .expected(describe(self.root(), parent));
+                    .expected(describe(self.root(), parent))
+                    .hint(foreign::empty(pointer));
                 self.push(finding);
             }
             ValidationErrorKind::MaxItems { limit }
@@ -138,7 +133,8 @@ impl Explainer<'_> {
                     "too-many",
                     format!("{name} is too long"),
                 )
-                .expected(format!("at most {limit}"));
+                .expected(format!("at most {limit}"))
+                .hint("shorten it, or share it among several");
                 self.push(finding);
             }
             other => {
@@ -147,7 +143,8 @@ impl Explainer<'_> {
                     "schema",
                     format!("{name} is not valid: {}", error.masked()),
                 )
-                .expected(format!("what the keyword `{}` of the schema asks for", other.keyword()));
+                .expected(format!("what the keyword `{}` of the schema asks for", other.keyword()))
+                .hint("`petit schema job` prints the schema");
                 self.push(finding);
             }
         }
@@ -172,6 +169,14 @@ impl Explainer<'_> {
         if required.len() == context.len() && context.iter().all(|errors| only_missing(errors, pointer)) {
             return self.missing(pointer, required);
         }
+        let given: Vec<String> = required
+            .iter()
+            .filter(|key| value.get(key.as_str()).is_some())
+            .cloned()
+            .collect();
+        if required.len() == context.len() && given.len() > 1 {
+            return self.exclusive(pointer, &given);
+        }
         let tried = context
             .iter()
             .filter(|errors| !errors.iter().any(|error| is_wrong_type(error, pointer)))
@@ -185,6 +190,17 @@ impl Explainer<'_> {
         }
     }
 
+    fn exclusive(&mut self, pointer: &str, keys: &[String]) {
+        let finding = Finding::error(
+            self.document.place(pointer, false),
+            "exclusive-keys",
+            format!("{} has {}", self.what(pointer), all_of(keys)),
+        )
+        .expected(format!("only one of {}", listed(keys)))
+        .hint("remove one of them");
+        self.push(finding);
+    }
+
     fn unknown_key(&mut self, owner: &str, key: &str, schema: &Value) {
         let pointer = format!("{owner}{}", pointer_to(&[key]));
         let place = self.document.place(&pointer, true);
@@ -192,15 +208,23 @@ impl Explainer<'_> {
             // Only maps whose keys are ids refuse a key without naming those they know.
             let finding = Finding::error(place, "invalid-id", format!("`{}` is not an id", words::shortened(key)))
                 .expected(words::SLUG);
-            return self.push(with_hint(finding, words::slug_hint(key)));
+            return self.push(finding.hint(words::slug_hint(key)));
         };
         let known = || properties.keys().map(String::as_str);
         let (hint, meant) = match foreign::advice(owner, key).filter(|advice| known().any(|known| known == advice.key))
         {
-            Some(advice) => (Some(advice.text), Some(advice.key.to_owned())),
+            Some(advice) => (advice.text, Some(advice.key.to_owned())),
             None => match nearest(key, known()) {
-                Some(name) => (Some(format!("did you mean `{name}`?")), Some(name.to_owned())),
-                None => (self.at_home_elsewhere(owner, key), None),
+                Some(name) => (format!("did you mean `{name}`?"), Some(name.to_owned())),
+                None => match self.at_home_elsewhere(owner, key) {
+                    // A task's key at the top is told with the task that it needs.
+                    Some(text) if owner.is_empty() => (text, Some("tasks".to_owned())),
+                    Some(text) => (text, None),
+                    None if owner.is_empty() => {
+                        ("remove it; values of your own can stand in `config`".to_owned(), None)
+                    }
+                    None => ("remove it, or make it a comment".to_owned(), None),
+                },
             },
         };
         let finding = Finding::error(
@@ -213,7 +237,7 @@ impl Explainer<'_> {
             listed(&known().map(str::to_owned).collect::<Vec<_>>())
         ));
         self.problems.push(Problem {
-            finding: with_hint(finding, hint),
+            finding: finding.hint(hint),
             owner: owner.to_owned(),
             keys: meant.into_iter().collect(),
         });
@@ -263,9 +287,9 @@ impl Explainer<'_> {
         )
         .expected(describe(self.root(), schema));
         let written = self.document.written(pointer);
-        let hint =
-            foreign::wrong_type(pointer, value).or_else(|| words::type_hint(self.root(), schema, value, written));
-        self.push(with_hint(finding, hint));
+        let hint = foreign::wrong_type(pointer, value)
+            .unwrap_or_else(|| words::type_hint(self.root(), schema, value, written));
+        self.push(finding.hint(hint));
     }
 
     fn not_one_of(&mut self, pointer: &str, value: &Value, options: &[&str]) {
@@ -275,11 +299,12 @@ impl Explainer<'_> {
             format!("{} is {}", self.name(pointer), found(value)),
         )
         .expected(one_of(options));
-        let hint = value
-            .as_str()
-            .and_then(|text| nearest(text, options.iter().copied()))
-            .map(|name| format!("did you mean `{name}`?"));
-        self.push(with_hint(finding, hint));
+        let text = value.as_str().unwrap_or_default();
+        let hint = match foreign::value(pointer, text).or_else(|| nearest(text, options.iter().copied())) {
+            Some(name) if options.contains(&name) => format!("did you mean `{name}`?"),
+            Some(_) | None => "write one of these".to_owned(),
+        };
+        self.push(finding.hint(hint));
     }
 
     fn push(&mut self, finding: Finding) {

@@ -6,7 +6,7 @@ use crate::{
     config::settings::PERCENT_PATTERN,
     core::{
         id::{SLUG_PATTERN, is_slug},
-        units::{DURATION_PATTERN, SIZE_PATTERN},
+        units::{ByteSize, DURATION_PATTERN, HumanDuration, SIZE_PATTERN},
     },
 };
 
@@ -99,7 +99,7 @@ pub fn shortened(text: &str) -> String {
 }
 
 /// What to do about a value of the wrong type. `written` is how it stands in the file.
-pub fn type_hint(root: &Value, schema: &Value, value: &Value, written: &str) -> Option<String> {
+pub fn type_hint(root: &Value, schema: &Value, value: &Value, written: &str) -> String {
     let takes = |kind: &str| {
         let branches = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
         std::iter::once(schema)
@@ -107,7 +107,7 @@ pub fn type_hint(root: &Value, schema: &Value, value: &Value, written: &str) -> 
             .any(|schema| resolve(root, schema)["type"] == kind)
     };
     let pattern = schema.get("pattern").and_then(Value::as_str);
-    match value {
+    let hint = match value {
         Value::Null => Some("give it a value, or remove the key".to_owned()),
         Value::Number(number) if number.is_u64() && pattern == Some(DURATION_PATTERN) => Some(format!(
             "write a unit: `{number}s` for seconds, `{number}m` for minutes"
@@ -118,20 +118,47 @@ pub fn type_hint(root: &Value, schema: &Value, value: &Value, written: &str) -> 
         Value::Number(_) | Value::Bool(_) if takes("string") && pattern.is_none() => {
             Some(format!("write it in quotes: \"{written}\""))
         }
-        Value::String(text) if takes("boolean") => match text.to_ascii_lowercase().as_str() {
-            "yes" | "y" | "on" | "true" | "1" => Some("write `true`".to_owned()),
-            "no" | "n" | "off" | "false" | "0" => Some("write `false`".to_owned()),
-            _ => None,
-        },
+        Value::Number(number) if takes("boolean") => truth(&number.to_string()),
+        Value::Number(number) if takes("integer") => number
+            .as_f64()
+            .map(|number| format!("write `{}` or `{}`", number.floor(), number.ceil())),
+        Value::String(text) if takes("boolean") => truth(text),
         Value::String(text) if takes("integer") || takes("number") => {
             let digits = text.trim().trim_start_matches('0');
-            let number: f64 = if digits.is_empty() { "0" } else { digits }.parse().ok()?;
-            Some(format!("write `{number}`, without quotes or leading zeros"))
+            let number: Option<f64> = if digits.is_empty() { "0" } else { digits }.parse().ok();
+            number.map(|number| format!("write `{number}`, without quotes or leading zeros"))
         }
         Value::String(_) | Value::Number(_) | Value::Bool(_) if takes("array") => {
             Some(format!("write it as a list: [{}]", shortened(written)))
         }
+        Value::Array(_) | Value::Object(_) if takes("string") => {
+            Some("put it in quotes if it is meant as a text".to_owned())
+        }
         Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    hint.unwrap_or_else(|| format!("write {}", describe(root, schema)))
+}
+
+fn truth(text: &str) -> Option<String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "y" | "on" | "true" | "1" => Some("write `true`".to_owned()),
+        "no" | "n" | "off" | "false" | "0" => Some("write `false`".to_owned()),
+        _ => None,
+    }
+}
+
+/// What to do about a number that is too small or too large.
+pub fn range_hint(schema: &Value, value: &Value) -> Option<String> {
+    let limit = |key: &str| schema.get(key);
+    let (least, most) = (limit("minimum"), limit("maximum"));
+    match (
+        value.as_f64(),
+        least.and_then(Value::as_f64),
+        most.and_then(Value::as_f64),
+    ) {
+        (Some(value), Some(at_least), _) if value < at_least => least.map(|least| format!("write {least} or more")),
+        (Some(value), _, Some(at_most)) if value > at_most => most.map(|most| format!("write {most} or less")),
+        (_, _, _) => None,
     }
 }
 
@@ -139,21 +166,105 @@ pub fn type_hint(root: &Value, schema: &Value, value: &Value, written: &str) -> 
 pub fn pattern_hint(schema: &Value, value: &Value) -> Option<String> {
     let text = value.as_str()?;
     match schema.get("pattern").and_then(Value::as_str)? {
-        DURATION_PATTERN if text.contains(' ') => Some("write it without blanks, as in `1h30m`".to_owned()),
-        DURATION_PATTERN if text.bytes().all(|b| b.is_ascii_digit()) => {
-            Some(format!("write a unit: `{text}s` for seconds"))
-        }
-        DURATION_PATTERN => Some("the units are `ms`, `s`, `m`, `h` and `d`; fractions are not used".to_owned()),
-        SIZE_PATTERN => Some("the units are `B`, `kB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB` and `TiB`".to_owned()),
-        SLUG_PATTERN => slug_hint(text),
+        DURATION_PATTERN => Some(duration_hint(text)),
+        SIZE_PATTERN => Some(size_hint(text)),
+        SLUG_PATTERN => Some(slug_hint(text)),
+        PERCENT_PATTERN => Some("write a whole number from 0 to 100 and `%`, for example `50%`".to_owned()),
         _ => None,
     }
 }
 
-/// The id that a name would give.
-pub fn slug_hint(name: &str) -> Option<String> {
-    let slug = name.trim().to_lowercase().replace([' ', '.', '/'], "-");
-    is_slug(&slug).then(|| format!("write `{slug}`"))
+fn duration_hint(text: &str) -> String {
+    let plain = text.trim().trim_start_matches(['-', '+']).trim_start();
+    let digits = plain
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(plain.len());
+    let (number, unit) = plain.split_at(digits);
+    let unit = unit.trim().to_lowercase();
+    let seconds = match unit.as_str() {
+        "" if number == plain && !number.is_empty() && !number.contains('.') => {
+            return format!("write a unit: `{number}s` for seconds");
+        }
+        "s" | "sec" | "secs" | "second" | "seconds" => 1,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3_600,
+        "d" | "day" | "days" => 86_400,
+        "w" | "week" | "weeks" => 604_800,
+        _ if text.contains(' ') => return "write it without blanks, as in `1h30m`".to_owned(),
+        _ => return "the units are `ms`, `s`, `m`, `h` and `d`; fractions are not used".to_owned(),
+    };
+    let millis = number
+        .parse::<f64>()
+        .ok()
+        .map(|number| number * f64::from(seconds) * 1e3);
+    match millis {
+        Some(millis) if (0.0..1e15).contains(&millis) && millis.fract() == 0.0 => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole and in range"
+            )]
+            let written = HumanDuration::from_millis(millis as u64);
+            let negative = if text.trim().starts_with('-') {
+                "a duration cannot be negative; "
+            } else {
+                ""
+            };
+            format!("{negative}write `{written}`")
+        }
+        Some(_) | None => "write at most nine digits before each unit".to_owned(),
+    }
+}
+
+fn size_hint(text: &str) -> String {
+    const UNITS: &str = "the units are `B`, `kB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB` and `TiB`";
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim().to_lowercase().as_str() {
+        "" => return format!("write a unit: `{number}MiB`, or `{number}B` for bytes"),
+        "b" | "byte" | "bytes" => "B",
+        "kb" => "kB",
+        "mb" => "MB",
+        "gb" => "GB",
+        "tb" => "TB",
+        "k" | "ki" | "kib" => "KiB",
+        "m" | "mi" | "mib" => "MiB",
+        "g" | "gi" | "gib" => "GiB",
+        "t" | "ti" | "tib" => "TiB",
+        _ => return UNITS.to_owned(),
+    };
+    if number.is_empty() {
+        return UNITS.to_owned();
+    }
+    let better = format!("{number}{unit}");
+    match better.parse::<ByteSize>() {
+        Ok(_) => format!("write `{better}`"),
+        Err(_) => "write fewer digits: no machine has so much".to_owned(),
+    }
+}
+
+/// What to do about a name that is no id.
+pub fn slug_hint(name: &str) -> String {
+    let mut slug = String::new();
+    for c in name.trim().to_lowercase().chars() {
+        match c {
+            'a'..='z' | '0'..='9' | '_' => slug.push(c),
+            'ä' => slug.push_str("ae"),
+            'ö' => slug.push_str("oe"),
+            'ü' => slug.push_str("ue"),
+            'ß' => slug.push_str("ss"),
+            _ if slug.ends_with('-') => {}
+            _ => slug.push('-'),
+        }
+    }
+    slug.truncate(63);
+    let slug = slug.trim_matches(['-', '_']);
+    if is_slug(slug) {
+        format!("write `{slug}`")
+    } else {
+        "choose a short name, for example `nightly-load`".to_owned()
+    }
 }
 
 fn range(schema: &Value) -> String {
@@ -171,5 +282,12 @@ fn first_key(schema: &Value) -> Option<&str> {
         .get("required")
         .or_else(|| schema.get("oneOf")?.get(0)?.get("required"))
         .and_then(|required| required.get(0)?.as_str());
-    required.or_else(|| schema.get("properties")?.as_object()?.keys().next().map(String::as_str))
+    let properties = schema.get("properties").and_then(Value::as_object);
+    // Of several that may all be left away, the one by which people know such a map.
+    let known = ["policy", "retries"]
+        .into_iter()
+        .find(|key| properties.is_some_and(|keys| keys.contains_key(*key)));
+    required
+        .or(known)
+        .or_else(|| properties?.keys().next().map(String::as_str))
 }

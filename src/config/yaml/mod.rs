@@ -54,23 +54,24 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Unreadable> {
     match serde_yaml::from_str::<Value>(&text) {
         Ok(value) if value.is_object() => Ok(Document { text, value, places }),
         Ok(_) => {
-            let finding = Finding::error(places.root(), "not-a-map", "the file is not a map of keys and values");
+            let finding = Finding::error(
+                places.root(&text),
+                "not-a-map",
+                "the file is not a map of keys and values",
+            );
             Err(Unreadable {
                 findings: vec![
                     finding
                         .expected("keys such as `schedule:` and `tasks:` at the top")
-                        .hint("write `KEY: VALUE` lines"),
+                        .hint("begin with `tasks: {main: {command: [echo, hello]}}`"),
                 ],
                 text,
             })
         }
         Err(error) => {
             let at = error.location().map_or(0, |location| location.index());
-            let finding = Finding::error(slips::line_from(&text, at), "yaml", strip_position(&error.to_string()));
-            Err(Unreadable {
-                text,
-                findings: vec![finding],
-            })
+            let findings = vec![refused(&text, at, &strip_position(&error.to_string()))];
+            Err(Unreadable { text, findings })
         }
     }
 }
@@ -128,6 +129,26 @@ impl Document {
     }
 }
 
+/// What the second parser refuses and the first did not.
+fn refused(text: &str, at: usize, message: &str) -> Finding {
+    let line = slips::line_from(text, at);
+    if !message.contains("number out of range") {
+        return Finding::error(line, "yaml", message)
+            .expected("YAML 1.2 that JSON could hold too")
+            .hint("write the value in another way, or in quotes if it is a text");
+    }
+    let written = &text[line.clone()];
+    let digits = written.find(|c: char| !c.is_ascii_alphanumeric() && !"+-._".contains(c));
+    let number = &written[..digits.unwrap_or(written.len())];
+    Finding::error(
+        line.start..line.start + number.len().max(1),
+        "not-a-number",
+        format!("`{number}` is larger than numbers can be"),
+    )
+    .expected(format!("a whole number from {} to {}", i64::MIN, u64::MAX))
+    .hint("write it in quotes if it is a text")
+}
+
 /// Where `part` stands in `text`, if it stands there once.
 fn sole_match(text: &str, part: &str) -> Option<usize> {
     let mut found = text.match_indices(part).map(|(i, _)| i);
@@ -156,10 +177,15 @@ fn decode(bytes: &[u8]) -> Result<String, Unreadable> {
         Err(error) => {
             let at = error.valid_up_to();
             let text = String::from_utf8_lossy(bytes).into_owned();
-            let message = format!("byte {at} is not UTF-8");
+            let message = match bytes {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is written in UTF-16".to_owned(),
+                [..] => format!("byte {at} is not UTF-8"),
+            };
+            // It is shown as the character for what is none.
+            let end = at + char::REPLACEMENT_CHARACTER.len_utf8();
             Err(Unreadable {
                 findings: vec![
-                    Finding::error(at..at + 1, "not-utf8", message)
+                    Finding::error(at..end, "not-utf8", message)
                         .expected("text in UTF-8")
                         .hint("save the file as UTF-8"),
                 ],

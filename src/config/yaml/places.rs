@@ -52,24 +52,26 @@ pub fn read(text: &str) -> Result<Places, Vec<Finding>> {
             return Err(builder.findings);
         }
     }
-    match builder.root {
+    // A document without content is a value without extent.
+    let root = builder.root.filter(|root| !builder.nodes[*root].span.is_empty());
+    match root {
         Some(root) if builder.findings.is_empty() => Ok(Places {
             nodes: builder.nodes,
             root,
         }),
-        Some(_) => Err(builder.findings),
-        None => Err(vec![
+        None if builder.findings.is_empty() => Err(vec![
             Finding::error(line_from(text, 0), "empty", "the file is empty")
                 .expected("a job, with at least `tasks`")
                 .hint("begin with `tasks: {main: {command: [echo, hello]}}`"),
         ]),
+        Some(_) | None => Err(builder.findings),
     }
 }
 
 impl Places {
     /// The bytes of the whole document's first line.
-    pub fn root(&self) -> Range<usize> {
-        self.nodes[self.root].span.clone()
+    pub fn root(&self, text: &str) -> Range<usize> {
+        line_of(text, self.nodes[self.root].span.clone())
     }
 
     /// See [`super::Document::place`].
@@ -294,6 +296,7 @@ impl<'a> Builder<'a> {
             return Err(
                 Finding::error(span, "alias-in-itself", "the alias stands inside what it stands for")
                     .expected("an alias of a value that ends before it")
+                    .hint("write the value out instead of the alias")
                     .into(),
             );
         };
@@ -302,6 +305,7 @@ impl<'a> Builder<'a> {
             return Err(
                 Finding::error(span, "too-many-aliases", "the aliases of this file stand for too much")
                     .expected(format!("at most {MOST_ALIASED} values through aliases"))
+                    .hint("write out what is meant; keep large data in files of its own")
                     .into(),
             );
         }
@@ -395,7 +399,7 @@ fn is_not_finite(plain: &str) -> bool {
 fn tagged(span: Range<usize>) -> Finding {
     Finding::error(span, "yaml-tag", "tags such as `!!str` are not used in Petit's files")
         .expected("a plain value")
-        .hint("remove the tag; write a text that looks like a number in quotes")
+        .hint("remove the tag; a text that looks like a number, or begins with `!`, is written in quotes")
 }
 
 fn complex_key(span: Range<usize>) -> Finding {
@@ -411,4 +415,5 @@ fn too_deep(span: Range<usize>) -> Finding {
         "lists and maps are nested too deep here",
     )
     .expected(format!("at most {MOST_DEPTH} levels"))
+    .hint("flatten it, or keep the data in a file of its own")
 }

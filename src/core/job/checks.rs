@@ -66,11 +66,14 @@ pub fn dag_violation(spec: &JobSpec, error: &DagError) -> Violation {
                 .filter(|id| *id != task.as_str());
             Violation {
                 expected: Some("the id of a task of this job".to_owned()),
-                hint: did_you_mean(missing.as_str(), known),
+                hint: did_you_mean(missing.as_str(), known).or_else(|| {
+                    Some("add it to `tasks`, or remove it here; other jobs stand in the job's `depends_on`".to_owned())
+                }),
                 ..Violation::new(at(task.as_str(), *position), "unknown-task", error.to_string())
             }
         }
         DagError::Repeated { task, position, .. } => Violation {
+            expected: Some("each task once".to_owned()),
             hint: Some("remove one of the two".to_owned()),
             ..Violation::new(at(task.as_str(), *position), "repeated-dependency", error.to_string())
         },
@@ -107,6 +110,7 @@ fn check_dependencies(spec: &JobSpec, id: &JobId, found: &mut Vec<Violation>) {
         }
         if spec.depends_on[..i].iter().any(|earlier| earlier.job == *job) {
             found.push(Violation {
+                expected: Some("each job once".to_owned()),
                 hint: Some("remove one of the two".to_owned()),
                 ..Violation::new(
                     format!("/depends_on/{i}/job"),
@@ -134,6 +138,7 @@ fn check_param(name: &str, param: &ParamSpec, found: &mut Vec<Violation>) {
     if !is_variable_name(name, true) {
         found.push(Violation {
             expected: Some("letters, digits, `_` and `-`, the first a letter or `_`".to_owned()),
+            hint: Some("an expression could not name it otherwise; choose another name".to_owned()),
             at_key: true,
             ..Violation::new(
                 pointer_to(&["params", name]),
@@ -144,6 +149,7 @@ fn check_param(name: &str, param: &ParamSpec, found: &mut Vec<Violation>) {
     }
     if param.pattern.is_some() && param.kind != ParamType::String {
         found.push(Violation {
+            expected: Some("no pattern beside a type other than `string`".to_owned()),
             hint: Some("remove it, or make the type `string`".to_owned()),
             at_key: true,
             ..Violation::new(
@@ -168,8 +174,13 @@ fn check_param(name: &str, param: &ParamSpec, found: &mut Vec<Violation>) {
     found.push(match problem {
         InvalidParam::Type { expected, ref found } => Violation {
             expected: Some(expected.with_article().to_owned()),
-            hint: (expected == ParamType::String && !found.starts_with(['[', '{', 'n']))
-                .then(|| format!("write it in quotes: \"{found}\"")),
+            hint: Some(
+                if expected == ParamType::String && !found.starts_with(['[', '{', 'n']) {
+                    format!("write it in quotes: \"{found}\"")
+                } else {
+                    "change the default, or the `type`".to_owned()
+                },
+            ),
             ..Violation::new(at("default"), "param-default", format!("the default {message}"))
         },
         InvalidParam::Pattern { .. } => Violation {
@@ -179,6 +190,9 @@ fn check_param(name: &str, param: &ParamSpec, found: &mut Vec<Violation>) {
         },
         InvalidParam::BadPattern { .. } => Violation {
             expected: Some("a regular expression of Rust's `regex` crate".to_owned()),
+            hint: Some(
+                "write a `\\` before a sign that means itself, as in `\\[`, and keep the pattern in '…'".to_owned(),
+            ),
             ..Violation::new(at("pattern"), "bad-pattern", message)
         },
     });
@@ -223,7 +237,11 @@ fn check_env(env: &BTreeMap<String, String>, place: &[&str], found: &mut Vec<Vio
         } else if !is_variable_name(name, false) {
             found.push(Violation {
                 expected: Some("letters, digits and `_`, the first not a digit".to_owned()),
-                hint: Some("write `-` and `.` as `_`".to_owned()),
+                hint: Some(match name.bytes().next() {
+                    None => "give it a name".to_owned(),
+                    Some(first) if first.is_ascii_digit() => format!("write `_{name}`"),
+                    Some(_) => "write `-` and `.` as `_`".to_owned(),
+                }),
                 at_key: true,
                 ..Violation::new(
                     pointer_to(&place),
@@ -254,7 +272,11 @@ fn check_timeout(timeout: Option<HumanDuration>, place: &[&str], found: &mut Vec
 fn check_text(text: Option<&str>, place: &[&str], found: &mut Vec<Violation>) {
     let Some(text) = text else { return };
     if text.trim().is_empty() {
-        found.push(Violation::new(pointer_to(place), "empty", "nothing is written here"));
+        found.push(Violation {
+            expected: Some("a text that is not empty".to_owned()),
+            hint: Some("write what is meant, or remove it".to_owned()),
+            ..Violation::new(pointer_to(place), "empty", "nothing is written here")
+        });
     }
     check_nul(text, place, found);
 }
@@ -262,11 +284,15 @@ fn check_text(text: Option<&str>, place: &[&str], found: &mut Vec<Violation>) {
 /// The kernel ends every argument and variable at a NUL, so a text with one would be cut without a word.
 fn check_nul(text: &str, place: &[&str], found: &mut Vec<Violation>) {
     if text.contains('\0') {
-        found.push(Violation::new(
-            pointer_to(place),
-            "nul",
-            "the text holds a NUL character, which no program can receive",
-        ));
+        found.push(Violation {
+            expected: Some("a text without `\\0`".to_owned()),
+            hint: Some("remove it; let the task itself write such bytes".to_owned()),
+            ..Violation::new(
+                pointer_to(place),
+                "nul",
+                "the text holds a NUL character, which no program can receive",
+            )
+        });
     }
 }
 

@@ -155,6 +155,7 @@ impl Scope<'_> {
     fn fault(&self, reference: &Reference) -> Option<Fault> {
         match reference {
             Reference::Param(_) if matches!(self.place, "a parameter's default") => Some(Fault {
+                expected: Some(format!("`config.*`, or {}", names_of(self.run))),
                 hint: Some("use `config.*` or `run.*`".to_owned()),
                 ..Fault::new("name-out-of-place", "a parameter's default cannot use other parameters")
             }),
@@ -170,7 +171,9 @@ impl Scope<'_> {
                 let known: Vec<&str> = self.spec.config.keys().map(String::as_str).collect();
                 (!exists(&self.spec.config, path)).then(|| Fault {
                     expected: Some("a key of the job's `config`".to_owned()),
-                    hint: did_you_mean(&path[0], known).filter(|_| path.len() == 1),
+                    hint: did_you_mean(&path[0], known)
+                        .filter(|_| path.len() == 1)
+                        .or_else(|| Some("add it to `config`".to_owned())),
                     ..Fault::new(
                         "unknown-config",
                         format!("the job's `config` has no `{}`", path.join(".")),
@@ -180,6 +183,7 @@ impl Scope<'_> {
             Reference::Env(name) => self.env_fault(name),
             Reference::Run(field) => (!self.run.contains(field)).then(|| Fault {
                 expected: Some(names_of(self.run)),
+                hint: Some("use it in the `env` or the command of a task".to_owned()),
                 ..Fault::new(
                     "name-out-of-place",
                     "a parameter's default is rendered before the run starts, when this is not known",
@@ -197,6 +201,7 @@ impl Scope<'_> {
         let known: Vec<&str> = match self.env {
             Env::None => {
                 return Some(Fault {
+                    expected: Some("a name that begins with `config.`, `params.` or `run.`".to_owned()),
                     hint: Some("use `config.*` or `params.*` for a value that several places need".to_owned()),
                     ..Fault::new("name-out-of-place", format!("{} cannot use `env.*`", self.place))
                 });
@@ -217,6 +222,7 @@ impl Scope<'_> {
     fn task_fault(&self, task: &str) -> Option<Fault> {
         let Some(own) = self.task else {
             return Some(Fault {
+                expected: Some("a name that is known before any task has run".to_owned()),
                 hint: Some("use it in the `env` or the command of a task that depends on it".to_owned()),
                 ..Fault::new(
                     "name-out-of-place",
@@ -228,15 +234,25 @@ impl Scope<'_> {
         if !known().any(|known| known == task) {
             return Some(Fault {
                 expected: Some("the id of a task of this job".to_owned()),
-                hint: did_you_mean(task, known()),
+                hint: did_you_mean(task, known()).or_else(|| Some("add it to `tasks` and to `depends_on`".to_owned())),
                 ..Fault::new("unknown-task", format!("the job has no task `{task}`"))
+            });
+        }
+        if own.id == task {
+            return Some(Fault {
+                expected: Some("a task that ends before this one".to_owned()),
+                hint: Some("name a task of this one's `depends_on`".to_owned()),
+                ..Fault::new(
+                    "not-upstream",
+                    format!("`{task}` cannot use what it has not done yet itself"),
+                )
             });
         }
         let dag = own.dag?;
         let (here, there) = (dag.index_of(own.id)?, dag.index_of(task)?);
         (!dag.ancestors(here).contains(&there)).then(|| Fault {
             expected: Some("a task that ends before this one".to_owned()),
-            hint: (own.id != task).then(|| format!("add `{task}` to the `depends_on` of `{}`", own.id)),
+            hint: Some(format!("add `{task}` to the `depends_on` of `{}`", own.id)),
             ..Fault::new(
                 "not-upstream",
                 format!(
@@ -293,9 +309,14 @@ fn unknown(name: &str) -> Fault {
     let hint = match words[..] {
         ["run", field] => did_you_mean(field, RunField::ALL.map(|(name, _)| name)),
         ["tasks", task, key] => Some(format!("a task's output is named `tasks.{task}.outputs.{key}`")),
+        ["secrets" | "secret", name] => Some(format!(
+            "a secret is a variable of the task's environment: let the command read `${name}`"
+        )),
+        [root] if roots.contains(&root) => Some(format!("say which: `{root}.NAME`")),
         [root, ..] => did_you_mean(root, roots).filter(|_| !roots.contains(&root)),
         [] => None,
     };
+    let hint = hint.or_else(|| Some("give other values to the job as `params`, `config` or `env`".to_owned()));
     let expected = match words[..] {
         ["params", ..] => "`params.NAME`".to_owned(),
         ["config", ..] => "`config.KEY`, and keys inside it".to_owned(),

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 
 use super::Violation;
 use crate::core::{
-    schedule::{Every, Schedule, ScheduleError, Timing, likely_slips, parse_timezone},
+    schedule::{Every, Schedule, ScheduleError, Timing, likely_meant, likely_slips, parse_timezone},
     spec::ScheduleSpec,
 };
 
@@ -61,18 +61,19 @@ pub fn read(spec: &mut ScheduleSpec, default_zone: Tz, found: &mut Vec<Violation
     }
     Schedule::new(timings, zone)
         .map_err(|error| {
-            let pointer = match error {
-                ScheduleError::Empty => "/schedule".to_owned(),
+            let (code, pointer) = match error {
+                ScheduleError::Empty => ("missing-key", "/schedule".to_owned()),
                 // The key comes after all entries of `cron`.
-                ScheduleError::EveryNotAlone { index, .. } if index == spec.cron.len() => "/schedule/every".to_owned(),
-                ScheduleError::EveryNotAlone { index, .. } | ScheduleError::Never { index, .. } => {
-                    format!("/schedule/cron/{index}")
+                ScheduleError::EveryNotAlone { index, .. } if index == spec.cron.len() => {
+                    ("every", "/schedule/every".to_owned())
                 }
+                ScheduleError::EveryNotAlone { index, .. } => ("every", format!("/schedule/cron/{index}")),
+                ScheduleError::Never { index, .. } => ("never-fires", format!("/schedule/cron/{index}")),
             };
             found.push(Violation {
                 expected: Some(error.expected().to_owned()),
                 hint: error.hint().map(str::to_owned),
-                ..Violation::new(pointer, "never-fires", error.to_string())
+                ..Violation::new(pointer, code, error.to_string())
             });
         })
         .ok()
@@ -81,6 +82,16 @@ pub fn read(spec: &mut ScheduleSpec, default_zone: Tz, found: &mut Vec<Violation
 /// What is valid and yet seldom meant.
 pub fn slips(schedule: &Schedule) -> Vec<Violation> {
     let mut found = Vec::new();
+    if let Some(place) = likely_meant(schedule.zone()) {
+        found.push(Violation {
+            hint: Some(format!("did you mean `{place}`?")),
+            ..Violation::new(
+                "/schedule/timezone",
+                "zone-slip",
+                format!("`{}` is standard time all year, without summer time", schedule.zone()),
+            )
+        });
+    }
     for (i, timing) in schedule.timings().iter().enumerate() {
         let Timing::Cron(expr) = timing else { continue };
         found.extend(likely_slips(expr).into_iter().map(|slip| Violation {

@@ -119,6 +119,14 @@ impl CronExpr {
         &self.source
     }
 
+    /// Whether it follows the clock on the wall, skipping what that skips and firing again in what it repeats.
+    pub fn is_interval(&self) -> bool {
+        match self.kind {
+            Kind::Fixed => false,
+            Kind::Interval => true,
+        }
+    }
+
     pub(super) fn kind(&self) -> Kind {
         self.kind
     }

@@ -247,7 +247,10 @@ fn what_people_bring_from_other_crons_is_answered_with_a_hint() {
             "0 0 0 1 - 5 * *",
             "write lists and ranges without blanks: `1-5`, `1,15`",
         ),
-        ("******", "separate the fields with blanks"),
+        (
+            "******",
+            "separate the fields with blanks; a shortcut begins with `@`, as in `@daily`",
+        ),
         (
             "@daily 5",
             "`@daily` is `0 0 * * *`; write the fields out to change them",

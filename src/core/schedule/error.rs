@@ -148,8 +148,13 @@ impl CronErrorKind {
             CronErrorKind::FieldCount { spaced: true, .. } => {
                 Some("write lists and ranges without blanks: `1-5`, `1,15`".to_owned())
             }
-            CronErrorKind::FieldCount { found: 1, .. } => Some("separate the fields with blanks".to_owned()),
-            CronErrorKind::FieldCount { .. } => None,
+            CronErrorKind::FieldCount { found: 1, .. } => {
+                Some("separate the fields with blanks; a shortcut begins with `@`, as in `@daily`".to_owned())
+            }
+            CronErrorKind::FieldCount { found, .. } if *found < 5 => {
+                Some("write `*` for each field that may be anything; for a period write `every: 5m`".to_owned())
+            }
+            CronErrorKind::FieldCount { .. } => Some("remove what is too much".to_owned()),
             CronErrorKind::YearField => {
                 Some("leave the year away; to stop a job after a date, disable or remove it then".to_owned())
             }
@@ -165,15 +170,24 @@ impl CronErrorKind {
                 .find(|(name, _)| name == shortcut)
                 .map(|(_, fields)| format!("`{shortcut}` is `{fields}`; write the fields out to change them")),
             CronErrorKind::InlineZone => Some("set `timezone` beside `cron` in the schedule".to_owned()),
-            CronErrorKind::EmptyItem { .. } => Some("remove the stray comma".to_owned()),
-            CronErrorKind::Malformed { .. } => None,
-            CronErrorKind::UnknownName { field, found } => field
-                .similar_name(found)
-                .map(|name| format!("names have three letters: `{name}`")),
+            CronErrorKind::EmptyItem { .. } => {
+                Some("remove the stray comma; a list is written without blanks: `1,5`".to_owned())
+            }
+            CronErrorKind::Malformed { found, .. } if found.contains(':') => {
+                Some("write a time of day as minute and hour: 02:30 is `30 2 * * *`".to_owned())
+            }
+            CronErrorKind::Malformed { .. } => {
+                Some("write a value `5`, a list `1,15`, a range `1-5` or steps `*/5`".to_owned())
+            }
+            CronErrorKind::UnknownName { field, found } => Some(match field.similar_name(found) {
+                Some(name) => format!("names have three letters: `{name}`"),
+                None => "write the number, or the first three letters of an English name".to_owned(),
+            }),
             CronErrorKind::OutOfRange { field, value } => match value.as_str() {
                 "24" if *field == Field::Hour => Some("midnight is hour 0 of the next day".to_owned()),
                 "60" if matches!(field, Field::Second | Field::Minute) => Some(format!("the {field} after 59 is 0")),
-                _ => None,
+                "0" if field.min() == 1 => Some(format!("the {field} field begins with 1")),
+                _ => Some(format!("the largest value of the {field} field is {}", field.max())),
             },
             CronErrorKind::BackwardRange { instead, .. } => Some(format!("write `{instead}`")),
             CronErrorKind::StepZero { .. } => Some("remove the step, or write a step of 1 or more".to_owned()),

@@ -33,7 +33,7 @@ pub use every::{Every, EveryError};
 pub use field::Field;
 pub use preview::{PreviewError, preview};
 pub use slip::{Slip, SlipKind, likely_slips};
-pub use zone::{UnknownZone, ZONE_DATABASE_VERSION, local_time, parse_timezone};
+pub use zone::{UnknownZone, ZONE_DATABASE_VERSION, likely_meant, local_time, parse_timezone};
 
 /// One statement of when: times on the calendar, or a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,7 +208,9 @@ impl ScheduleError {
         match self {
             ScheduleError::Empty => Some("leave `schedule` away for a job that only runs by hand or after others"),
             ScheduleError::EveryNotAlone { .. } => Some("give the period a job of its own"),
-            ScheduleError::Never { .. } => Some("check the day against the months: February has no 30th"),
+            ScheduleError::Never { .. } => Some(
+                "check the day against the months: April, June, September and November have 30 days, February 28 or 29",
+            ),
         }
     }
 }

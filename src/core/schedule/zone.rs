@@ -42,7 +42,52 @@ impl UnknownZone {
 
     /// The name that was probably meant, as a question.
     pub fn hint(&self) -> Option<String> {
-        self.suggestion.map(|name| format!("did you mean `{name}`?"))
+        let name = self.name.trim();
+        if let Some((_, places)) = ABBREVIATIONS.iter().find(|(short, _)| short.eq_ignore_ascii_case(name)) {
+            return Some(format!(
+                "abbreviations mean different things in different places: name one, such as {places}"
+            ));
+        }
+        if let Some(suggestion) = self.suggestion {
+            return Some(format!("did you mean `{suggestion}`?"));
+        }
+        Some(if name.eq_ignore_ascii_case("local") {
+            "name the zone, so that the job means the same on every machine".to_owned()
+        } else {
+            "name a place, not an offset: its clock changes are then followed".to_owned()
+        })
+    }
+}
+
+/// Abbreviations that are no names of the database, with the places that people most often mean by them.
+const ABBREVIATIONS: &[(&str, &str)] = &[
+    ("AEST", "Australia/Sydney"),
+    ("AEDT", "Australia/Sydney"),
+    ("BST", "Europe/London"),
+    ("CDT", "America/Chicago"),
+    ("CEST", "Europe/Berlin or Europe/Paris"),
+    ("CST", "America/Chicago or Asia/Shanghai"),
+    ("EDT", "America/New_York"),
+    ("EEST", "Europe/Helsinki"),
+    ("IST", "Asia/Kolkata, Europe/Dublin or Asia/Jerusalem"),
+    ("JST", "Asia/Tokyo"),
+    ("KST", "Asia/Seoul"),
+    ("MDT", "America/Denver"),
+    ("MESZ", "Europe/Berlin"),
+    ("MEZ", "Europe/Berlin"),
+    ("MSK", "Europe/Moscow"),
+    ("PDT", "America/Los_Angeles"),
+    ("PST", "America/Los_Angeles"),
+    ("SGT", "Asia/Singapore"),
+];
+
+/// The place that is most likely meant by a name that the database has, if it stands for standard time all year: a
+/// schedule in `EST` is an hour off in New York from March to November.
+pub fn likely_meant(zone: Tz) -> Option<&'static str> {
+    match zone {
+        Tz::EST => Some("America/New_York"),
+        Tz::MST => Some("America/Denver"),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! A question decides what to ask and how the columns are shown; asking, and what becomes of values, is here. Nothing in
 //! here writes.
 
+mod changes;
 mod duration;
 mod flaky;
 mod lateness;
@@ -28,6 +29,7 @@ impl History {
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
+            Question::Changes => changes::answer(self, filter, now)?,
         };
         let ignored = (!found.ignored.is_empty()).then(|| {
             let keys: Vec<_> = found.ignored.iter().map(|key| format!("`{key}`")).collect();
@@ -37,7 +39,9 @@ impl History {
             )
         });
         let notes: Vec<_> = self.notes().iter().cloned().chain(ignored).collect();
-        let names: Vec<_> = found.columns.iter().map(|column| column.name.as_str()).collect();
+        // Quoted, since a column may be called as a word of SQL, such as `at`.
+        let names = found.columns.iter().map(|column| format!("\"{}\"", column.name));
+        let names: Vec<_> = names.collect();
         let sql = format!("SELECT * FROM ({}) AS answer({})", found.ranked.sql, names.join(", "));
         Ok(Answer {
             view: question.name().to_owned(),

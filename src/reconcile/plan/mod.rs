@@ -16,6 +16,7 @@ mod knots;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 pub use decide::plan;
+pub use fields::{FieldChange, field_changes};
 use serde::{Deserialize, Serialize};
 
 use super::desired::{Desired, Version};

@@ -16,6 +16,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use chrono::Utc;
@@ -27,9 +28,11 @@ use self::{
     world::Machine,
 };
 use super::{
+    awaited::AwaitedFile,
     journal::Loaded,
     options::Options,
     plan::{Action, Plan, PlanId},
+    proposal::Proposal,
     scan::{Scanner, SourceUnavailable},
     status::SyncStatus,
     watch::Watch,
@@ -43,8 +46,15 @@ use crate::{
 /// What came of a sync.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SyncOutcome {
-    /// Whether every file is followed and nothing is on its way.
+    /// Whether every file is followed and nothing is on its way. Of a sync that waited: whether all that was in the folder
+    /// when it was asked for has been applied.
     pub synced: bool,
+    /// Whether the wait ended before everything was decided.
+    #[serde(default)]
+    pub timed_out: bool,
+    /// Of a sync that waited: what was in the folder when it was asked for, and what became of it.
+    #[serde(default)]
+    pub files: Vec<AwaitedFile>,
     /// What became of the approval, if one was given.
     pub approval: Option<Approval>,
     /// What was done and reported since the sync was asked for.
@@ -63,7 +73,28 @@ pub enum Approval {
     Stale {
         /// The plan that waits, if one does.
         current: Option<PlanId>,
+        /// What has changed since the plan that was approved, in sentences, as far as that plan is remembered.
+        #[serde(default)]
+        changed: Vec<String>,
     },
+}
+
+/// What is asked of a sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Who asks.
+    pub actor: Actor,
+    /// The user who asks, if one does.
+    pub by: Option<String>,
+    /// Whether to wait until what is there now has been applied or refused. Files that come or change later are not
+    /// waited for.
+    pub wait: bool,
+    /// Which files to wait for, by their paths below the folder of jobs; all of them if none is named.
+    pub files: Vec<String>,
+    /// How long to wait at most.
+    pub timeout: Option<Duration>,
+    /// The plan whose held removals may happen, if it is still the one that waits.
+    pub approve: Option<PlanId>,
 }
 
 /// Why no plan could be made.
@@ -177,24 +208,34 @@ impl Handle {
     /// look, which may find that a file has to settle first. `approve` lets the held removals of that plan happen, if it
     /// is still the one that waits. Dropping the wait does not undo anything.
     pub async fn sync(&self, actor: Actor, wait: bool, approve: Option<PlanId>) -> Result<SyncOutcome, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        let waiter = Waiter {
+        let ask = Ask {
             actor,
+            by: None,
             wait,
+            files: Vec::new(),
+            timeout: None,
             approve,
-            approval: None,
-            actions: Vec::new(),
-            served: false,
-            reply,
         };
-        self.sender.send(Message::Sync(waiter)).map_err(|_| Stopped)?;
+        self.ask(ask).await
+    }
+
+    /// The same with a name and a limit.
+    pub async fn ask(&self, ask: Ask) -> Result<SyncOutcome, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let waiter = Waiter::new(ask, Instant::now(), reply);
+        self.sender.send(Message::Sync(Box::new(waiter))).map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// What the files as they stand at this moment would change. Changes nothing.
-    pub async fn plan(&self) -> Result<Plan, PlanError> {
+    pub async fn propose(&self) -> Result<Proposal, PlanError> {
         let (reply, answer) = oneshot::channel();
         self.sender.send(Message::Plan(reply)).map_err(|_| PlanError::Stopped)?;
         Ok(answer.await.map_err(|_| PlanError::Stopped)??)
+    }
+
+    /// The plan of [`Handle::propose`].
+    pub async fn plan(&self) -> Result<Plan, PlanError> {
+        Ok(self.propose().await?.plan)
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use chrono::DateTime;
 use tokio::sync::{oneshot, watch};
 
-use super::{Approval, SyncOutcome, world::World};
+use super::{Approval, Ask, SyncOutcome, world::World};
 use crate::{
     core::{
         Timestamp,
@@ -29,12 +29,15 @@ use crate::{
     events::{Bus, Event},
     reconcile::{
         apply::{Before, Occasion, apply, counts_ahead, latest_count},
+        awaited::{Awaited, AwaitedOutcome},
         desired::{Desired, Judge},
-        journal::{Loaded, LostJob, dry_plan},
+        journal::{Loaded, LostJob, largest_lately, still_held},
         options::Options,
-        plan::{Action, GUARD_MEMORY, HoldReason, Past, Plan, PlanId, plan},
+        plan::{Action, GUARD_MEMORY, Past, Plan, PlanId, plan},
+        proposal::Proposal,
         scan::{FolderId, Look, SourceUnavailable},
-        settle::{Settle, Settled, Unsettled},
+        settle::{Settle, Settled},
+        stale::Shown,
         standing::{Facts, conditions, standings},
         status::{Condition, ConditionCode, Source, SyncStatus},
         watch::{WatchList, Watching},
@@ -55,23 +58,61 @@ pub(super) enum Message {
     /// Something may have changed.
     Dirty,
     /// Look now.
-    Sync(Waiter),
+    Sync(Box<Waiter>),
     /// Say what would change.
-    Plan(oneshot::Sender<Result<Plan, SourceUnavailable>>),
+    Plan(oneshot::Sender<Result<Proposal, SourceUnavailable>>),
     /// End.
     Stop,
 }
 
 /// Somebody who waits for a sync.
 pub(super) struct Waiter {
-    pub(super) actor: Actor,
-    pub(super) wait: bool,
-    pub(super) approve: Option<PlanId>,
-    pub(super) approval: Option<Approval>,
-    pub(super) actions: Vec<Action>,
+    ask: Ask,
+    deadline: Option<Instant>,
+    approval: Option<Approval>,
+    actions: Vec<Action>,
+    /// The content that was there, and what became of it.
+    awaited: Awaited,
     /// Whether a look has begun since the sync was asked for.
-    pub(super) served: bool,
-    pub(super) reply: oneshot::Sender<SyncOutcome>,
+    served: bool,
+    reply: oneshot::Sender<SyncOutcome>,
+}
+
+impl Waiter {
+    pub(super) fn new(ask: Ask, now: Instant, reply: oneshot::Sender<SyncOutcome>) -> Self {
+        Self {
+            deadline: ask.timeout.and_then(|timeout| now.checked_add(timeout)),
+            approval: None,
+            actions: Vec::new(),
+            awaited: Awaited::only(ask.files.iter().cloned()),
+            ask,
+            served: false,
+            reply,
+        }
+    }
+
+    /// Answers; whoever asked may have gone.
+    fn answer(self, status: &SyncStatus, committed: bool, timed_out: bool) {
+        let files = match self.ask.wait {
+            true => self.awaited.outcomes(),
+            false => Vec::new(),
+        };
+        let synced = match self.ask.wait {
+            true => {
+                let all = files.iter().all(|file| file.outcome == AwaitedOutcome::Synced);
+                all && self.awaited.is_over() && status.source == Source::Ok
+            }
+            false => status.is_synced(),
+        };
+        let _ = self.reply.send(SyncOutcome {
+            synced: synced && committed,
+            timed_out,
+            files,
+            approval: self.approval,
+            actions: self.actions,
+            status: status.clone(),
+        });
+    }
 }
 
 /// The thread's own state.
@@ -103,10 +144,14 @@ pub(super) struct Worker<W> {
     /// Holds the only copy of the status, which is changed in place: for ten thousand files a copy is megabytes.
     status_sender: watch::Sender<Arc<SyncStatus>>,
     waiters: Vec<Waiter>,
+    /// The plans that somebody may approve.
+    shown: Shown,
     /// Whether something may have changed since the last look began.
     dirty: bool,
     /// Who is behind what is settling.
     cause: Actor,
+    /// The user who is, if one is.
+    by: Option<String>,
     looked: Option<Instant>,
     look_again: Option<Instant>,
     /// How long to wait between looks when nobody tells of changes.
@@ -129,15 +174,10 @@ impl<W: World> Worker<W> {
         let active = active_sender.borrow().clone();
         let set_hash = status_sender.borrow().active_set_hash.clone();
         // What was held before is held on, and not reported once more.
-        let held = loaded.held.into_iter().filter_map(|job| {
-            let file = active.get(&job)?.record.file.clone();
-            let reason = HoldReason::Guard;
-            Some(Action::Hold { job, file, reason })
-        });
-        let refused = held.collect();
-        let larger = loaded.lately.map(|(ago, mut set)| {
-            set.extend(active.iter().map(|(job, active)| (job.clone(), Arc::clone(active))));
+        let refused = still_held(&loaded.held, &active);
+        let larger = loaded.lately.map(|(ago, removed)| {
             let began = world.instant();
+            let set = largest_lately(removed, &active);
             (began.checked_sub(ago).unwrap_or(began), Arc::new(set))
         });
         let larger = larger.into_iter().collect();
@@ -159,8 +199,10 @@ impl<W: World> Worker<W> {
             active_sender,
             status_sender,
             waiters: Vec::new(),
+            shown: Shown::default(),
             dirty: false,
             cause: Actor::Start,
+            by: None,
             looked: None,
             look_again: None,
             poll: POLL,
@@ -175,7 +217,9 @@ impl<W: World> Worker<W> {
     pub(super) fn run(mut self, receiver: &mpsc::Receiver<Message>) {
         self.step();
         loop {
-            let wait = self.next_look().saturating_duration_since(self.world.instant());
+            let deadlines = self.waiters.iter().filter_map(|waiter| waiter.deadline);
+            let wake = deadlines.fold(self.next_look(), Instant::min);
+            let wait = wake.saturating_duration_since(self.world.instant());
             let mut message = match receiver.recv_timeout(wait) {
                 Ok(message) => Some(message),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
@@ -190,6 +234,7 @@ impl<W: World> Worker<W> {
             if self.next_look() <= self.world.instant() {
                 self.step();
             }
+            self.end_waits(self.world.instant());
         }
     }
 
@@ -200,13 +245,15 @@ impl<W: World> Worker<W> {
                 self.queued.store(false, Ordering::Release);
                 self.dirty = true;
                 self.cause = Actor::Watcher;
+                self.by = None;
             }
             Message::Sync(waiter) => {
-                self.cause = waiter.actor;
-                self.waiters.push(waiter);
+                self.cause = waiter.ask.actor;
+                self.by.clone_from(&waiter.ask.by);
+                self.waiters.push(*waiter);
             }
             Message::Plan(reply) => {
-                let _ = reply.send(self.dry_plan());
+                let _ = reply.send(self.propose());
             }
             Message::Stop => return ControlFlow::Break(()),
         }
@@ -242,6 +289,7 @@ impl<W: World> Worker<W> {
             let idle = !self.dirty && self.look_again.is_none() && self.waiters.is_empty();
             if idle && self.looked.is_some() {
                 self.cause = Actor::Resync;
+                self.by = None;
             }
         }
         self.looked = Some(began);
@@ -249,7 +297,7 @@ impl<W: World> Worker<W> {
         self.dirty = false;
         let wall = self.world.wall();
         let look = self.world.look(wall).and_then(|look| self.refuse_replacement(look));
-        let settled = match look {
+        let seen = match look {
             Ok(look) => {
                 if self.world.arm(&look.watch, resync) {
                     self.dirty = true;
@@ -257,7 +305,7 @@ impl<W: World> Worker<W> {
                 let settled = self.settle.observe(&look, began, wall);
                 self.look_again = settled.look_again;
                 self.poll = POLL.max(look.took * POLL_SHARE);
-                let approving = self.waiters.iter().any(|waiter| waiter.approve.is_some());
+                let approving = self.waiters.iter().any(|waiter| waiter.ask.approve.is_some());
                 // A plan is made of what has settled, of whether the folder may be empty, and of what only plans change.
                 // When none of these is new, it would be the plan that was carried out last, and empty. Carrying it out
                 // does something all the same if the clock was put back far.
@@ -268,7 +316,7 @@ impl<W: World> Worker<W> {
                     || self.not_committed.is_some();
                 let reconciled = due.then(|| self.reconcile(&settled, look.allow_empty, began));
                 self.tell(&settled, reconciled.as_ref().map(|(desired, plan)| (&**desired, plan)));
-                Some(settled)
+                Some((look, settled))
             }
             Err(error) => {
                 self.world.arm(&WatchList::of_path(&self.options.jobs_dir), resync);
@@ -278,7 +326,7 @@ impl<W: World> Worker<W> {
                 None
             }
         };
-        self.answer(settled.as_ref());
+        self.answer(seen.as_ref().map(|(look, settled)| (look, settled)));
     }
 
     /// A folder with nothing in it that took the place of one with files is not the user's empty folder: it is what is
@@ -313,7 +361,7 @@ impl<W: World> Worker<W> {
         let approvals: Vec<PlanId> = self
             .waiters
             .iter()
-            .filter_map(|waiter| waiter.approve.clone())
+            .filter_map(|waiter| waiter.ask.approve.clone())
             .collect();
         let unapproved = self.plan(&desired, None, now);
         let approved = approvals
@@ -323,7 +371,14 @@ impl<W: World> Worker<W> {
             Some(id) => self.plan(&desired, Some(id.clone()), now),
             None => unapproved,
         };
-        let committed = self.carry_out(&plan, approved.is_some(), began, now);
+        let revision = if plan.is_empty() {
+            // A comment that changes no job still makes the files differ from the commit.
+            self.options.revisions.changed();
+            None
+        } else {
+            self.options.revisions.now()
+        };
+        let committed = self.carry_out(&plan, approved.is_some(), revision, began, now);
         if committed {
             for waiter in &mut self.waiters {
                 waiter.actions.extend(plan.actions.iter().cloned());
@@ -335,14 +390,18 @@ impl<W: World> Worker<W> {
             (false, Some(_)) => self.plan(&desired, None, now),
         };
         for waiter in &mut self.waiters {
-            if let Some(id) = waiter.approve.take() {
+            if let Some(id) = waiter.ask.approve.take() {
                 waiter.approval = Some(if committed && approved.as_ref() == Some(&id) {
                     Approval::Carried
                 } else {
                     let current = after.waits_for_approval().then(|| after.id.clone());
-                    Approval::Stale { current }
+                    let changed = self.shown.changes_since(&id, &desired, &self.active);
+                    Approval::Stale { current, changed }
                 });
             }
+        }
+        if after.waits_for_approval() {
+            self.shown.remember(&after.id, &desired, &self.active);
         }
         (desired, after)
     }
@@ -352,18 +411,16 @@ impl<W: World> Worker<W> {
     }
 
     fn plan(&self, desired: &Desired, approved: Option<PlanId>, now: Timestamp) -> Plan {
-        let largest = self
-            .larger
-            .iter()
-            .map(|(_, set)| set)
-            .max_by_key(|set| set.len())
-            .unwrap_or(&self.active);
-        let past = Past {
+        plan(desired, &self.active, self.past(), &self.options.policy(approved), now)
+    }
+
+    fn past(&self) -> Past<'_> {
+        let larger = self.larger.iter().map(|(_, set)| set);
+        Past {
             refused: &self.refused,
-            largest,
+            largest: larger.max_by_key(|set| set.len()).unwrap_or(&self.active),
             set_hash: &self.set_hash,
-        };
-        plan(desired, &self.active, past, &self.options.policy(approved), now)
+        }
     }
 
     /// What the files that were judged last would still change.
@@ -373,9 +430,18 @@ impl<W: World> Worker<W> {
     }
 
     /// Commits a plan and swaps in its active set; returns whether it did.
-    fn carry_out(&mut self, plan: &Plan, approved: bool, began: Instant, now: Timestamp) -> bool {
+    fn carry_out(
+        &mut self,
+        plan: &Plan,
+        approved: bool,
+        revision: Option<String>,
+        began: Instant,
+        now: Timestamp,
+    ) -> bool {
         let occasion = Occasion {
             actor: self.cause,
+            by: self.by.as_deref(),
+            revision: revision.as_deref(),
             now,
             duration_ms: u64::try_from((self.world.instant() - began).as_millis()).unwrap_or(u64::MAX),
         };
@@ -530,42 +596,49 @@ impl<W: World> Worker<W> {
     }
 
     /// Answers those who have waited long enough; `None` when the folder could not be looked at.
-    fn answer(&mut self, settled: Option<&Settled>) {
-        let over = match settled {
-            Some(settled) => {
-                let stuck = settled.changing.iter().all(Unsettled::is_overdue);
-                settled.is_quiet() || (stuck && settled.leaving.is_empty() && !settled.git_busy)
-            }
-            None => true,
-        };
-        let over = over && !(self.dirty && settled.is_some()) || self.not_committed.is_some();
+    fn answer(&mut self, seen: Option<(&Look, &Settled)>) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let status = Arc::clone(&self.status_sender.borrow());
+        let committed = self.not_committed.is_none();
         for waiter in &mut self.waiters {
             waiter.served = true;
+            if let (true, Some((look, settled))) = (waiter.ask.wait, seen) {
+                waiter.awaited.observe(look, settled, &status);
+            }
         }
-        for waiter in self.waiters.extract_if(.., |waiter| over || !waiter.wait) {
-            let status = SyncStatus::clone(&self.status_sender.borrow());
-            let outcome = SyncOutcome {
-                synced: status.is_synced() && self.not_committed.is_none(),
-                approval: waiter.approval,
-                actions: waiter.actions,
-                status,
-            };
-            // Whoever asked may have gone.
-            let _ = waiter.reply.send(outcome);
+        let in_vain = seen.is_none() || !committed;
+        let over = |waiter: &mut Waiter| in_vain || !waiter.ask.wait || waiter.awaited.is_over();
+        for waiter in self.waiters.extract_if(.., over) {
+            waiter.answer(&status, committed, false);
         }
     }
 
-    fn dry_plan(&mut self) -> Result<Plan, SourceUnavailable> {
+    /// Answers those whose time is up.
+    fn end_waits(&mut self, now: Instant) {
+        let is_over = |waiter: &mut Waiter| waiter.deadline.is_some_and(|deadline| deadline <= now);
+        let ended: Vec<Waiter> = self.waiters.extract_if(.., is_over).collect();
+        if ended.is_empty() {
+            return;
+        }
+        let status = Arc::clone(&self.status_sender.borrow());
+        let committed = self.not_committed.is_none();
+        for waiter in ended {
+            waiter.answer(&status, committed, true);
+        }
+    }
+
+    fn propose(&mut self) -> Result<Proposal, SourceUnavailable> {
         let look = self.world.look(self.world.wall())?;
         let look = self.refuse_replacement(look)?;
         let desired = self.judge.judge(&Settled::as_seen(&look), look.allow_empty);
-        Ok(dry_plan(
-            &desired,
-            &self.active,
-            &self.set_hash,
-            &self.options,
-            self.now(),
-        ))
+        let active = Arc::clone(&self.active);
+        let proposal = Proposal::new(&desired, active, self.past(), &self.options, self.now());
+        if proposal.plan.waits_for_approval() {
+            self.shown.remember(&proposal.plan.id, &desired, &self.active);
+        }
+        Ok(proposal)
     }
 }
 

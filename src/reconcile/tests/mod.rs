@@ -1,7 +1,9 @@
 //! Tables and properties of what this room decides.
 
+mod awaiting;
 mod planning;
 mod settling;
+mod standing;
 
 use std::{collections::BTreeMap, sync::Arc};
 

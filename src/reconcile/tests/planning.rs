@@ -40,6 +40,8 @@ fn lines(plan: &Plan) -> Vec<String> {
 fn carried(plan: &Plan, active: &ActiveSet, seconds: i64) -> Applied {
     let occasion = Occasion {
         actor: Actor::Watcher,
+        by: None,
+        revision: None,
         now: at(seconds),
         duration_ms: 3,
     };

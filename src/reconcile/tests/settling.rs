@@ -262,6 +262,28 @@ fn git_is_waited_for_and_not_for_ever() {
     assert_eq!((text(&stuck, "a.yaml"), stuck.files.len()), (Some("second"), 1));
 }
 
+#[test]
+fn what_git_wrote_first_settles_with_what_it_wrote_last() {
+    let mut folder = Folder::with(&[("a.yaml", "one"), ("b.yaml", "one")]);
+    folder.git_busy = true;
+    folder.write("a.yaml", "second");
+    folder.look(1_000);
+    folder.write("b.yaml", "second");
+    folder.look(4_000);
+    folder.git_busy = false;
+    // The first has stood for longer than others wait for a file that changes, but it was git that it waited for.
+    let done = folder.look(4_100);
+    assert_eq!(
+        (text(&done, "a.yaml"), text(&done, "b.yaml")),
+        (Some("one"), Some("one"))
+    );
+    let settled = folder.look(4_400);
+    assert_eq!(
+        (text(&settled, "a.yaml"), text(&settled, "b.yaml")),
+        (Some("second"), Some("second"))
+    );
+}
+
 proptest! {
     /// Whatever is written when: what counts was once whole for the debounce, and in the end what is there counts.
     #[test]

@@ -61,14 +61,20 @@ pub struct Batch {
     /// Whether all that must be recorded before the orders go out is so already: they need not wait for the changes, and the
     /// batch takes effect even if these fail.
     pub recorded: bool,
-    /// Of jobs that start again because the clock was put back: their slots that ran already.
+    /// Of jobs that start again because the clock was put back, or that lose a slot before its instant: their slots ahead
+    /// that are decided already.
     pub taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
+    /// Runs that were left unstarted and turn out to make up for late slots.
+    pub(super) made_up: BTreeSet<(JobId, RunId)>,
+    /// Until when runs may wait that have waited for their turn and now wait for other jobs. Not recorded, since a restart
+    /// finds the same.
+    pub(super) waits: BTreeMap<(JobId, RunId), Timestamp>,
 }
 
 impl Batch {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.orders.is_empty()
+        self.changes.is_empty() && self.orders.is_empty() && self.made_up.is_empty() && self.waits.is_empty()
     }
 
     /// Leaves out a slot that turned out to be recorded already, and the run that was to be started for it.

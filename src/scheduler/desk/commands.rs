@@ -177,6 +177,15 @@ impl Desk {
     /// Ends a run on somebody's wish. A run that is not known here is the executor's business.
     pub fn cancel(&self, run: RunId, reason: String, now: Timestamp) -> Batch {
         let mut batch = Batch::default();
+        if let Some(((job, slot), claim)) = self.claims.iter().find(|(_, claim)| claim.run.id == run) {
+            // Its slot has not come: it is decided before, and no tick may come upon it.
+            let skipped = (SlotOutcome::Skipped, SlotReason::Cancelled);
+            batch.end_waiting(&claim.run, &claim.bound, &[], skipped, &reason, now);
+            let mut taken = self.taken.get(job).cloned().unwrap_or_default();
+            taken.insert(*slot);
+            batch.taken.insert(job.clone(), taken);
+            return batch;
+        }
         let going = self.runs.values().find_map(|runs| runs.get(&run));
         match going.map(|going| (going, &going.phase)) {
             Some((going, Phase::Waiting(bound))) => {

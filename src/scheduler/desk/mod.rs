@@ -78,7 +78,7 @@ pub struct Past {
     pub pauses: Vec<PauseRecord>,
     /// Every run that has not ended.
     pub unfinished: Vec<RunDetail>,
-    /// The versions that those of them which are queued are bound to.
+    /// The versions that they are bound to. One that is missing must belong to runs that are under way.
     pub bound: BTreeMap<SpecHash, Arc<Job>>,
 }
 
@@ -92,7 +92,8 @@ pub struct Desk {
     deadlines: BTreeSet<(Timestamp, JobId)>,
     /// Also of jobs that are gone, whose state returns when their file does.
     watermarks: BTreeMap<JobId, Timestamp>,
-    /// Slots beyond the watermark that have run already, before the clock was put back.
+    /// Slots beyond the watermark that are decided already: they ran before the clock was put back, or somebody ended their
+    /// run when it was claimed.
     taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
     /// Unfinished runs, oldest first.
     runs: BTreeMap<JobId, BTreeMap<RunId, Going>>,
@@ -120,7 +121,7 @@ struct Going {
     reused: Vec<TaskRecord>,
     /// Whether its end has been ordered.
     cancelling: bool,
-    /// Whether it makes up for a late slot. Not known of one that ran before Petit was started again.
+    /// Whether it makes up for a late slot.
     made_up: bool,
 }
 
@@ -176,14 +177,18 @@ impl Desk {
                 desk.claims.insert(key, Claim { run: record, bound });
                 continue;
             }
-            let phase = match (record.status, past.bound.get(&record.spec_hash)) {
+            let bound = past.bound.get(&record.spec_hash);
+            let phase = match (record.status, bound) {
                 (RunStatus::Queued, Some(job)) => Phase::Waiting(Arc::clone(job)),
                 // A queued run without its version is given up before this.
                 (_, _) => Phase::Running,
             };
-            desk.add_run(record, phase, &detail.tasks);
+            let made_up = bound.is_some_and(|bound| is_made_up(&record, bound));
+            desk.add_run(record, phase, &detail.tasks, made_up);
         }
         desk.swap(active);
+        // Also those of jobs that are gone.
+        desk.stirred.extend(desk.runs.keys().cloned());
         desk
     }
 
@@ -254,9 +259,21 @@ impl Desk {
         self.claims.extend(batch.claims.clone());
         for (job, taken) in &batch.taken {
             self.taken.insert(job.clone(), taken.clone());
+            self.reschedule(job);
         }
         for change in &batch.changes {
             self.apply_change(change, &batch.bound);
+        }
+        for (job, run) in &batch.made_up {
+            if let Some(going) = self.runs.get_mut(job).and_then(|runs| runs.get_mut(run)) {
+                going.made_up = true;
+            }
+        }
+        for ((job, run), until) in &batch.waits {
+            if let Some(going) = self.runs.get_mut(job).and_then(|runs| runs.get_mut(run)) {
+                going.record.wait_until = Some(*until);
+                self.deadlines.insert((*until, job.clone()));
+            }
         }
         for order in &batch.orders {
             match order {
@@ -264,7 +281,8 @@ impl Desk {
                     Some(going) => going.phase = Phase::Ordered,
                     None => {
                         self.claims.retain(|_, claim| claim.run.id != run.id);
-                        self.add_run((**run).clone(), Phase::Ordered, &[]);
+                        // It was claimed ahead of its instant, so that it is not late.
+                        self.add_run((**run).clone(), Phase::Ordered, &[], false);
                     }
                 },
                 Order::Cancel { run, .. } => {
@@ -321,7 +339,8 @@ impl Desk {
             Change::CreateRun { run, tasks } => {
                 // One that is claimed ahead of its instant is no run yet.
                 if let Some(bound) = bound.get(&run.id) {
-                    self.add_run(run.clone(), Phase::Waiting(Arc::clone(bound)), tasks);
+                    let made_up = is_made_up(run, bound);
+                    self.add_run(run.clone(), Phase::Waiting(Arc::clone(bound)), tasks, made_up);
                 }
             }
             Change::NoteRun { run, reason } => {
@@ -330,6 +349,7 @@ impl Desk {
                 }
             }
             Change::EndRun { run, .. } => {
+                self.claims.retain(|_, claim| claim.run.id != *run);
                 let job = self
                     .runs
                     .iter()
@@ -363,14 +383,10 @@ impl Desk {
         }
     }
 
-    fn add_run(&mut self, record: RunRecord, phase: Phase, tasks: &[TaskRecord]) {
+    fn add_run(&mut self, record: RunRecord, phase: Phase, tasks: &[TaskRecord], made_up: bool) {
         if let (Phase::Waiting(_), Some(until)) = (&phase, record.wait_until) {
             self.deadlines.insert((until, record.job.clone()));
         }
-        let made_up = match &phase {
-            Phase::Waiting(bound) => is_made_up(&record, bound),
-            Phase::Ordered | Phase::Running => false,
-        };
         let going = Going {
             phase,
             reused: tasks
@@ -400,6 +416,15 @@ impl Desk {
     fn stir_dependents(&mut self, job: &JobId) {
         self.stirred
             .extend(self.dependents.get(job).into_iter().flatten().cloned());
+        // A run waits for what the version needs that it is bound to, which need not be the active one.
+        let waits_for = |going: &Going| match &going.phase {
+            Phase::Waiting(bound) if going.record.wait_until.is_some() => {
+                bound.spec.depends_on.iter().any(|dependency| dependency.job == *job)
+            }
+            Phase::Waiting(_) | Phase::Ordered | Phase::Running => false,
+        };
+        let waiting = self.runs.iter().filter(|(_, runs)| runs.values().any(waits_for));
+        self.stirred.extend(waiting.map(|(id, _)| id.clone()));
     }
 
     /// One job's next slot, after something of its timeline changed.

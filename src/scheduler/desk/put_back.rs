@@ -5,17 +5,23 @@
 //! of slots that are still to come is void, except of those that ran: they stay, and are no slots any more
 //! ([`Timeline::taken`](crate::scheduler::due::Timeline)).
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
 use chrono::{SubsecRound, TimeDelta};
 
 use super::{Batch, Desk, Phase};
 use crate::{
     core::{
         Timestamp,
-        id::JobId,
+        id::{JobId, SpecHash},
+        job::Job,
         record::{SlotRecord, StretchRecord, SupersedeRecord},
+        schedule::Timing,
         state::{SlotOutcome, SlotReason},
     },
-    scheduler::series::Series,
     storage::Change,
 };
 
@@ -28,13 +34,37 @@ const DETAIL: &str = "the machine's clock was put back before its run started";
 /// What the ledger says of a job beyond now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Beyond {
-    /// The slots after now.
-    pub slots: Vec<SlotRecord>,
     /// The stretches that reach beyond now.
     pub stretches: Vec<StretchRecord>,
+    /// The slots that have rows of their own, from the beginning of the first of those stretches on.
+    pub slots: Vec<SlotRecord>,
+    /// The versions by which those stretches were judged, as far as they can be read.
+    pub versions: BTreeMap<SpecHash, Arc<Job>>,
 }
 
 impl Desk {
+    /// The clock was put back: a run that waits for other jobs waits no longer from now than it might have from the beginning.
+    pub fn put_back(&mut self, now: Timestamp) {
+        for (job, runs) in &mut self.runs {
+            for going in runs.values_mut() {
+                let (Phase::Waiting(bound), Some(until)) = (&going.phase, going.record.wait_until) else {
+                    continue;
+                };
+                let longest = bound
+                    .spec
+                    .depends_on
+                    .iter()
+                    .map(|dependency| dependency.wait.to_delta())
+                    .max();
+                let latest = now + longest.unwrap_or_default();
+                if until > latest {
+                    going.record.wait_until = Some(latest);
+                    self.deadlines.insert((latest, job.clone()));
+                }
+            }
+        }
+    }
+
     /// The jobs, also those that are gone, whose slots are recorded too far ahead of the clock to wait for it.
     pub fn far_ahead(&self, now: Timestamp) -> Vec<JobId> {
         let far = self.watermarks.iter().filter(|(_, at)| **at > now + LONGEST_WAIT);
@@ -57,11 +87,10 @@ impl Desk {
             job: job.clone(),
             after: now,
         }));
-        let series = self.jobs.get(job).and_then(|entry| Series::of(&entry.timeline.active));
         let begun = beyond.stretches.iter().filter(|stretch| stretch.from <= now);
         batch
             .changes
-            .extend(begun.map(|stretch| Change::PutStretch(cut(stretch, series.as_ref(), now))));
+            .extend(begun.map(|stretch| Change::PutStretch(cut(stretch, beyond, now))));
         let stay = beyond.slots.iter().filter(|slot| match slot.outcome {
             // A claim whose run was handed on may still start.
             None => !ended.contains(&slot.at),
@@ -74,16 +103,26 @@ impl Desk {
     }
 }
 
-/// What is left of a stretch up to now. If the job's present schedule has as many slots in the stretch as were recorded, they
-/// are its own; else that schedule is gone, and the part is taken to be as dense as the whole.
-fn cut(stretch: &StretchRecord, series: Option<&Series<'_>>, now: Timestamp) -> StretchRecord {
-    let before = stretch.from - TimeDelta::milliseconds(1);
-    let its_own = series.filter(|series| series.count_in(before, stretch.to) == stretch.slots);
-    let (to, slots) = match its_own {
-        Some(series) => (
-            series.last_in(before, now).unwrap_or(stretch.from),
-            series.count_in(before, now),
-        ),
+/// What is left of a stretch up to now: of the slots of the schedule by which it was judged, those without rows of their own.
+/// Only if that version cannot be read any more, the part is taken to be as dense as the whole.
+fn cut(stretch: &StretchRecord, beyond: &Beyond, now: Timestamp) -> StretchRecord {
+    let version = beyond.versions.get(&stretch.spec_hash);
+    let (to, slots) = match version.and_then(|job| job.schedule.as_ref()) {
+        Some(schedule) => {
+            let own: BTreeSet<Timestamp> = beyond.slots.iter().map(|slot| slot.at).collect();
+            let period = schedule.timings().iter().find_map(|timing| match timing {
+                Timing::Every(every) => Some(every.period().to_delta()),
+                Timing::Cron(_) => None,
+            });
+            // The first slot stands for the anchor, of which it is a whole number of periods away.
+            let anchor = stretch.from - period.unwrap_or_default();
+            let before = stretch.from - TimeDelta::milliseconds(1);
+            let left = schedule
+                .slots_in(before, now, anchor)
+                .filter(|slot| !own.contains(slot));
+            let (last, count) = left.fold((stretch.from, 0), |(_, count), slot| (slot, count + 1));
+            (last, u64::min(count, stretch.slots))
+        }
         None => {
             let millis =
                 |from: Timestamp, to: Timestamp| u128::from((to - from).num_milliseconds().max(0).unsigned_abs());
@@ -105,45 +144,55 @@ fn cut(stretch: &StretchRecord, series: Option<&Series<'_>>, now: Timestamp) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        core::id::SpecHash,
-        scheduler::{
-            desk::{LEAD, Past},
-            fixtures::{active, at, set},
-        },
+    use crate::scheduler::{
+        desk::{LEAD, Past},
+        fixtures::{active, at, set},
     };
 
-    fn stretch(from: &str, to: &str, slots: u64) -> StretchRecord {
-        StretchRecord {
-            job: "job".parse().expect("a slug"),
-            from: at(from),
+    #[test]
+    fn a_stretch_across_now_keeps_what_lies_behind() {
+        let version = |yaml| Arc::clone(&active("job", yaml, "2026-01-01T00:00:00Z").job);
+        let (hourly, often) = (version("schedule: '0 * * * *'"), version("schedule: {every: 7m}"));
+        let stretch = |to, slots, version: &Job| StretchRecord {
+            job: version.id.clone(),
+            from: at("2026-01-10T01:00:00Z"),
             to: at(to),
             slots,
             outcome: SlotOutcome::Missed,
             reason: SlotReason::Down,
             run: None,
             decided_at: at(to),
-            spec_hash: SpecHash::of(b""),
-        }
-    }
-
-    #[test]
-    fn a_stretch_across_now_keeps_what_lies_behind() {
-        let job = active("job", "schedule: '0 * * * *'", "2026-01-01T00:00:00Z");
-        let series = Series::of(&job).expect("a schedule");
-        let day = stretch("2026-01-10T01:00:00Z", "2026-01-11T00:00:00Z", 24);
+            spec_hash: version.hash.clone(),
+        };
+        let day = stretch("2026-01-11T00:00:00Z", 23, &hourly);
+        let ran = SlotRecord {
+            job: day.job.clone(),
+            at: at("2026-01-10T06:00:00Z"),
+            outcome: Some(SlotOutcome::Ran),
+            reason: None,
+            detail: None,
+            decided_at: Some(day.to),
+            run: None,
+            spec_hash: hourly.hash.clone(),
+        };
+        let mut beyond = Beyond {
+            slots: vec![ran],
+            versions: [&hourly, &often].map(|job| (job.hash.clone(), Arc::clone(job))).into(),
+            ..Beyond::default()
+        };
         let now = at("2026-01-10T06:30:00Z");
-        let left = cut(&day, Some(&series), now);
+        let left = cut(&day, &beyond, now);
         assert_eq!(
             (left.from, left.to, left.slots),
-            (day.from, at("2026-01-10T06:00:00Z"), 6)
+            (day.from, at("2026-01-10T05:00:00Z"), 5)
         );
+        let left = cut(&stretch("2026-01-10T23:59:00Z", 198, &often), &beyond, now);
+        assert_eq!((left.to, left.slots), (at("2026-01-10T06:29:00Z"), 48));
 
-        // Recorded under a schedule of twice as many.
-        let other = StretchRecord { slots: 48, ..day };
-        let left = cut(&other, Some(&series), now);
-        assert_eq!((left.to, left.slots), (now, 11));
-        assert_eq!(cut(&other, None, now), left);
+        // Nobody knows any more when its slots were.
+        beyond.versions.clear();
+        let left = cut(&day, &beyond, now);
+        assert_eq!((left.to, left.slots), (now, 5));
     }
 
     #[test]

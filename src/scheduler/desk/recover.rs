@@ -155,7 +155,11 @@ impl Desk {
             let fate = match (late(start_of(bound, slot), slot, now, &misfire), misfire.policy) {
                 (Late::TooOld, _) => Fate::TooOld,
                 // Each goes on, and takes its turn.
-                (Late::OnTime | Late::InWindow, MisfirePolicy::All) => continue,
+                (Late::InWindow, MisfirePolicy::All) => {
+                    batch.made_up.insert((id.clone(), going.record.id));
+                    continue;
+                }
+                (Late::OnTime, MisfirePolicy::All) => continue,
                 (Late::OnTime, MisfirePolicy::Skip | MisfirePolicy::Once) | (Late::InWindow, MisfirePolicy::Once)
                     if is_latest =>
                 {

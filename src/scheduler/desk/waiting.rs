@@ -96,11 +96,13 @@ impl Desk {
         (waiting, going)
     }
 
-    /// When runs of a job were made that make up for late slots. The newest slot that was due then may have been in time;
-    /// its run was made at the same instant, and stands in the same line.
+    /// When runs of a job were made of which several stand in one line, since their slots were decided at once. The newest
+    /// of them may have been in time, and so may all of them be when jitter held back the first.
     fn bursts(&self, job: &JobId) -> BTreeSet<Timestamp> {
         let runs = self.runs.get(job).into_iter().flat_map(BTreeMap::values);
-        runs.filter(|going| going.made_up)
+        let mut seen = BTreeSet::new();
+        runs.filter(|going| going.record.slot.is_some())
+            .filter(|going| !seen.insert(going.record.created_at) || going.made_up)
             .map(|going| going.record.created_at)
             .collect()
     }
@@ -131,7 +133,13 @@ impl Desk {
                 batch.end_waiting(run, job, &going.reused, (SlotOutcome::Skipped, reason), &detail, now);
                 return Judged::Ended;
             }
-            Verdict::Wait { detail, .. } | Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
+            Verdict::Wait { detail, until, .. } => {
+                if run.wait_until.is_none() {
+                    batch.waits.insert((run.job.clone(), run.id), until);
+                }
+                (Some(detail), Judged::Waits)
+            }
+            Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
             Verdict::Replace { detail, cancel } => {
                 let before = batch.orders.len() + batch.changes.len();
                 self.make_way(batch, run, &cancel, now);

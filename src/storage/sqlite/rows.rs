@@ -55,8 +55,12 @@ pub(super) fn reconcile(row: &Row<'_>) -> rusqlite::Result<ReconcileRecord> {
     Ok(ReconcileRecord {
         at: instant(row, "at")?,
         actor: row.get("actor")?,
+        by: row.get("asked_by")?,
         plan_id: row.get("plan_id")?,
+        result: row.get("result")?,
         actions: row.get::<_, Json<_>>("actions")?.0,
+        files: row.get::<_, Json<_>>("files")?.0,
+        revision: row.get("revision")?,
         old_set: row.get("old_set")?,
         new_set: row.get("new_set")?,
         duration_ms: row.get::<_, Count>("duration_ms")?.0,

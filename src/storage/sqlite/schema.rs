@@ -188,6 +188,12 @@ const MIGRATIONS: &[&str] = &[
         job TEXT PRIMARY KEY
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    ALTER TABLE reconciles ADD COLUMN asked_by TEXT;
+    ALTER TABLE reconciles ADD COLUMN result TEXT NOT NULL DEFAULT 'applied';
+    ALTER TABLE reconciles ADD COLUMN files TEXT NOT NULL DEFAULT '[]'; -- JSON: a list of changes
+    ALTER TABLE reconciles ADD COLUMN revision TEXT;
+",
 ];
 
 /// The format that this version writes.

@@ -163,20 +163,30 @@ impl Rows for Tables<'_> {
         let ReconcileRecord {
             at,
             actor,
+            by,
             plan_id,
+            result,
             actions,
+            files,
+            revision,
             old_set,
             new_set,
             duration_ms,
         } = reconcile;
         self.write(
-            "INSERT INTO reconciles (at, actor, plan_id, actions, old_set, new_set, duration_ms)
-             VALUES (:at, :actor, :plan_id, :actions, :old_set, :new_set, :duration_ms)",
+            "INSERT INTO reconciles (at, actor, asked_by, plan_id, result, actions, files, revision, old_set, new_set,
+                                     duration_ms)
+             VALUES (:at, :actor, :asked_by, :plan_id, :result, :actions, :files, :revision, :old_set, :new_set,
+                     :duration_ms)",
             named_params! {
                 ":at": Micros(*at),
                 ":actor": actor,
+                ":asked_by": by,
                 ":plan_id": plan_id,
+                ":result": result,
                 ":actions": Json(actions),
+                ":files": Json(files),
+                ":revision": revision,
                 ":old_set": old_set,
                 ":new_set": new_set,
                 ":duration_ms": Count(*duration_ms),

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::core::{
     Timestamp,
     id::{JobId, RunId, SpecHash, TaskId},
-    record::Actor,
+    record::{Actor, ReconcileResult},
     state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
 };
 
@@ -112,6 +112,25 @@ impl ToSql for SpecHash {
 impl FromSql for SpecHash {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Ok(Self::from_stored(value.as_str()?.to_owned()))
+    }
+}
+
+impl ToSql for ReconcileResult {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for ReconcileResult {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str()? {
+            "applied" => Ok(Self::Applied),
+            "partly" => Ok(Self::Partly),
+            "refused" => Ok(Self::Refused),
+            other => Err(FromSqlError::Other(
+                format!("`{other}` is not known as what became of a reconcile").into(),
+            )),
+        }
     }
 }
 

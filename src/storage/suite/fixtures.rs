@@ -9,8 +9,8 @@ use crate::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{
-            ActiveRecord, Actor, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
-            StretchRecord, TaskRecord,
+            ActiveRecord, Actor, AttemptRecord, ChangeKind, FileChange, PauseRecord, ReconcileRecord, ReconcileResult,
+            RunRecord, SlotRecord, SpecRecord, StretchRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
@@ -67,9 +67,19 @@ pub(crate) fn active(name: &str, version: u64) -> ActiveRecord {
 pub(crate) fn reconcile(second: i64) -> ReconcileRecord {
     ReconcileRecord {
         at: at(second),
-        actor: Actor::Watcher,
+        actor: Actor::Command,
+        by: Some("ada".into()),
         plan_id: format!("plan-{second}"),
+        result: ReconcileResult::Partly,
         actions: vec!["add a".into(), "remove \"b\"".into()],
+        files: vec![FileChange {
+            file: "a.yaml".into(),
+            job: Some(job("a")),
+            change: ChangeKind::Add,
+            old_hash: None,
+            new_hash: Some(SpecHash::of(b"a")),
+        }],
+        revision: Some("abc-dirty".into()),
         old_set: SpecHash::of(b"old"),
         new_set: SpecHash::of(b"new"),
         duration_ms: 7,

@@ -61,7 +61,9 @@ impl Audit {
             check_removal(active, disk);
         }
         let removes = !gone.is_empty();
-        let went = gone.iter().map(|&gone| (gone.record.job.clone(), (disk.now, Arc::clone(gone))));
+        let went = gone
+            .iter()
+            .map(|&gone| (gone.record.job.clone(), (disk.now, Arc::clone(gone))));
         self.gone.extend(went);
         self.gone.retain(|job, _| !new.contains_key(job));
         self.before.push((disk.now, old));
@@ -108,7 +110,11 @@ impl Audit {
 
     /// Of the largest set of the last minute, no more than so many may be gone that nobody asked to go.
     fn check_guard(&self, new: &ActiveSet, disk: &Disk) {
-        let largest = self.before.iter().map(|(_, before)| before).max_by_key(|before| before.len());
+        let largest = self
+            .before
+            .iter()
+            .map(|(_, before)| before)
+            .max_by_key(|before| before.len());
         let largest = largest.expect("the one that was just replaced");
         let gone = largest.keys().filter(|job| !new.contains_key(*job)).count();
         let allowed = disk.allow_empty && disk.files.is_empty();
@@ -132,13 +138,20 @@ fn check_removal(active: &ActiveJob, disk: &Disk) {
         .said
         .iter()
         .any(|(at, path, text)| path == file && text.job(path) != *job && *at > active_since(active, disk));
-    assert!(moved_on, "{job} was removed, and {file} does not say so: {:?}", disk.files.get(file));
+    assert!(
+        moved_on,
+        "{job} was removed, and {file} does not say so: {:?}",
+        disk.files.get(file)
+    );
 }
 
 /// Since when the file may have said something else than what is active.
 fn active_since(active: &ActiveJob, disk: &Disk) -> Micros {
     let (job, file) = (&active.record.job, &active.record.file);
-    let said = disk.said.iter().filter(|(_, path, text)| path == file && text.job(path) == *job);
+    let said = disk
+        .said
+        .iter()
+        .filter(|(_, path, text)| path == file && text.job(path) == *job);
     said.map(|(at, ..)| *at).min().unwrap_or(0)
 }
 
@@ -180,7 +193,10 @@ pub fn check_journal(journal: &Memory, active: &ActiveSet) {
     let records: Vec<_> = active.values().map(|active| active.record.clone()).collect();
     assert_eq!(rows, records);
     for record in records {
-        let spec = journal.spec(&record.spec_hash).expect("a journal in memory").expect("kept");
+        let spec = journal
+            .spec(&record.spec_hash)
+            .expect("a journal in memory")
+            .expect("kept");
         assert_eq!(SpecHash::of(spec.canonical.as_bytes()), record.spec_hash);
     }
 }

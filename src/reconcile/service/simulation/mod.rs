@@ -59,7 +59,10 @@ fn whatever_goes_wrong_the_files_are_followed_in_the_end_and_nothing_is_lost_on_
             println!("seeds {told}, {tally}, {:.0} s", began.elapsed().as_secs_f64());
         }
     }
-    assert!(tally.commits > seeds && tally.crashes > 0, "stories in which nothing happens: {tally}");
+    assert!(
+        tally.commits > seeds && tally.crashes > 0,
+        "stories in which nothing happens: {tally}"
+    );
     println!("seeds {seeds} (after {first}), {tally}");
 }
 

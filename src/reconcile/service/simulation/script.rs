@@ -43,8 +43,20 @@ impl Dice {
 
 /// Every file that there can be. The last two are links into another folder, which flip together.
 pub const PATHS: [&str; 14] = [
-    "a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml", "f.yaml", "g.yaml", "h.yaml", "x.yaml", "y.yml", "sub/i.yaml",
-    "sub/z.yaml", "k.yaml", "l.yaml",
+    "a.yaml",
+    "b.yaml",
+    "c.yaml",
+    "d.yaml",
+    "e.yaml",
+    "f.yaml",
+    "g.yaml",
+    "h.yaml",
+    "x.yaml",
+    "y.yml",
+    "sub/i.yaml",
+    "sub/z.yaml",
+    "k.yaml",
+    "l.yaml",
 ];
 
 /// The files that flip together.
@@ -78,13 +90,7 @@ impl Text {
         Self::new(own_id, dice.below(4), needs, dice.below(3), dice.chance(82))
     }
 
-    fn new(
-        id: Option<&'static str>,
-        priority: u64,
-        needs: Option<&'static str>,
-        comment: u64,
-        is_good: bool,
-    ) -> Self {
+    fn new(id: Option<&'static str>, priority: u64, needs: Option<&'static str>, comment: u64, is_good: bool) -> Self {
         let mut yaml = String::new();
         let mut line = |text: &str| writeln!(yaml, "{text}").expect("a string takes everything");
         if let Some(id) = id {

@@ -32,7 +32,7 @@ use crate::{
         plan::PlanId,
         scan::{Look, SourceUnavailable, Trust},
         service::{
-            SyncOutcome,
+            Ask, SyncOutcome,
             worker::{Message, Waiter, Worker},
             world::World,
         },
@@ -575,17 +575,17 @@ impl Tale {
     fn sync(&mut self, wait: bool, approve: Option<PlanId>) {
         let (reply, answer) = oneshot::channel();
         self.approving |= approve.is_some();
-        let waiter = Waiter {
+        let ask = Ask {
             actor: Actor::Command,
+            by: None,
             wait,
+            files: Vec::new(),
+            timeout: None,
             approve,
-            approval: None,
-            actions: Vec::new(),
-            served: false,
-            reply,
         };
-        let _ = self.worker.hear(Message::Sync(waiter));
         let at = self.now();
+        let waiter = Waiter::new(ask, self.born + Duration::from_micros(at), reply);
+        let _ = self.worker.hear(Message::Sync(Box::new(waiter)));
         self.asked.push(Asked { at, answer });
     }
 
@@ -629,7 +629,12 @@ impl Tale {
         self.restart();
         self.live(self.now() + SLACK);
         self.check_end();
-        assert!(before == self.audit.active, "a restart changed {:?} to {:?}", brief(&before), brief(&self.audit.active));
+        assert!(
+            before == self.audit.active,
+            "a restart changed {:?} to {:?}",
+            brief(&before),
+            brief(&self.audit.active)
+        );
     }
 
     fn standings(&self) -> String {
@@ -737,7 +742,10 @@ fn follows(active: &crate::core::active::ActiveJob, path: &str, text: &Text) -> 
 
 fn brief(active: &ActiveSet) -> Vec<String> {
     let one = |(job, active): (&JobId, &Arc<crate::core::active::ActiveJob>)| {
-        format!("{job}#{} p{} {}", active.record.generation, active.job.spec.priority, active.record.file)
+        format!(
+            "{job}#{} p{} {}",
+            active.record.generation, active.job.spec.priority, active.record.file
+        )
     };
     active.iter().map(one).collect()
 }
