@@ -303,6 +303,12 @@ impl Disk {
         }
     }
 
+    /// Whether what stands in one file may stand in another, so that no job waits for itself.
+    pub fn may_hold(&self, from: &str, to: &str) -> bool {
+        let text = self.files.get(from).and_then(|node| node.text.as_ref());
+        text.is_none_or(|text| text.needs().is_none() || to > "d.yaml")
+    }
+
     /// Another folder in the place of the old one, with the same files anew, as a checkout beside it makes them: none of
     /// them half written.
     pub fn swap_folder(&mut self) {

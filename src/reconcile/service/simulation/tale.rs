@@ -36,7 +36,7 @@ use crate::{
             worker::{Message, Waiter, Worker},
             world::World,
         },
-        status::{SyncState, SyncStatus},
+        status::{Source, SyncState, SyncStatus},
         watch::{WatchList, Watching},
     },
     storage::{Change, Memory, Storage, StorageError},
@@ -466,13 +466,17 @@ impl Tale {
             }
             Act::Rename if reachable => {
                 let to = *self.dice.pick(&PATHS);
-                disk.rename(path, to);
+                if disk.may_hold(path, to) {
+                    disk.rename(path, to);
+                }
             }
             Act::Duplicate if reachable => {
                 let text = disk.files.get(path).and_then(|node| node.text.clone());
                 if let Some(text) = text {
                     let to = *self.dice.pick(&PATHS);
-                    disk.put(to, text);
+                    if disk.may_hold(path, to) {
+                        disk.put(to, text);
+                    }
                 }
             }
             Act::FlipLinks if reachable => {
@@ -615,6 +619,7 @@ impl Tale {
         }
         self.live(self.now() + RESYNC + SLACK);
         assert!(self.asked.is_empty(), "somebody waits for an answer");
+        self.say(|| self.standings());
         self.check_end();
         let waiting = self.status.borrow().waiting_plan.clone();
         if waiting.is_some() && self.dice.chance(50) {
@@ -625,7 +630,6 @@ impl Tale {
             self.check_end();
         }
         let before = Arc::clone(&self.audit.active);
-        self.say(|| self.standings());
         self.restart();
         self.live(self.now() + SLACK);
         self.check_end();
@@ -654,6 +658,11 @@ impl Tale {
     /// What is active, and what is said of every file, is what the files ask for.
     fn check_end(&self) {
         let (disk, active, status) = (self.disk.borrow(), &self.audit.active, self.status.borrow());
+        if status.source != Source::Ok {
+            // After a start, a folder without files is one that is not mounted yet, unless it says that it may be empty.
+            assert!(disk.files.is_empty() && !disk.allow_empty, "{:?}", status.source);
+            return;
+        }
         let good = |path: &str| {
             let node = disk.files.get(path)?;
             node.text
