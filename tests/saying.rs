@@ -322,7 +322,7 @@ fn the_history_tells_who_changed_what() {
     assert!(rows.len() >= 2, "{rows:?}");
     let first = rows.last().expect("a row");
     assert_eq!(
-        (&first["by"], &first["result"], &first["added"]),
+        (&first["asked_by"], &first["result"], &first["added"]),
         (&"start".into(), &"applied".into(), &1.into())
     );
     let updated: i64 = rows.iter().filter_map(|row| row["updated"].as_i64()).sum();
@@ -338,7 +338,10 @@ fn the_history_tells_who_changed_what() {
     );
     assert_eq!(place.json(&["history", "changes", "job=none"]), serde_json::json!([]));
     let csv = place.run(&["history", "changes", "--format", "csv"]);
-    assert!(csv.stdout.starts_with("at,by,result,added,updated"), "{csv:?}");
+    assert!(
+        csv.stdout.starts_with("decided_at,asked_by,result,added,updated"),
+        "{csv:?}"
+    );
     let text = place.run(&["history", "changes"]);
     assert!(
         text.code == 0 && text.stdout.contains("update a (a.yaml): priority"),

@@ -179,6 +179,11 @@ fn on_the_clock(at: &str) -> String {
     DateTime::parse_from_rfc3339(at).map_or_else(|_| at.to_owned(), |at| at.format("%a %F %T").to_string())
 }
 
+/// The same where no zone stands beside it.
+fn with_offset(at: &str) -> String {
+    DateTime::parse_from_rfc3339(at).map_or_else(|_| at.to_owned(), |at| at.format("%a %F %T %:z").to_string())
+}
+
 fn clocks(change: &ClockChange) -> String {
     let way = match change.direction {
         Direction::Forward => "forward",
@@ -228,12 +233,12 @@ fn collisions(collisions: &[Collision], output: &Output) -> Vec<String> {
             count => format!("{count} times"),
         };
         let text = format!(
-            "! new on the same second: {} want {} of the {} slots of `{}`, {times} in the next 24 h: {}",
+            "! new on the same second: {} want {} slots of the pool `{}`, which has {}: {times} in the next 24 h, first {}",
             jobs.join(", "),
             collision.wanted,
-            collision.slots,
             collision.pool,
-            instants(&collision.at, collision.count)
+            collision.slots,
+            collision.at.first().map(|at| with_offset(at)).unwrap_or_default()
         );
         output.paint(BAD, &harmless(text.as_bytes()))
     };

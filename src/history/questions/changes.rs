@@ -15,8 +15,11 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
     reconciles.between("decided_at", "decided_at", filter, now);
     if !filter.jobs.is_empty() {
         let mut jobs = Conditions::default();
-        jobs.named("split_part(line, ' ', 2)", &filter.jobs);
-        // A file that cannot be followed is named in its line, and its job, if one is known, after it.
+        // A line names the job after its verb; of a file that cannot be followed the file, whose name is mostly the job's.
+        let subject = "split_part(line, ' ', 2)";
+        let stem = format!("split_part(split_part({subject}, '.y', 1), '/', -1)");
+        let named_in_line = format!("CASE WHEN starts_with(line, 'invalid ') THEN {stem} ELSE {subject} END");
+        jobs.named(&named_in_line, &filter.jobs);
         let mut named = Conditions::default();
         named.named("json_job", &filter.jobs);
         let about = format!(
@@ -45,7 +48,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
                     coalesce(result, CASE WHEN added + updated + removed = 0 THEN 'refused'
                                           WHEN refused + held > 0 THEN 'partly' ELSE 'applied' END),
                     added, updated, removed, refused, held, array_to_string({LINES}, '; '), revision, plan_id,
-                    old_set, new_set, duration_ms
+                    left(old_set, 12), left(new_set, 12), duration_ms
              FROM ({samples}) ORDER BY decided_at DESC, fact DESC"
         ),
         &reconciles.values,
@@ -57,8 +60,8 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
     ];
     Ok(Found {
         columns: columns(&[
-            ("at", ColumnKind::Time),
-            ("by", ColumnKind::Text),
+            ("decided_at", ColumnKind::Time),
+            ("asked_by", ColumnKind::Text),
             ("result", ColumnKind::Text),
             ("added", ColumnKind::Count),
             ("updated", ColumnKind::Count),

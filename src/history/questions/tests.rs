@@ -5,12 +5,15 @@ use serde_json::Value;
 use crate::{
     core::{
         Timestamp,
+        id::{JobId, SpecHash},
+        record::{Actor, ChangeKind, FileChange, ReconcileRecord, ReconcileResult},
         state::{RunStatus, SlotOutcome},
     },
     history::{
         History,
         tests::{Journal, at, fed},
     },
+    storage::Change,
     view::{Answer, Filter, Question},
 };
 
@@ -40,7 +43,49 @@ fn history() -> History {
     journal.slot("etl", day + 1_800, SlotOutcome::Skipped);
     journal.slot("report", day, SlotOutcome::Skipped);
     journal.slot("report", day + 600, SlotOutcome::Ran);
+    reconcile(
+        &journal,
+        0,
+        None,
+        ReconcileResult::Applied,
+        &["add etl (etl.yaml)", "add report (report.yaml)"],
+    );
+    let half = [
+        "invalid report.yaml:3:1: what is `x`?; report stays on its last good version",
+        "update etl (etl.yaml): tasks.load",
+    ];
+    reconcile(&journal, 3_000, Some("ada"), ReconcileResult::Partly, &half);
+    reconcile(
+        &journal,
+        day,
+        None,
+        ReconcileResult::Refused,
+        &["held old (old.yaml is gone): `prune: hold`"],
+    );
     fed(&journal)
+}
+
+fn reconcile(journal: &Journal, second: i64, by: Option<&str>, result: ReconcileResult, actions: &[&str]) {
+    let invalid = FileChange {
+        file: "report.yaml".to_owned(),
+        job: JobId::new("report").ok(),
+        change: ChangeKind::Invalid,
+        old_hash: None,
+        new_hash: None,
+    };
+    journal.commit(vec![Change::Reconcile(ReconcileRecord {
+        at: at(second),
+        actor: by.map_or(Actor::Watcher, |_| Actor::Command),
+        by: by.map(str::to_owned),
+        plan_id: format!("plan-{second}"),
+        result,
+        actions: actions.iter().map(|&line| line.to_owned()).collect(),
+        files: by.map(|_| invalid).into_iter().collect(),
+        revision: by.map(|_| "0123abc-dirty".to_owned()),
+        old_set: SpecHash::of(b"old"),
+        new_set: SpecHash::of(b"new"),
+        duration_ms: 7,
+    })]);
 }
 
 fn now() -> Timestamp {
@@ -100,6 +145,23 @@ fn missed_slots_are_counted_by_day_and_reason() {
 #[test]
 fn what_failed_and_passed_is_flaky() {
     insta::assert_snapshot!(text(&ask(Question::Flaky, "")));
+}
+
+#[test]
+fn changes_say_who_did_what_and_what_was_refused() {
+    insta::assert_snapshot!(text(&ask(Question::Changes, "status=failed")));
+    let plans = |filter: &str| -> Vec<Value> {
+        let answer = ask(Question::Changes, filter);
+        answer.rows.into_iter().map(|row| row[10].clone()).collect()
+    };
+    assert_eq!(plans("job=etl"), ["plan-3000", "plan-0"]);
+    assert_eq!(
+        plans("job=rep*"),
+        ["plan-3000", "plan-0"],
+        "a file that is invalid names its job"
+    );
+    assert_eq!(plans("job=old"), ["plan-86400"]);
+    assert_eq!(plans("since=25h until=24h"), Vec::<Value>::new());
 }
 
 #[test]

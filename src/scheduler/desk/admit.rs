@@ -213,9 +213,13 @@ impl Desk {
 }
 
 impl Going {
-    /// Who comes first. Runs that were made at the same instant make up for slots, of which the oldest is first.
-    pub(super) fn turn(&self) -> (Timestamp, Option<Timestamp>, RunId) {
-        (self.record.created_at, self.record.slot, self.record.id)
+    /// Who comes first. Of runs that were made at the same instant, those of slots were decided before any other, the oldest
+    /// slot first.
+    pub(super) fn turn(&self) -> (Timestamp, bool, Option<Timestamp>, RunId) {
+        let RunRecord {
+            created_at, slot, id, ..
+        } = self.record;
+        (created_at, slot.is_none(), slot, id)
     }
 
     pub(super) fn ahead(&self) -> Ahead {

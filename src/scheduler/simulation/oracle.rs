@@ -91,8 +91,9 @@ struct Run {
 }
 
 impl Run {
-    fn turn(&self) -> (Timestamp, Option<Timestamp>, u64) {
-        (self.created, self.key.slot(), self.number)
+    fn turn(&self) -> (Timestamp, bool, Option<Timestamp>, u64) {
+        let slot = self.key.slot();
+        (self.created, slot.is_none(), slot, self.number)
     }
 }
 
@@ -521,11 +522,10 @@ impl Oracle {
         self.jobs[job].runs.sort_by_key(Run::turn);
         let all = &self.jobs[job].runs;
         // Slots that were decided at once stand in one line.
-        let at_once = |run: &&Run| {
-            let same = |other: &&Run| other.key.slot().is_some() && other.created == run.created;
-            run.key.slot().is_some() && (run.made_up || all.iter().filter(same).count() > 1)
-        };
-        let bursts: Vec<Timestamp> = all.iter().filter(at_once).map(|run| run.created).collect();
+        let mut at_once: BTreeMap<Timestamp, usize> = BTreeMap::new();
+        for run in all.iter().filter(|run| run.key.slot().is_some()) {
+            *at_once.entry(run.created).or_default() += if run.made_up { 2 } else { 1 };
+        }
         let handed_on = all.iter().filter(|run| run.phase != Phase::Waiting);
         let mut ahead: Vec<(Key, Phase, bool)> = handed_on.map(|run| (run.key, run.phase, run.cancelling)).collect();
         let mut backlog_waits = false;
@@ -538,7 +538,7 @@ impl Oracle {
             let run = self.jobs[job].run_mut(key);
             let (version, created, until, made_up) =
                 (Rc::clone(&run.version), run.created, run.wait_until, run.made_up);
-            let in_line = made_up || (key.slot().is_some() && bursts.contains(&created));
+            let in_line = made_up || (key.slot().is_some() && at_once[&created] > 1);
             let standings = self.standings_now(&version, now);
             let wait = if key.slot().is_some() {
                 unmet(&version, &standings, now)
