@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use petit::{
     config::settings::Settings,
     core::{
@@ -28,14 +28,14 @@ use petit::{
     events::Bus,
     execution::capacity,
     reconcile::{Options, PlanId, Reconciler, SyncOutcome, SyncState, load_active},
-    scheduler::{self, Parts, Scheduler, SystemClock},
     storage::{Memory, Storage},
 };
-use tokio::{
-    sync::{Semaphore, mpsc, watch},
-    task::{JoinHandle, JoinSet},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+
+use self::slots::{EVERY_SECOND, Scheduling, check_every_second};
+
+#[path = "support/slots.rs"]
+mod slots;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// So many sequences are under way at a time: they mostly wait, and the kernel gives only so many watches.
@@ -267,52 +267,25 @@ impl Model {
 /// What follows the folder: the reconciler, and a scheduler behind it.
 struct Following {
     reconciler: Reconciler,
-    scheduler: scheduler::Handle,
-    scheduling: JoinHandle<()>,
+    scheduling: Scheduling,
 }
 
 impl Following {
     async fn start(options: &Options, storage: &Arc<Memory>) -> Self {
         let loaded = load_active(&**storage, Utc::now()).expect("a journal in memory");
-        let journal = || Arc::clone(storage) as Arc<dyn Storage>;
         let bus = Bus::default();
-        let reconciler = Reconciler::start(options.clone(), journal(), bus.clone(), loaded);
+        let journal = Arc::clone(storage) as Arc<dyn Storage>;
+        let reconciler = Reconciler::start(options.clone(), journal, bus.clone(), loaded);
         let files = reconciler.handle();
-        let (orders, mut ordered) = mpsc::channel(16);
-        let (_, revision) = watch::channel(None);
-        let (scheduler, handle) = Scheduler::new(Parts {
-            storage: journal(),
-            clock: Arc::new(SystemClock),
-            active: files.active(),
-            revision,
-            orders,
-            bus,
-            random: Box::new(|| ulid::Ulid::generate().random()),
-        });
         let mut status = files.status();
         let looked = timeout(DEADLINE, status.wait_for(|status| status.looked_at.is_some())).await;
         assert!(matches!(looked, Ok(Ok(_))), "no look");
-        let scheduling = tokio::spawn(async move {
-            let ended = scheduler.run();
-            tokio::pin!(ended);
-            loop {
-                tokio::select! {
-                    ended = &mut ended => break ended.expect("a journal in memory"),
-                    // Nobody carries them out, so that every slot but the first finds a run in its way.
-                    Some(_) = ordered.recv() => {}
-                }
-            }
-        });
-        Self {
-            reconciler,
-            scheduler: handle,
-            scheduling,
-        }
+        let scheduling = Scheduling::start(storage, files.active(), bus);
+        Self { reconciler, scheduling }
     }
 
     async fn stop(self) {
-        self.scheduler.stop().await;
-        self.scheduling.await.expect("no panic");
+        self.scheduling.stop().await;
         tokio::task::spawn_blocking(|| self.reconciler.stop())
             .await
             .expect("no panic");
@@ -460,7 +433,7 @@ impl Drop for Telling {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "PETIT_SEED={} does this again:\n  {}",
+                "PETIT_SEED={} cargo test --no-default-features --test reconcile_edits does this again:\n  {}",
                 self.seed,
                 self.told.join("\n  ")
             );
@@ -496,8 +469,7 @@ async fn sequence(seed: u64) -> Tally {
             folder.write(file, Content::roll(&mut dice), true);
         }
     }
-    let beacon = "priority: 0\nschedule: {cron: \"* * * * * *\"}\ntasks: {t: {command: [\"true\"]}}\n";
-    fs::write(root.join("beacon.yaml"), beacon).expect("written");
+    fs::write(root.join("beacon.yaml"), EVERY_SECOND).expect("written");
     let beacon = Content {
         id: None,
         priority: 0,
@@ -545,7 +517,7 @@ async fn sequence(seed: u64) -> Tally {
         }
     }
     following.stop().await;
-    tally.slots = check_ledger(&storage);
+    tally.slots = check_every_second(&storage, BEACON);
     tally
 }
 
@@ -607,37 +579,6 @@ fn check(
     );
     let well = model.held.is_empty() && expected.values().all(|state| *state == SyncState::Synced);
     assert_eq!(outcome.synced, well, "the answer after {last}");
-}
-
-/// Every second since the beacon became active is recorded once. Returns how many there are.
-fn check_ledger(storage: &Memory) -> u64 {
-    let job: JobId = BEACON.parse().expect("an id");
-    let active = storage
-        .active()
-        .expect("rows")
-        .into_iter()
-        .find(|active| active.job == job);
-    let since = active.expect("active").scheduled_since;
-    let watermarks: BTreeMap<JobId, _> = storage.watermarks().expect("rows").into_iter().collect();
-    let Some(&until) = watermarks.get(&job) else {
-        // It was over before the first second was.
-        return 0;
-    };
-    let (from, to) = (since - TimeDelta::hours(1), until + TimeDelta::hours(1));
-    let mut seconds: Vec<i64> = Vec::new();
-    for slot in storage.slots(&job, from, to).expect("rows") {
-        seconds.push(slot.at.timestamp());
-    }
-    for stretch in storage.stretches(&job, from, to).expect("rows") {
-        let within = stretch.from.timestamp()..=stretch.to.timestamp();
-        assert_eq!(within.clone().count() as u64, stretch.slots, "{stretch:?}");
-        seconds.extend(within);
-    }
-    seconds.sort_unstable();
-    let first = since.timestamp() + 1;
-    let expected: Vec<i64> = (first..=until.timestamp()).collect();
-    assert_eq!(seconds, expected, "each second once, from {since} to {until}");
-    seconds.len() as u64
 }
 
 fn number(variable: &str) -> Option<u64> {

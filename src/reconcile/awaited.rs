@@ -196,9 +196,13 @@ impl Asked {
             if leaving.contains(file.as_str()) {
                 continue;
             }
-            let back = look.files.contains_key(file.as_str());
-            let job = status.jobs.iter().find(|job| job.file == *file);
-            let decided = match job.filter(|_| !back) {
+            if look.files.contains_key(file.as_str()) {
+                // It came back before its removal counted. Had that taken effect before, it stands.
+                let superseded = Decided::superseded(file, status);
+                self.gone_decided.entry(file.clone()).or_insert(superseded);
+                continue;
+            }
+            let decided = match status.jobs.iter().find(|job| job.file == *file) {
                 Some(job) => Decided {
                     outcome: outcome_of(&job.standing),
                     job: Some(job.job.clone()),

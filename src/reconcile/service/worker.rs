@@ -333,7 +333,8 @@ impl<W: World> Worker<W> {
     /// left when a file system is unmounted, or what a program made anew because it missed the old one. After a start
     /// nobody knows which folder it was, and a file system that is not mounted yet looks the same.
     fn refuse_replacement(&mut self, look: Look) -> Result<Look, SourceUnavailable> {
-        let empty = look.files.is_empty() && look.blind.is_empty();
+        // What cannot be looked into is no file either: the folder below a mount has its own.
+        let empty = look.files.is_empty();
         let happened = match self.folder {
             Some(folder) if folder != look.folder => Some("was replaced by an empty one"),
             None if !self.active.is_empty() => Some("is empty, and jobs from it were active before the start"),

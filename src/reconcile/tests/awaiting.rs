@@ -230,6 +230,19 @@ fn removals_and_git_are_waited_for() {
 }
 
 #[test]
+fn a_file_that_comes_back_before_its_removal_counted_was_changed_again() {
+    let mut folder = Folder::of(&[("a.yaml", "one")]);
+    folder.files.remove("a.yaml");
+    let mut awaited = Awaited::only([]);
+    folder.observe(&mut awaited);
+    expect(&awaited, &[("a.yaml", AwaitedOutcome::Undecided)]);
+    folder.files.insert("a.yaml", "two");
+    folder.observe(&mut awaited);
+    assert!(awaited.is_over());
+    expect(&awaited, &[("a.yaml", AwaitedOutcome::Superseded)]);
+}
+
+#[test]
 fn what_has_changed_since_a_plan_is_told() {
     let policy = Policy {
         prune: crate::config::settings::Prune::Auto,

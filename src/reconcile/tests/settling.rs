@@ -238,6 +238,22 @@ fn what_cannot_be_seen_is_not_gone() {
 }
 
 #[test]
+fn what_only_one_look_saw_does_not_count() {
+    for hidden in [false, true] {
+        let mut folder = Folder::with(&[("sub/a.yaml", "good"), ("b.yaml", "good")]);
+        folder.write("sub/a.yaml", "go");
+        folder.look(1_000);
+        folder.files.remove("sub/a.yaml");
+        folder.blind = hidden;
+        assert_eq!(text(&folder.look(1_150), "sub/a.yaml"), Some("good"));
+        folder.blind = false;
+        folder.write("sub/a.yaml", "go");
+        assert_eq!(text(&folder.look(1_300), "sub/a.yaml"), Some("good"));
+        assert_eq!(text(&folder.look(1_450), "sub/a.yaml"), Some("go"));
+    }
+}
+
+#[test]
 fn at_the_start_the_files_of_active_jobs_must_be_missed_like_any_other() {
     let mut folder = Folder::new(&["a.yaml"]);
     let first = folder.look(0);

@@ -32,7 +32,10 @@ struct Telling(u64);
 impl Drop for Telling {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("PETIT_SEED={} tells this story again", self.0);
+            eprintln!(
+                "PETIT_SEED={} cargo test --no-default-features --lib reconcile::service::simulation tells this story again",
+                self.0
+            );
         }
     }
 }

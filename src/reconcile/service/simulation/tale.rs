@@ -372,7 +372,7 @@ impl Tale {
                     .filter(|(_, node)| since(node.written) && !node.unreadable);
                 for (path, node) in stood {
                     let text = node.text.as_ref().filter(|text| text.is_good);
-                    let text = text.unwrap_or_else(|| panic!("all synced, and {path} is no job"));
+                    let text = text.unwrap_or_else(|| panic!("all synced, and {path} is no job: {:#?}", outcome.files));
                     let job = text.job(path);
                     let follows = active.get(&job).is_some_and(|active| follows(active, path, text));
                     assert!(follows, "all synced, and {job} is not what stands in {path}");
