@@ -69,7 +69,8 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
         }
     }
     draft.report_files(&stated.bad, &on_last_good);
-    draft.remove_or_hold(&vanishing, desired, active, past, policy, (&held_before, approved));
+    let guarded = !vanishing.is_empty() && draft.loses_many(&stated, active, past, policy);
+    draft.remove_or_hold(&vanishing, guarded, policy, (&held_before, approved));
     draft.block(&stated, active);
     draft.finish(id, active, past.refused, now)
 }
@@ -237,7 +238,7 @@ fn side_by_side<'a, 'c>(
 }
 
 /// A plan in the making.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Draft<'a> {
     /// What every job that will be active waits for.
     after: Resulting<'a>,
@@ -307,26 +308,37 @@ impl<'a> Draft<'a> {
         self.after.push(job, None);
     }
 
-    fn remove_or_hold(
-        &mut self,
-        vanishing: &[(&'a JobId, &'a Arc<ActiveJob>)],
-        desired: &Desired,
-        active: &'a ActiveSet,
-        past: Past<'_>,
-        policy: &Policy,
-        (held_before, approved): (&BTreeSet<&JobId>, bool),
-    ) {
-        if vanishing.is_empty() {
-            return;
+    /// Whether so many jobs of the largest set of the last minute would be gone that somebody should be asked.
+    fn loses_many(&self, stated: &Stated<'a>, active: &'a ActiveSet, past: Past<'_>, policy: &Policy) -> bool {
+        let desired = stated.desired;
+        if desired.allow_empty && desired.files.is_empty() {
+            return false;
         }
         let largest = if past.largest.len() > active.len() {
             past.largest
         } else {
             active
         };
-        let gone = largest.keys().filter(|job| !self.after.contains(job)).count();
-        let many = gone >= GUARDED_FROM && gone * 100 > usize::from(policy.prune_guard) * largest.len();
-        let guarded = many && !(desired.allow_empty && desired.files.is_empty());
+        let gone = |after: &Resulting<'_>| largest.keys().filter(|job| !after.contains(job)).count();
+        // A job that went lately and would come back stays away if something that it waits for does.
+        let returns = |job: &JobId| largest.contains_key(job) && !active.contains_key(job);
+        let gone = if self.versions.keys().any(returns) {
+            let mut outcome = self.clone();
+            outcome.block(stated, active);
+            gone(&outcome.after)
+        } else {
+            gone(&self.after)
+        };
+        gone >= GUARDED_FROM && gone * 100 > usize::from(policy.prune_guard) * largest.len()
+    }
+
+    fn remove_or_hold(
+        &mut self,
+        vanishing: &[(&'a JobId, &'a Arc<ActiveJob>)],
+        guarded: bool,
+        policy: &Policy,
+        (held_before, approved): (&BTreeSet<&JobId>, bool),
+    ) {
         for &(job, old) in vanishing {
             let reason = match policy.prune {
                 Prune::Never => Some(HoldReason::Never),

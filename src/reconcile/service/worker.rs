@@ -29,7 +29,7 @@ use crate::{
     events::{Bus, Event},
     reconcile::{
         apply::{Before, Occasion, apply, counts_ahead, latest_count},
-        awaited::{Awaited, AwaitedOutcome},
+        awaited::Awaited,
         desired::{Desired, Judge},
         journal::{Loaded, LostJob, largest_lately, still_held},
         options::Options,
@@ -93,16 +93,12 @@ impl Waiter {
 
     /// Answers; whoever asked may have gone.
     fn answer(self, status: &SyncStatus, committed: bool, timed_out: bool) {
-        let files = match self.ask.wait {
-            true => self.awaited.outcomes(),
-            false => Vec::new(),
-        };
-        let synced = match self.ask.wait {
+        let (files, synced) = match self.ask.wait {
             true => {
-                let all = files.iter().all(|file| file.outcome == AwaitedOutcome::Synced);
-                all && self.awaited.is_over() && status.source == Source::Ok
+                let synced = self.awaited.is_synced() && status.source == Source::Ok;
+                (self.awaited.outcomes(), synced)
             }
-            false => status.is_synced(),
+            false => (Vec::new(), status.is_synced()),
         };
         let _ = self.reply.send(SyncOutcome {
             synced: synced && committed,

@@ -28,6 +28,7 @@ struct Folder {
     ticks: u64,
     files: BTreeMap<&'static str, &'static str>,
     git_busy: bool,
+    blind: bool,
 }
 
 impl Folder {
@@ -38,6 +39,7 @@ impl Folder {
             ticks: 0,
             files: files.iter().copied().collect(),
             git_busy: false,
+            blind: false,
         };
         for _ in 0..4 {
             folder.look();
@@ -59,7 +61,11 @@ impl Folder {
             allow_empty: false,
             git_busy: self.git_busy,
             files: Arc::new(files.collect()),
-            blind: BTreeMap::new(),
+            blind: self
+                .blind
+                .then(|| ("sub".to_owned(), "cannot be read".to_owned()))
+                .into_iter()
+                .collect(),
             watch: WatchList::default(),
             took: Duration::ZERO,
         };
@@ -199,6 +205,17 @@ fn a_content_that_is_replaced_before_it_counts_is_said_to_have_been() {
             ("typo.yaml", AwaitedOutcome::Refused),
         ],
     );
+}
+
+#[test]
+fn what_cannot_be_seen_is_not_said_to_be_synced() {
+    let mut folder = Folder::of(&[("a.yaml", "one")]);
+    folder.blind = true;
+    let (mut all, mut mine) = (Awaited::only([]), Awaited::only(["a.yaml".to_owned()]));
+    folder.observe(&mut all);
+    folder.observe(&mut mine);
+    assert!(all.is_over() && mine.is_over());
+    assert_eq!((all.is_synced(), mine.is_synced()), (false, true));
 }
 
 #[test]

@@ -21,10 +21,8 @@ use crate::{
     storage::{Memory, Storage},
 };
 
-/// How long a file must be missed before its job may go.
-const MISSED: Micros = ms(2_000);
-/// How far back the prune guard looks.
-const GUARDED: Micros = ms(60_000);
+/// How far back the prune guard looks, less what a look may take: it counts from their beginnings, and here is their end.
+const GUARDED: Micros = ms(59_000);
 /// How much may vanish unasked.
 pub const GUARD: u8 = 50;
 
@@ -130,8 +128,7 @@ impl Audit {
 fn check_removal(active: &ActiveJob, disk: &Disk) {
     let (job, file) = (&active.record.job, &active.record.file);
     assert_eq!(disk.mount, Mount::Here, "{job} was removed while the folder was away");
-    let missed = disk.missed_since.get(file);
-    if missed.is_some_and(|since| disk.now - since >= MISSED) {
+    if disk.is_gone(file) {
         return;
     }
     let moved_on = disk

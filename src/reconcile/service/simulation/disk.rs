@@ -23,6 +23,8 @@ pub const fn ms(n: u64) -> Micros {
     n * 1_000
 }
 
+/// How long a file must be missed to be gone.
+const MISSED: Micros = ms(2_000);
 /// The kernel's clock for files moves in steps.
 const TICK: Micros = ms(4);
 
@@ -99,7 +101,9 @@ pub struct Disk {
     /// The good texts that each file has held, and since when.
     pub said: Vec<(Micros, String, Arc<Text>)>,
     /// Since which look every look has found no such file; what nobody could see is not counted.
-    pub missed_since: BTreeMap<String, Micros>,
+    missed_since: BTreeMap<String, Micros>,
+    /// The files of which it is known that they are gone, until they are seen again.
+    gone: BTreeSet<String>,
     last: SeenFiles,
     looked_at: SystemTime,
 }
@@ -129,6 +133,7 @@ impl Disk {
             passed_over: BTreeSet::new(),
             said: Vec::new(),
             missed_since: BTreeMap::new(),
+            gone: BTreeSet::new(),
             last: SeenFiles::default(),
             looked_at: SystemTime::UNIX_EPOCH,
         }
@@ -228,7 +233,8 @@ impl Disk {
         let mut at = self.now;
         for left in (0..pieces).rev() {
             let most = u64::try_from(rest.len()).expect("short");
-            let cut = if left == 0 { most } else { self.dice.below(most + 1) };
+            // At least a byte is left for the last piece: a text that is all there is whole.
+            let cut = if left == 0 { most } else { self.dice.below(most) };
             let (piece, after) = rest.split_at(usize::try_from(cut).expect("short"));
             let whole = (left == 0).then(|| Arc::clone(&text));
             let bytes = piece.to_vec();
@@ -326,6 +332,7 @@ impl Disk {
     pub fn restarted(&mut self) {
         (self.last, self.looked_at) = (SeenFiles::default(), SystemTime::UNIX_EPOCH);
         self.missed_since.clear();
+        self.gone.clear();
         self.arrived = false;
         self.listening = false;
     }
@@ -419,12 +426,23 @@ impl Disk {
 
     fn note_missing(&mut self, found: &BTreeMap<Arc<str>, Seen>, began: Micros) {
         for path in PATHS {
+            if found.contains_key(path) {
+                self.gone.remove(path);
+            }
             if found.contains_key(path) || self.is_hidden(path) {
                 self.missed_since.remove(path);
-            } else {
-                self.missed_since.entry(path.to_owned()).or_insert(began);
+                continue;
+            }
+            let since = *self.missed_since.entry(path.to_owned()).or_insert(began);
+            if began - since >= MISSED {
+                self.gone.insert(path.to_owned());
             }
         }
+    }
+
+    /// Whether it is known that there is no such file.
+    pub fn is_gone(&self, path: &str) -> bool {
+        self.gone.contains(path)
     }
 
     /// Reads a file between two pauses: the stamp is the one of the end.

@@ -99,6 +99,7 @@ struct Simulated {
     commits: Rc<Cell<u64>>,
     watching: Watching,
     armed: bool,
+    aloud: bool,
 }
 
 impl World for Simulated {
@@ -111,7 +112,21 @@ impl World for Simulated {
     }
 
     fn look(&mut self, wall: SystemTime) -> Result<Look, SourceUnavailable> {
-        self.disk.borrow_mut().look(wall)
+        let began = self.disk.borrow().now;
+        let look = self.disk.borrow_mut().look(wall);
+        if self.aloud {
+            let at = |micros: Micros| Duration::from_micros(micros).as_secs_f64();
+            let found = match &look {
+                Ok(look) => format!("{:?}, blind {:?}", look.files.keys(), look.blind.keys()),
+                Err(error) => error.to_string(),
+            };
+            eprintln!(
+                "{:9.3} looked until {:.3}: {found}",
+                at(began),
+                at(self.disk.borrow().now)
+            );
+        }
+        look
     }
 
     fn arm(&mut self, _: &WatchList, afresh: bool) -> bool {
@@ -250,6 +265,7 @@ impl Tale {
             commits: Rc::clone(&commits),
             watching: Watching::Native,
             armed: false,
+            aloud,
         };
         let (worker, active, status) = start(&options, world);
         Self {
@@ -348,6 +364,12 @@ impl Tale {
             let waiting = self.status.borrow().waiting_plan.clone();
             assert_eq!(waiting, left.waits_for_approval().then(|| left.id.clone()));
             self.held += u64::from(waiting.is_some());
+            self.say(|| {
+                format!(
+                    "committed: {:?}, waits: {waiting:?}",
+                    self.journal.reconciles(1).expect("a journal in memory")[0].actions
+                )
+            });
             self.states.insert(left.id.to_string());
             if self.fate.get() == Fate::CrashAfterSwap {
                 self.crash(approving);
@@ -360,10 +382,12 @@ impl Tale {
     /// A sync that says that all is well must mean what was there when it was asked for.
     fn hear_answers(&mut self) {
         let (active, disk) = (Arc::clone(&self.active.borrow()), self.disk.borrow());
-        self.asked.retain_mut(|asked| {
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.retain_mut(|asked| {
             let Ok(outcome) = asked.answer.try_recv() else {
                 return true;
             };
+            self.say(|| format!("answered: {}, {:?}", outcome.synced, outcome.approval));
             if outcome.synced && !disk.sloppy && disk.mount == Mount::Here {
                 let since = |written: Micros| written < asked.at;
                 let stood = disk
@@ -372,7 +396,7 @@ impl Tale {
                     .filter(|(_, node)| since(node.written) && !node.unreadable);
                 for (path, node) in stood {
                     let text = node.text.as_ref().filter(|text| text.is_good);
-                    let text = text.unwrap_or_else(|| panic!("all synced, and {path} is no job: {:#?}", outcome.files));
+                    let text = text.unwrap_or_else(|| panic!("all synced, and {path} is no job"));
                     let job = text.job(path);
                     let follows = active.get(&job).is_some_and(|active| follows(active, path, text));
                     assert!(follows, "all synced, and {job} is not what stands in {path}");
@@ -380,6 +404,8 @@ impl Tale {
             }
             false
         });
+        drop(disk);
+        self.asked = asked;
     }
 
     /// The process ends here, and another one begins.
@@ -415,6 +441,7 @@ impl Tale {
             commits: Rc::clone(&self.commits),
             watching: Watching::Native,
             armed: false,
+            aloud: self.aloud,
         };
         (self.worker, self.active, self.status) = start(&self.options, world);
         let active = Arc::clone(&self.active.borrow());
