@@ -185,6 +185,32 @@ impl Blob {
     }
 }
 
+impl Look {
+    /// Refuses a folder with nothing in it that took the place of `known`, the one in which files were last found: that
+    /// is not the user's empty folder, but what is left when a file system is unmounted, or what a program made anew
+    /// because it missed the old one. After a start nobody knows which folder it was, and a file system that is not
+    /// mounted yet looks the same; `has_jobs` says that there were files in it. What cannot be looked into is no file.
+    pub(super) fn unless_replaced(
+        self,
+        root: &Path,
+        known: Option<FolderId>,
+        has_jobs: bool,
+    ) -> Result<Self, SourceUnavailable> {
+        let happened = match known {
+            Some(folder) if folder != self.folder => "was replaced by an empty one",
+            None if has_jobs => "is empty, and jobs from it were active before the start",
+            Some(_) | None => return Ok(self),
+        };
+        if !self.files.is_empty() || self.allow_empty {
+            return Ok(self);
+        }
+        Err(SourceUnavailable {
+            path: root.to_owned(),
+            problem: format!("{happened}: if that is meant, put a file `.allow-empty` into it"),
+        })
+    }
+}
+
 /// What the files of a folder may be trusted with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Trust {

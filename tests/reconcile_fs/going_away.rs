@@ -84,7 +84,15 @@ async fn a_folder_whose_file_system_is_unmounted_is_unavailable_and_removes_noth
         }
     };
     fill(&disk);
-    let followed = Followed::with(|_| {}, |options| options.jobs_dir.clone_from(&disk)).await;
+    let followed = Followed::with(
+        |_| {},
+        |options| {
+            options.jobs_dir.clone_from(&disk);
+            // Of a mount that comes or goes the kernel tells nobody, so that the next regular look finds it.
+            options.resync = Duration::from_secs(1);
+        },
+    )
+    .await;
     followed.until_active("three jobs", |active| active.len() == 3).await;
     let before = followed.active();
 

@@ -1,13 +1,19 @@
 //! Following the files: starts the loop, and asks it.
 //!
 //! The loop itself is in [`worker`]: one thread that does one step after another, so that there is one writer of the
-//! active set and no step sees half of another. Goes in: [`Options`], the journal, and messages (a file changed, somebody
-//! asks). Comes out, on two `watch` channels: the active set, swapped whole after its commit, and the [`SyncStatus`].
+//! active set and no step sees half of another. It has three helpers: [`writer`] carries plans out, [`publisher`] says how
+//! the files stand, and [`waiting`] knows who wants an answer. What all of them touch of the machine is in [`world`].
+//!
+//! Goes in: [`Options`], the journal, and messages (a file changed, somebody asks). Comes out, on two `watch` channels: the
+//! active set, swapped whole after its commit, and the [`SyncStatus`].
 
+mod publisher;
 #[cfg(test)]
 mod simulation;
+mod waiting;
 mod worker;
 mod world;
+mod writer;
 
 use std::{
     sync::{
@@ -24,7 +30,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use self::{
-    worker::{Message, Waiter, Worker},
+    waiting::Waiter,
+    worker::{Message, Worker},
     world::Machine,
 };
 use super::{

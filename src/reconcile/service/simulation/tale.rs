@@ -33,7 +33,8 @@ use crate::{
         scan::{Look, SourceUnavailable, Trust},
         service::{
             Ask, SyncOutcome,
-            worker::{Message, Waiter, Worker},
+            waiting::Waiter,
+            worker::{Message, Worker},
             world::World,
         },
         status::{Source, SyncState, SyncStatus},
@@ -294,7 +295,6 @@ impl Tale {
     pub fn tell(mut self, tally: &mut Tally) {
         for _ in 0..30 + self.dice.below(50) {
             let act = Act::roll(&mut self.dice);
-            self.say(|| format!("{act:?}"));
             self.act(act);
             let pause = *self.dice.pick(&[1, 20, 100, 200, 500, 1_500, 2_500, 12_000]);
             let until = self.now() + ms(self.dice.below(pause) + 1);
@@ -454,6 +454,7 @@ impl Tale {
     fn act(&mut self, act: Act) {
         let path = *self.dice.pick(&PATHS);
         let text = Arc::new(Text::of(path, &mut self.dice));
+        self.say(|| format!("{act:?} ({path})"));
         let mut disk = self.disk.borrow_mut();
         let reachable = disk.mount == Mount::Here;
         match act {
