@@ -34,6 +34,7 @@ use crate::{
         inputs::{Surroundings, base_environment},
         local::LocalEngine,
         process, recovery,
+        secrets::Vault,
     },
     reconcile::{
         self, Reconciler, Trust, load_active,
@@ -147,7 +148,8 @@ impl Daemon {
         let clock: Clock = Arc::new(Utc::now);
         let capacity = capacity::of_machine(&settings);
         let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();
-        let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)));
+        let vault = Vault::new(environment.iter().cloned());
+        let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)).with_vault(vault));
         let surroundings = Surroundings {
             env: base_environment(environment, &settings.pass_env),
             home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),

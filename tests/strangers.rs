@@ -2,6 +2,7 @@
 //! taken for an orphan; hence one test in one file.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use petit::execution::process::{AttemptSpec, Command, Processes, Stop, collect_strangers};
@@ -29,6 +30,7 @@ async fn adopted_orphans_are_collected_and_no_exit_is_lost() {
         timeout: None,
         log: folder.path().join(format!("{number}.log")),
         log_size: 1 << 20,
+        mask: Arc::default(),
     };
 
     // Short attempts, each of which leaves an orphan that soon exits, or that has to be ended.

@@ -92,7 +92,6 @@ fn the_example_of_the_format_is_refused_only_for_what_comes_later() {
         found,
         [
             (Severity::Warning, "unused-window", 21),
-            (Severity::Error, "comes-later", 29),
             (Severity::Warning, "no-effect-yet", 32),
             (Severity::Error, "comes-later", 40),
         ]
@@ -337,6 +336,7 @@ fn every_key() -> Value {
         "tasks": {"t": {
             "command": ["x"], "uses": "u", "with": {"w": 1}, "shell": "s", "description": "d", "depends_on": ["u"],
             "condition": "always", "working_dir": "/w", "env": {"E": "2"},
+            "secrets": {"U": {"file": "/u"}},
             "resources": {"slots": {"s": 1}, "cpu": 1.5, "memory": "1MiB"}, "limits": {"memory": "2MiB"},
             "timeout": "2m", "kill_grace": "2s", "retry": {"retries": 2, "delay": "2s", "when": "never"},
         }},

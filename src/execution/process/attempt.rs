@@ -27,7 +27,7 @@ use super::procfs::{Mark, ProcessId};
 use super::sys;
 use super::tree::{Claim, MarkClaim, Tree, cost_of_a_look};
 use crate::core::ending::Ending;
-use crate::execution::output::{LogWriter, Stream};
+use crate::execution::output::{LogWriter, Mask, Stream};
 
 /// What one attempt is to execute, and within which bounds.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct AttemptSpec {
     pub log: PathBuf,
     /// How large that file may become, in bytes.
     pub log_size: u64,
+    /// What is hidden in it.
+    pub mask: Arc<Mask>,
 }
 
 /// Where attempts are started. Clones share the looks for what short attempts left behind.
@@ -155,7 +157,7 @@ impl Processes {
             capture: Capture {
                 stdout: Some(output.stdout),
                 stderr: Some(output.stderr),
-                log: Some(LogWriter::new(spec.log, spec.log_size)),
+                log: Some(LogWriter::new(spec.log, spec.log_size).masked(spec.mask)),
                 buffer: Vec::new(),
             },
             kill_grace: spec.kill_grace,

@@ -6,6 +6,7 @@ use std::fs;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,7 @@ impl Room {
             timeout: None,
             log: self.log(),
             log_size: 1 << 20,
+            mask: Arc::default(),
         }
     }
 
