@@ -149,7 +149,10 @@ impl Daemon {
         let capacity = capacity::of_machine(&settings);
         let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();
         let vault = Vault::new(environment.iter().cloned());
-        let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)).with_vault(vault));
+        let engine = LocalEngine::new(log_size, Arc::clone(&clock))
+            .with_vault(vault)
+            .with_cgroups(process::Cgroups::claim());
+        let engine = Arc::new(engine);
         let surroundings = Surroundings {
             env: base_environment(environment, &settings.pass_env),
             home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),

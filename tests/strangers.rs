@@ -28,6 +28,7 @@ async fn adopted_orphans_are_collected_and_no_exit_is_lost() {
         },
         kill_grace: Duration::from_millis(200),
         timeout: None,
+        memory_limit: None,
         log: folder.path().join(format!("{number}.log")),
         log_size: 1 << 20,
         mask: Arc::default(),

@@ -80,7 +80,7 @@ fn what_the_schema_cannot_refuse_is_explained() {
 }
 
 #[test]
-fn the_example_of_the_format_is_refused_only_for_what_comes_later() {
+fn the_example_of_the_format_is_valid_and_warned_of_what_comes_later() {
     let text = std::fs::read_to_string(fixtures("job-format/nightly-etl.yaml")).expect("the example");
     let checked = check("nightly-etl.yaml", &text);
     let found: Vec<(Severity, &str, usize)> = checked
@@ -93,14 +93,14 @@ fn the_example_of_the_format_is_refused_only_for_what_comes_later() {
         [
             (Severity::Warning, "unused-window", 21),
             (Severity::Warning, "no-effect-yet", 32),
-            (Severity::Error, "comes-later", 40),
         ]
     );
+    assert!(checked.job.is_some());
     insta::assert_snapshot!("nightly-etl", rendered(&checked));
 }
 
 #[test]
-fn the_example_without_those_keys_is_valid_and_keeps_its_order() {
+fn the_example_that_runs_anywhere_keeps_its_order() {
     let text = std::fs::read_to_string(fixtures("job-format/example.yaml")).expect("the example");
     let checked = check("example.yaml", &text);
     insta::assert_snapshot!("example", rendered(&checked));

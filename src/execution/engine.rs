@@ -93,6 +93,8 @@ pub struct Attempt {
     pub folder: AttemptFolder,
     /// The longest it may take, from its start.
     pub timeout: Option<Duration>,
+    /// The most memory that it may hold with everything that it starts, in bytes.
+    pub memory_limit: Option<u64>,
     /// The time between asking it to end and ending it.
     pub kill_grace: Duration,
 }

@@ -21,6 +21,7 @@ use crate::core::{
     job::Job,
     spec::{CommandSpec, SecretSource, TaskSpec},
     template::{Template, TemplateError, is_template},
+    units::ByteSize,
 };
 
 /// What is the same for all tasks. The folders are absolute: tasks are told of them, and run elsewhere.
@@ -133,6 +134,7 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
         context,
         folder,
         timeout: spec.timeout.map(|timeout| timeout.to_std()),
+        memory_limit: spec.limits.memory.map(ByteSize::as_bytes),
         kill_grace: spec.kill_grace.unwrap_or(TaskSpec::DEFAULT_KILL_GRACE).to_std(),
     })
 }
@@ -323,6 +325,7 @@ tasks:
     env: {FILE: "${{ env.OUT }}/${{ run.scheduled_date }}.csv", WHO: task}
     working_dir: work/${{ config.nested.batch }}
     timeout: 5s
+    limits: {memory: 1MiB}
 "#;
 
     #[test]
@@ -339,6 +342,7 @@ tasks:
             (attempt.timeout, attempt.kill_grace.as_secs()),
             (Some(std::time::Duration::from_secs(5)), 10)
         );
+        assert_eq!(attempt.memory_limit, Some(1 << 20));
         let run = machine.run().id.to_string();
         let folder = format!("/state/runs/{run}/second.2");
         let expected: BTreeMap<String, String> = [

@@ -26,10 +26,10 @@ use super::{
     engine::{Attempt, AttemptEnd, AttemptKey, Engine, ProcessMark, Report, Reports, Stop, Usage},
     output::Mask,
     outputs::{self, OutputError},
-    process::{self, AttemptSpec, Command, Ended, Processes, Running, SpawnError, StartTime},
+    process::{self, AttemptSpec, Cgroups, Command, Ended, Processes, Running, SpawnError, StartTime},
     secrets::{SecretError, Vault},
 };
-use crate::core::{ending::Ending, error_text::chain};
+use crate::core::{ending::Ending, error_text::chain, units::ByteSize};
 
 /// The first pause after which starting is tried again; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -62,6 +62,13 @@ impl LocalEngine {
             stops: Arc::default(),
             ended: Arc::default(),
         }
+    }
+
+    /// The same engine, whose attempts' limits the kernel enforces.
+    #[must_use]
+    pub fn with_cgroups(mut self, cgroups: Option<Cgroups>) -> Self {
+        self.processes = self.processes.with_cgroups(cgroups);
+        self
     }
 
     /// The same engine, whose attempts' secrets are read through this vault. Without one no variable of Petit's own
@@ -217,6 +224,7 @@ impl LocalEngine {
             },
             kill_grace: attempt.kill_grace,
             timeout: attempt.timeout,
+            memory_limit: attempt.memory_limit,
             log: attempt.folder.log(),
             log_size: self.log_size,
             mask: Arc::new(self.vault.mask(&attempt.secrets)),
@@ -282,8 +290,12 @@ fn conclude(attempt: &Attempt, ended: Ended, published: Result<Outputs, String>)
         let AttemptKey { run, task, attempt } = &attempt.key;
         tracing::warn!(%run, %task, attempt, survivors = ?ended.survivors, "processes survived SIGKILL");
     }
+    let too_large = attempt
+        .memory_limit
+        .filter(|_| ended.ending == Ending::OverMemory)
+        .map(|limit| over_memory(limit, ended.peak_memory));
     let log = ended.log_error.map(|error| format!("its log is not complete: {error}"));
-    let error: Vec<String> = refused.into_iter().chain(log).collect();
+    let error: Vec<String> = too_large.into_iter().chain(refused).chain(log).collect();
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     AttemptEnd {
         ending,
@@ -293,10 +305,18 @@ fn conclude(attempt: &Attempt, ended: Ended, published: Result<Outputs, String>)
         usage: Usage {
             cpu_user_ms: ended.usage.map(|usage| millis(usage.cpu_user)),
             cpu_system_ms: ended.usage.map(|usage| millis(usage.cpu_system)),
-            max_rss_bytes: ended.usage.and_then(|usage| usage.max_rss_bytes),
+            max_rss_bytes: ended.peak_memory,
             bytes_out: Some(ended.bytes_out),
         },
     }
+}
+
+/// Both in whole MiB: figures of the last byte would pretend to more than was measured.
+fn over_memory(limit: u64, peak: Option<u64>) -> String {
+    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    let held = peak.map_or_else(String::new, |peak| format!("held {} MiB, ", mebibytes(peak)));
+    let limit = ByteSize::from_bytes(limit);
+    format!("it and what it started {held}more than `limits.memory` allows ({limit})")
 }
 
 /// What the task published. A file that holds a secret is removed: outputs are kept and shown, and secrets are not.

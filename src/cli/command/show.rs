@@ -85,7 +85,16 @@ fn job_text(detail: &JobDetail, output: &Output) -> String {
         } else {
             format!("  after {}", node.depends_on.join(", "))
         };
-        lines.push(format!("  {}{}", node.id, output.paint(MUTED, &after)));
+        let spec = detail.spec.as_ref();
+        let limit = spec
+            .and_then(|spec| spec.tasks.get(node.id.as_str())?.limits.memory)
+            .map(|memory| format!("  at most {memory} of memory"))
+            .unwrap_or_default();
+        lines.push(format!(
+            "  {}{}",
+            node.id,
+            output.paint(MUTED, &format!("{after}{limit}"))
+        ));
     }
     if let Some(yaml) = &detail.yaml {
         lines.push(heading("yaml"));

@@ -69,6 +69,7 @@ const RULES: &[&str] = &[
     "env-and-secret",
     "expression-in-secret",
     "zero-timeout",
+    "zero-limit",
     "empty",
     "nul",
     // Keys that this version refuses rather than ignores.

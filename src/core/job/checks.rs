@@ -223,6 +223,17 @@ fn check_task(id: &str, task: &TaskSpec, found: &mut Vec<Violation>) {
     }
     check_env(&task.env, &["tasks", id, "env"], found);
     check_timeout(task.timeout, &["tasks", id, "timeout"], found);
+    if task.limits.memory.is_some_and(|memory| memory.as_bytes() == 0) {
+        found.push(Violation {
+            expected: Some("more than nothing".to_owned()),
+            hint: Some("leave the key away for no limit".to_owned()),
+            ..Violation::new(
+                pointer_to(&["tasks", id, "limits", "memory"]),
+                "zero-limit",
+                "nothing can run within 0 bytes",
+            )
+        });
+    }
     check_text(task.shell.as_deref(), &["tasks", id, "shell"], found);
     check_text(task.working_dir.as_deref(), &["tasks", id, "working_dir"], found);
 }

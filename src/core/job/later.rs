@@ -38,12 +38,6 @@ struct Later {
 const TABLE: &[Later] = &[
     Later {
         document: Document::Job,
-        path: &["tasks", "*", "limits"],
-        verdict: Verdict::Refused,
-        consequence: "the task would run without them",
-    },
-    Later {
-        document: Document::Job,
         path: &["tasks", "*", "uses"],
         verdict: Verdict::Refused,
         consequence: "no such task could be started",
