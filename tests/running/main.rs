@@ -5,5 +5,6 @@
 mod support;
 
 mod endings;
+mod flood;
 mod limits;
 mod secrets;
