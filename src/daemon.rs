@@ -6,6 +6,7 @@
 //! active before the files are looked at. Stopping goes the other way, and leaves nothing running.
 
 mod backend;
+mod foreground;
 #[cfg(feature = "history")]
 mod projector;
 mod revision;
@@ -22,6 +23,7 @@ use tokio::{
 };
 
 use self::backend::Backend;
+pub use self::foreground::{Ended, Foreground, ForegroundError};
 pub use self::state_dir::{StateDir, StateDirError, journal_path};
 use crate::{
     config::settings::Settings,

@@ -6,5 +6,6 @@ mod support;
 
 mod endings;
 mod flood;
+mod foreground;
 mod limits;
 mod secrets;
