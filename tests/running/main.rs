@@ -9,3 +9,4 @@ mod flood;
 mod foreground;
 mod limits;
 mod secrets;
+mod service;
