@@ -85,11 +85,7 @@ fn job_text(detail: &JobDetail, output: &Output) -> String {
         } else {
             format!("  after {}", node.depends_on.join(", "))
         };
-        let spec = detail.spec.as_ref();
-        let limit = spec
-            .and_then(|spec| spec.tasks.get(node.id.as_str())?.limits.memory)
-            .map(|memory| format!("  at most {memory} of memory"))
-            .unwrap_or_default();
+        let limit = node.limit_text().map(|limit| format!("  {limit}")).unwrap_or_default();
         lines.push(format!(
             "  {}{}",
             node.id,

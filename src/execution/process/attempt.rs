@@ -172,11 +172,12 @@ impl Processes {
         let (child, output) = children::spawn(&spec.command)?;
         let (orders_in, orders) = watch::channel(None);
         let canceller = Canceller(orders_in);
+        let claim = claim(child.id(), &spec.command);
         let group = spec.memory_limit.and_then(|limit| self.group(child.id(), limit));
         Ok(Running {
-            weighed: self.scales.put(child.id(), spec.memory_limit, &canceller),
+            weighed: self.scales.put(claim.clone(), spec.memory_limit, &canceller),
             group,
-            claim: claim(child.id(), &spec.command),
+            claim,
             child,
             capture: Capture {
                 stdout: Some(output.stdout),

@@ -2,8 +2,8 @@
 //!
 //! Resident sizes are added up as the kernel gives them, so that pages which several processes of a tree share count for
 //! each. The kernel can share them out fairly (`smaps_rollup`), but walks every page table for it, which slows down the
-//! process that is looked at; so it is only asked before a tree is ended for its size ([`fair`]). Marks are not read
-//! either: what left its session and whose parents are gone is not counted.
+//! process that is looked at; so it is only asked before a tree is ended for its size ([`fair`]). Marks are read for trees
+//! with a limit only: in those without, what left its session and whose parents are gone is not counted.
 
 use std::{collections::HashSet, fs};
 
@@ -15,7 +15,14 @@ use super::{
 /// The resident memory in bytes of each of these leaders' trees; none where nothing of the tree is left, or on systems
 /// without `/proc`. Reads files, so it may take some milliseconds.
 pub fn resident_memory(leaders: &[ProcessId]) -> Vec<Option<u64>> {
-    weigh(leaders)
+    let claims: Vec<Claim> = leaders
+        .iter()
+        .map(|leader| Claim {
+            leader: Some(*leader),
+            mark: None,
+        })
+        .collect();
+    weigh(&claims, Marks::Skip)
         .into_iter()
         .map(|weight| weight.map(|weight| weight.resident))
         .collect()
@@ -31,18 +38,14 @@ pub(super) struct Weight {
     processes: Vec<u32>,
 }
 
-/// The weight of each of these leaders' trees; none where nothing of the tree is left.
-pub(super) fn weigh(leaders: &[ProcessId]) -> Vec<Option<Weight>> {
-    if leaders.is_empty() {
+/// The weight of each of these trees; none where nothing of the tree is left.
+pub(super) fn weigh(claims: &[Claim], marks: Marks) -> Vec<Option<Weight>> {
+    if claims.is_empty() {
         return Vec::new();
     }
-    let table = procfs::table(Marks::Skip);
-    let of_tree = |leader: &ProcessId| {
-        let claim = Claim {
-            leader: Some(*leader),
-            mark: None,
-        };
-        let tree = members(&table, &[claim], &HashSet::new(), std::process::id());
+    let table = procfs::table(marks);
+    let of_tree = |claim: &Claim| {
+        let tree = members(&table, std::slice::from_ref(claim), &HashSet::new(), std::process::id());
         let sizes: Vec<(u32, u64, u64)> = tree
             .iter()
             .filter_map(|process| sizes(process.id.pid).map(|(now, most)| (process.id.pid, now, most)))
@@ -53,7 +56,7 @@ pub(super) fn weigh(leaders: &[ProcessId]) -> Vec<Option<Weight>> {
             processes: sizes.iter().map(|(pid, _, _)| *pid).collect(),
         })
     };
-    leaders.iter().map(of_tree).collect()
+    claims.iter().map(of_tree).collect()
 }
 
 /// What the tree holds at this moment, in bytes, with shared pages shared out among those who share them.
@@ -121,7 +124,11 @@ mod tests {
         };
         let weights = resident_memory(&[leader, gone]);
         let alone = sizes(leader.pid).map(|(now, _)| now);
-        let whole = weigh(&[leader]).remove(0).expect("they live");
+        let claim = Claim {
+            leader: Some(leader),
+            mark: None,
+        };
+        let whole = weigh(&[claim], Marks::Skip).remove(0).expect("they live");
         assert!(fair(&whole) < whole.resident, "they share the code of the C library");
         super::super::sys::signal_group(leader.pid, libc::SIGKILL).expect("its own group");
         shell.wait().expect("reaped");

@@ -5,7 +5,7 @@
 //! kernel remembers the peak of each process. However many there are, looking takes a twentieth of one processor at most.
 //! Nobody looks while nothing runs.
 //!
-//! It does not know what an attempt is. In go a leader, a limit and what ends the attempt; out comes the peak.
+//! It does not know what an attempt is. In go a claim to a tree, a limit and what ends the attempt; out comes the peak.
 
 use std::{
     collections::HashMap,
@@ -21,8 +21,8 @@ use tokio::{
 use super::{
     attempt::{Canceller, LOOK_SHARE, Stop},
     memory::{fair, weigh},
-    procfs::ProcessId,
-    tree::cost_of_a_look,
+    procfs::Marks,
+    tree::{Claim, cost_of_a_look},
 };
 
 /// The pause between two looks while an attempt with a limit runs. What a tree can take in this time beyond its limit is
@@ -55,7 +55,7 @@ struct State {
 
 #[derive(Debug)]
 struct Weighed {
-    leader: ProcessId,
+    claim: Claim,
     since: Instant,
     limit: Option<Limit>,
     peak: Option<u64>,
@@ -76,7 +76,7 @@ pub(super) struct Place {
 
 impl Scales {
     /// Weighs this tree from now on. Beyond `limit` bytes it is ended at once.
-    pub(super) fn put(&self, leader: ProcessId, limit: Option<u64>, canceller: &Canceller) -> Place {
+    pub(super) fn put(&self, claim: Claim, limit: Option<u64>, canceller: &Canceller) -> Place {
         let now = Instant::now();
         let limit = limit.map(|bytes| Limit {
             bytes,
@@ -87,7 +87,7 @@ impl Scales {
         let key = state.next;
         state.next += 1;
         let weighed = Weighed {
-            leader,
+            claim,
             since: now,
             limit,
             peak: None,
@@ -131,17 +131,15 @@ impl Scales {
     }
 
     async fn look(&self) {
-        let (keys, leaders): (Vec<u64>, Vec<ProcessId>) = {
+        let (keys, claims, marks): (Vec<u64>, Vec<Claim>, Marks) = {
             let state = self.state();
-            state
-                .weighed
-                .iter()
-                .map(|(key, weighed)| (*key, weighed.leader))
-                .unzip()
+            let weighed = state.weighed.iter();
+            let (keys, claims) = weighed.map(|(key, weighed)| (*key, weighed.claim.clone())).unzip();
+            (keys, claims, state.marks())
         };
         let scales = self.clone();
         let look = move || {
-            for (key, weight) in keys.into_iter().zip(weigh(&leaders)) {
+            for (key, weight) in keys.into_iter().zip(weigh(&claims, marks)) {
                 let Some(weight) = weight else { continue };
                 let mut held = weight.resident;
                 let limit = scales
@@ -162,6 +160,15 @@ impl Scales {
         };
         // A look that panicked has weighed nobody; the next one tries again.
         let _ = tokio::task::spawn_blocking(look).await;
+    }
+}
+
+impl State {
+    /// Nobody escapes a limit by leaving session and parents; for a mere figure that is not worth reading environments.
+    fn marks(&self) -> Marks {
+        let limited = self.weighed.values().filter(|weighed| weighed.limit.is_some());
+        let oldest = limited.filter_map(|weighed| weighed.claim.since()).min();
+        oldest.map_or(Marks::Skip, Marks::Since)
     }
 }
 

@@ -286,6 +286,15 @@ async fn a_tree_beyond_its_memory_limit_is_ended() {
 }
 
 #[tokio::test]
+async fn leaving_session_and_parents_is_no_way_round_a_limit() {
+    let room = Room::new();
+    let script = format!("(setsid sh -c '{}' >/dev/null 2>&1 &); sleep 600", holds(96, 600));
+    let mut spec = room.shell(&script);
+    spec.memory_limit = Some(48 << 20);
+    assert_eq!(room.run(spec).await.ending, Ending::OverMemory);
+}
+
+#[tokio::test]
 async fn a_tree_within_its_limit_is_left_alone_and_its_peak_is_known() {
     let room = Room::new();
     let mut spec = room.shell(&holds(24, 1));
