@@ -32,7 +32,7 @@ pub fn is_whole(place: &Place, daemon: Daemon<'_>, scheduled: &[&str]) {
     });
     assert_eq!(daemon.stop(), 0);
     assert_eq!(processes::of_tasks(place), []);
-    let journal = open(place);
+    let journal = Sqlite::open_read_only(&journal_path(&place.path().join(".petit"))).expect("a whole journal");
     for name in scheduled {
         each_slot_has_one_answer(&journal, name);
     }
@@ -40,11 +40,6 @@ pub fn is_whole(place: &Place, daemon: Daemon<'_>, scheduled: &[&str]) {
     if cfg!(feature = "history") {
         the_history_has_the_same(place, &journal);
     }
-}
-
-/// The journal as it is on disk now.
-pub fn open(place: &Place) -> Sqlite {
-    Sqlite::open_read_only(&journal_path(&place.path().join(".petit"))).expect("a whole journal")
 }
 
 fn the_history_has_the_same(place: &Place, journal: &Sqlite) {

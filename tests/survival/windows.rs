@@ -14,6 +14,7 @@ use std::{
 
 use petit::{
     core::record::AttemptRecord,
+    daemon::journal_path,
     storage::{RunDetail, Sqlite, Storage},
 };
 
@@ -117,7 +118,7 @@ fn await_window(window: Window, which: u32, place: &Place, daemon: &Daemon<'_>, 
         // Primes, so that no rhythm of the daemon's is followed.
         park_timeout(Duration::from_micros([211, 503, 1_009, 97][step % 4]));
         if window == Window::Apply && before.is_none() {
-            before = Some(version(&ledger::open(place)));
+            before = version(place);
             edit(place, edits);
             // What is before the end of the wait for further writes is not of interest.
             park_timeout(Duration::from_millis(120));
@@ -128,21 +129,19 @@ fn await_window(window: Window, which: u32, place: &Place, daemon: &Daemon<'_>, 
             stands.then_some(())
         });
         let open = match window {
-            Window::ClaimToSpawn => ledger::open(place)
-                .unfinished()
-                .expect("readable")
-                .iter()
-                .any(is_claimed),
+            Window::ClaimToSpawn => unfinished(place).iter().any(is_claimed),
             Window::SpawnToRecord => is_unrecorded(place, daemon.pid()),
-            Window::EndToCommit => going(&ledger::open(place)).iter().any(has_ended),
+            Window::EndToCommit => going(place).iter().any(has_ended),
             Window::Projection => processes::has_open(daemon.pid(), &history(place)),
-            Window::Apply => {
-                let open = before == Some(version(&ledger::open(place)));
-                if !open {
+            Window::Apply => match version(place) {
+                // Where the daemon stands in the middle of a commit, nobody can say.
+                None => false,
+                now if now == before => true,
+                Some(_) => {
                     before = None;
+                    false
                 }
-                open
-            }
+            },
         };
         let long = matches!(window, Window::Projection | Window::Apply);
         if open && (!long || passes == 0) {
@@ -158,16 +157,22 @@ fn is_claimed(detail: &RunDetail) -> bool {
     detail.run.slot.is_some() && detail.run.started_at.is_none() && detail.attempts.iter().all(|it| it.pid.is_none())
 }
 
+/// The runs without an end. None while the daemon stands at a point at which SQLite lets nobody in: then it goes on, and
+/// a later look sees what this one would have.
+fn unfinished(place: &Place) -> Vec<RunDetail> {
+    let journal = Sqlite::open_read_only(&journal_path(&place.path().join(".petit")));
+    journal.and_then(|journal| journal.unfinished()).unwrap_or_default()
+}
+
 /// The attempts without an end.
-fn going(journal: &Sqlite) -> Vec<AttemptRecord> {
-    let unfinished = journal.unfinished().expect("readable");
-    let attempts = unfinished.into_iter().flat_map(|detail| detail.attempts);
+fn going(place: &Place) -> Vec<AttemptRecord> {
+    let attempts = unfinished(place).into_iter().flat_map(|detail| detail.attempts);
     attempts.filter(|attempt| attempt.ending.is_none()).collect()
 }
 
 /// A child runs whose attempt does not name it.
 fn is_unrecorded(place: &Place, daemon: u32) -> bool {
-    let nameless: Vec<(String, String, String)> = going(&ledger::open(place))
+    let nameless: Vec<(String, String, String)> = going(place)
         .iter()
         .filter(|attempt| attempt.pid.is_none())
         .map(|attempt| {
@@ -190,11 +195,12 @@ fn has_ended(attempt: &AttemptRecord) -> bool {
     attempt.pid.is_some_and(|pid| matches!(state(pid), None | Some('Z')))
 }
 
-/// How often the edited job has changed.
-fn version(journal: &Sqlite) -> u64 {
-    let active = journal.active().expect("readable");
+/// How often the edited job has changed, if that can be seen.
+fn version(place: &Place) -> Option<u64> {
+    let journal = Sqlite::open_read_only(&journal_path(&place.path().join(".petit"))).ok()?;
+    let active = journal.active().ok()?;
     let edited = active.iter().find(|record| record.job.as_str() == "edit");
-    edited.expect("it was active once").generation
+    Some(edited.expect("it was active once").generation)
 }
 
 fn history(place: &Place) -> std::path::PathBuf {
