@@ -322,7 +322,7 @@ pub struct AttemptRecord {
     pub cpu_user_ms: Option<u64>,
     /// Processor time in the kernel, in milliseconds.
     pub cpu_system_ms: Option<u64>,
-    /// The largest resident size, in bytes.
+    /// The most memory that its processes were seen to hold, in bytes.
     pub max_rss_bytes: Option<u64>,
     /// How much it printed, in bytes.
     pub bytes_out: Option<u64>,

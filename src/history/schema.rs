@@ -119,7 +119,11 @@ pub const TABLES: &[Table] = &[
             c("ended_at", "TIMESTAMP", "when its process ended"),
             c("cpu_user_ms", "BIGINT", "processor time in user mode"),
             c("cpu_system_ms", "BIGINT", "processor time in the kernel"),
-            c("max_rss_bytes", "BIGINT", "the largest resident size"),
+            c(
+                "max_rss_bytes",
+                "BIGINT",
+                "the most memory that its processes were seen to hold",
+            ),
             c("declared_cpu", "DOUBLE", "the processors that its task asks for"),
             c("declared_memory_bytes", "BIGINT", "the memory that its task asks for"),
             c(
