@@ -27,7 +27,7 @@ use crate::{
     config::settings::Settings,
     control,
     core::{error_text::chain, job::Job, record::Actor},
-    events::Bus,
+    events::EventBus,
     execution::{
         self, Clock, Executor, capacity,
         executor::RunStart,
@@ -143,7 +143,7 @@ impl Daemon {
         let recovered = recovery::recover(storage.unfinished()?);
         recovery::end_leftovers(&instance, &recovered.processes, LEFTOVER_GRACE).await;
 
-        let bus = Bus::default();
+        let bus = EventBus::default();
         let clock: Clock = Arc::new(Utc::now);
         let capacity = capacity::of_machine(&settings);
         let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();

@@ -19,7 +19,7 @@
 //!    next and [`execution::admission::Admission`] which task may start; [`execution::executor`] has the engine
 //!    ([`execution::local::LocalEngine`]) start it.
 //! 7. Whatever changes is a [`storage::Change`]. [`storage::Storage::commit`] writes it together with the
-//!    [`events::Fact`] for the history; then an [`events::Event`] goes out on the [`events::Bus`].
+//!    [`events::Fact`] for the history; then an [`events::Event`] goes out on the [`events::EventBus`].
 //! 8. [`view::Sources`] makes of rows, active set and sync status what people ask for. [`control`] carries it over the
 //!    socket, [`cli`] prints it, and `tui` shows it on screens.
 //!

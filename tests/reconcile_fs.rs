@@ -13,7 +13,7 @@ use std::{
 use petit::{
     config::settings::Settings,
     core::{active::ActiveSet, id::SpecHash, record::Actor},
-    events::Bus,
+    events::EventBus,
     execution::capacity,
     reconcile::{
         Handle, Health, Options, PlanId, Reconciler, Source, SyncState, SyncStatus, Trust, WatchMode, Watching,
@@ -169,7 +169,7 @@ fn start(options: &Options, storage: &Arc<Memory>) -> Started {
     let reconciler = Reconciler::start(
         options.clone(),
         Arc::clone(storage) as Arc<dyn Storage>,
-        Bus::default(),
+        EventBus::default(),
         loaded,
     );
     let published = Arc::new(Mutex::new(Vec::new()));

@@ -13,7 +13,7 @@ use std::{
 use chrono::Utc;
 use petit::{
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         id::{JobId, RunId},
         job::Job,
         record::{RunRecord, SpecRecord, TaskRecord},
@@ -21,7 +21,7 @@ use petit::{
         state::{RunStatus, Trigger},
     },
     daemon::journal_path,
-    events::{Bus, Event},
+    events::{Event, EventBus},
     execution::{
         Clock, Executor,
         executor::RunStart,
@@ -106,7 +106,7 @@ async fn seconds_of_run(job: &Arc<Job>) -> f64 {
     let home = place::folder();
     let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(home.path())).expect("a new journal"));
     let clock: Clock = Arc::new(Utc::now);
-    let bus = Bus::default();
+    let bus = EventBus::default();
     let mut listener = bus.listen();
     let (executor, executing) = Executor {
         surroundings: Surroundings {
@@ -115,7 +115,7 @@ async fn seconds_of_run(job: &Arc<Job>) -> f64 {
             state_dir: home.path().join(".petit"),
             instance: storage.journal_id().expect("a new journal has one"),
         },
-        capacity: Capacity {
+        capacity: SystemResources {
             tasks: AT_A_TIME,
             cpu_millis: 1_000_000,
             memory_bytes: u64::MAX,

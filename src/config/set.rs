@@ -12,7 +12,7 @@ use super::{
     yaml,
 };
 use crate::core::{
-    capacity::{Capacity, cpu_millis, cpu_text},
+    capacity::{SystemResources, cpu_millis, cpu_text},
     id::JobId,
     job::{Job, Violation, pointer_to},
     suggest::did_you_mean,
@@ -50,7 +50,7 @@ pub fn check_set(members: &[Member<'_>]) -> Vec<Diagnostic> {
 }
 
 /// Checks that one job's tasks ask for no more than there is, which concerns its file alone.
-pub fn check_capacity(member: &Member<'_>, capacity: &Capacity) -> Vec<Diagnostic> {
+pub fn check_capacity(member: &Member<'_>, capacity: &SystemResources) -> Vec<Diagnostic> {
     diagnose(
         member,
         too_much(member.job, capacity)
@@ -259,7 +259,7 @@ fn shortest_way_round<'a>(
 }
 
 /// Requests that could wait for ever.
-fn too_much<'a>(job: &'a Job, capacity: &'a Capacity) -> impl Iterator<Item = Violation> + 'a {
+fn too_much<'a>(job: &'a Job, capacity: &'a SystemResources) -> impl Iterator<Item = Violation> + 'a {
     job.spec.tasks.iter().flat_map(move |(id, task)| {
         let asked = &task.resources;
         let at = move |keys: &[&str]| pointer_to(&[&["tasks", id.as_str(), "resources"], keys].concat());

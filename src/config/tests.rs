@@ -18,7 +18,7 @@ use super::{
     settings::{self, LoadedSettings, Settings, SettingsError},
     yaml,
 };
-use crate::core::{capacity::Capacity, job::Job, spec::JobSpec};
+use crate::core::{capacity::SystemResources, job::Job, spec::JobSpec};
 
 fn fixtures(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,8 +31,8 @@ fn check(name: &str, text: &str) -> Checked {
 }
 
 /// A machine with little.
-fn capacity() -> Capacity {
-    Capacity {
+fn capacity() -> SystemResources {
+    SystemResources {
         tasks: 8,
         cpu_millis: 4_000,
         memory_bytes: 8 << 30,

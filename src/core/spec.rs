@@ -333,13 +333,13 @@ pub struct RetryPolicy {
     /// After which endings to try again.
     #[serde(skip_serializing_if = "is_default")]
     #[schemars(extend("default" = "always"))]
-    pub when: RetryWhen,
+    pub when: RetryCondition,
 }
 
 /// After which endings a task is tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RetryWhen {
+pub enum RetryCondition {
     /// After any ending but a success or a cancel.
     #[default]
     Always,

@@ -6,7 +6,7 @@
 
 mod bus;
 
-pub use bus::{Bus, Listener};
+pub use bus::{EventBus, Listener};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{

@@ -37,8 +37,8 @@ use super::{
     machine::{Effect, Input, RunMachine, Timer},
 };
 use crate::{
-    core::{Timestamp, capacity::Capacity, dag::TaskIndex, ending::Ending, id::RunId, job::Job},
-    events::{Bus, Event},
+    core::{Timestamp, capacity::SystemResources, dag::TaskIndex, ending::Ending, id::RunId, job::Job},
+    events::{Event, EventBus},
     storage::{Change, RunDetail, Storage},
 };
 
@@ -53,7 +53,7 @@ pub struct Executor {
     /// What is the same for all tasks.
     pub surroundings: Surroundings,
     /// How much may run at a time.
-    pub capacity: Capacity,
+    pub capacity: SystemResources,
     /// Tells the wall time.
     pub clock: Clock,
     /// Where what happens is kept.
@@ -61,7 +61,7 @@ pub struct Executor {
     /// What runs the attempts.
     pub engine: Arc<dyn Engine>,
     /// Where what happened is told.
-    pub bus: Bus,
+    pub bus: EventBus,
 }
 
 impl Executor {
@@ -112,7 +112,7 @@ struct Loop {
     surroundings: Surroundings,
     clock: Clock,
     engine: Arc<dyn Engine>,
-    bus: Bus,
+    bus: EventBus,
     reports: Reports,
     journal: Journal,
     admission: Admission,

@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         id::{JobId, RunId},
         job::Job,
         record::{RunRecord, SlotRecord, SpecRecord, TaskRecord},
         spec::JobSpec,
         state::{RunStatus, TaskState, Trigger},
     },
-    events::{Bus, Event, Listener},
+    events::{Event, EventBus, Listener},
     storage::{Change, RunDetail, Storage},
 };
 
@@ -47,8 +47,8 @@ pub fn clock() -> Clock {
     Arc::new(chrono::Utc::now)
 }
 
-pub fn capacity(tasks: u32) -> Capacity {
-    Capacity {
+pub fn capacity(tasks: u32) -> SystemResources {
+    SystemResources {
         tasks,
         cpu_millis: 4_000,
         memory_bytes: 1 << 30,
@@ -64,8 +64,8 @@ pub fn job(id: &str, yaml: &str) -> Arc<Job> {
 
 impl Bench {
     /// An executor that works in `home`.
-    pub fn new(home: &Path, storage: Arc<dyn Storage>, engine: Arc<dyn Engine>, capacity: Capacity) -> Self {
-        let bus = Bus::default();
+    pub fn new(home: &Path, storage: Arc<dyn Storage>, engine: Arc<dyn Engine>, capacity: SystemResources) -> Self {
+        let bus = EventBus::default();
         let listener = bus.listen();
         let executor = Executor {
             surroundings: Surroundings {

@@ -19,7 +19,7 @@ use crate::{
         set::{Member, check_capacity},
         settings::{Prune, Settings},
     },
-    core::capacity::Capacity,
+    core::capacity::SystemResources,
 };
 
 /// What the reconciler works on, and how.
@@ -47,7 +47,7 @@ pub struct Options {
 
 impl Options {
     /// As the settings say, for the folder `jobs_dir` on a machine that has `capacity`.
-    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings, capacity: Capacity) -> Self {
+    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings, capacity: SystemResources) -> Self {
         let reconcile = &settings.reconcile;
         Self {
             jobs_dir,
@@ -72,7 +72,7 @@ impl Options {
 }
 
 /// Judges a file as `petit validate` does: by itself, and against what the machine has.
-fn check_with(settings: Settings, capacity: Capacity) -> Arc<Check> {
+fn check_with(settings: Settings, capacity: SystemResources) -> Arc<Check> {
     Arc::new(move |path: &str, bytes: &[u8]| {
         let mut checked = check_file(Path::new(path), bytes, &settings);
         if let Some(job) = &checked.job {

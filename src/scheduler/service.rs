@@ -35,7 +35,7 @@ use crate::{
         record::{PauseRecord, RunRecord},
         state::RunStatus,
     },
-    events::{Bus, Event, Listener},
+    events::{Event, EventBus, Listener},
     storage::{Change, Storage, StorageError},
 };
 
@@ -58,7 +58,7 @@ pub struct Parts {
     /// executor's to take up again by itself.
     pub orders: mpsc::Sender<Order>,
     /// Where the executor says that runs started and ended, and where this room says what it recorded.
-    pub bus: Bus,
+    pub bus: EventBus,
     /// Randomness for the ids of runs.
     pub random: Box<dyn FnMut() -> u128 + Send>,
 }

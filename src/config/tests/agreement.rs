@@ -30,7 +30,7 @@ use crate::core::{
     id::{JobId, SLUG_PATTERN, TaskId},
     spec::{
         CommandSpec, Condition, JobCondition, JobDependency, JobSpec, Limits, MisfirePolicy, MisfireSpec, NotifySpec,
-        NotifyWhen, Overlap, ParamSpec, ParamType, ResourceRequirements, RetryPolicy, RetryWhen, ScheduleSpec,
+        NotifyWhen, Overlap, ParamSpec, ParamType, ResourceRequirements, RetryCondition, RetryPolicy, ScheduleSpec,
         SecretSource, TaskDefaults, TaskSpec,
     },
     units::{ByteSize, HumanDuration},
@@ -179,7 +179,7 @@ fn command() -> impl Strategy<Value = CommandSpec> {
 }
 
 fn retry() -> impl Strategy<Value = RetryPolicy> {
-    let when = select(&[RetryWhen::Always, RetryWhen::Transient, RetryWhen::Never][..]);
+    let when = select(&[RetryCondition::Always, RetryCondition::Transient, RetryCondition::Never][..]);
     (0..=1_000_u32, duration(), when).prop_map(|(retries, delay, when)| RetryPolicy { retries, delay, when })
 }
 

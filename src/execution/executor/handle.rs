@@ -10,7 +10,7 @@ use tokio::{
 use super::{ActiveRun, Conditions, WaitingTask};
 use crate::{
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         id::RunId,
         job::Job,
         record::{RunRecord, TaskRecord},
@@ -46,7 +46,7 @@ pub(super) enum Message {
         unstarted: SlotReason,
         known: oneshot::Sender<bool>,
     },
-    SetCapacity(Capacity),
+    SetCapacity(SystemResources),
     Waiting(oneshot::Sender<Vec<WaitingTask>>),
     Active(oneshot::Sender<Vec<ActiveRun>>),
     Shutdown {
@@ -119,7 +119,7 @@ impl Handle {
     }
 
     /// Changes how much may run at a time. Tasks that run keep what they have.
-    pub async fn set_capacity(&self, capacity: Capacity) -> Result<(), ExecutorGone> {
+    pub async fn set_capacity(&self, capacity: SystemResources) -> Result<(), ExecutorGone> {
         self.send(Message::SetCapacity(capacity)).await
     }
 

@@ -25,7 +25,7 @@ use crate::{
         id::{JobId, SpecHash},
         record::Actor,
     },
-    events::{Bus, Event},
+    events::{Event, EventBus},
     reconcile::{
         apply::{Before, Occasion, apply, counts_ahead, latest_count},
         awaited::{Awaited, AwaitedOutcome},
@@ -118,7 +118,7 @@ impl Waiter {
 pub(super) struct Worker {
     options: Options,
     storage: Arc<dyn Storage>,
-    bus: Bus,
+    bus: EventBus,
     scanner: Scanner,
     watch: Watch,
     settle: Settle,
@@ -167,7 +167,7 @@ impl Worker {
     pub(super) fn new(
         options: Options,
         storage: Arc<dyn Storage>,
-        bus: Bus,
+        bus: EventBus,
         loaded: Loaded,
         watch: Watch,
         queued: Arc<AtomicBool>,

@@ -45,7 +45,7 @@ use crate::{
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
-    events::{Bus, Event},
+    events::{Event, EventBus},
     storage::{
         Ack, Beside, Change, LatestRuns, Memory, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
         Tally, TaskGlance,
@@ -153,7 +153,7 @@ struct Machine {
 struct Petit {
     handle: Handle,
     orders: mpsc::Receiver<Order>,
-    bus: Bus,
+    bus: EventBus,
     disk: Arc<Disk>,
     clock: Arc<SimulatedClock>,
     task: JoinHandle<Result<(), StorageError>>,
@@ -203,7 +203,7 @@ impl Machine {
     /// Starts, and lets something happen before the loop begins.
     async fn start_and(&self, meanwhile: impl FnOnce()) -> Petit {
         let (send, orders) = mpsc::channel(1_024);
-        let bus = Bus::default();
+        let bus = EventBus::default();
         let mut random = u128::from(self.clock.now().timestamp_millis().unsigned_abs());
         let (scheduler, handle) = Scheduler::new(Parts {
             storage: Arc::clone(&self.disk) as Arc<dyn Storage>,
