@@ -64,6 +64,26 @@ pub mod tui;
 pub mod cli;
 pub mod daemon;
 
+pub mod testing;
+
+pub use self::core::{
+    capacity::SystemResources,
+    ending::Ending,
+    id::{JobId, JobId as DagId, RunId, TaskId},
+    job::Job,
+    schedule::Schedule,
+    spec::{Condition, ResourceRequirements, RetryCondition, RetryPolicy},
+    state::{RunStatus, TaskState},
+    task::{
+        CommandTask, ContextReader, ContextWriter, Execution, Task, TaskContext, TaskError, TaskFuture, TaskRegistry,
+    },
+};
+pub use config::build::{DagBuilder, InvalidJob, TaskNode};
+pub use events::{Event, EventBus, EventHandler, Milestone};
+pub use execution::Executor;
+pub use scheduler::Scheduler;
+pub use storage::Storage;
+
 /// The README's examples of the library are compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

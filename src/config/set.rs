@@ -16,6 +16,7 @@ use crate::core::{
     id::JobId,
     job::{Job, Violation, pointer_to},
     suggest::did_you_mean,
+    task::TaskRegistry,
     units::ByteSize,
 };
 
@@ -58,6 +59,38 @@ pub fn check_capacity(member: &Member<'_>, capacity: &SystemResources) -> Vec<Di
             .collect(),
         Severity::Error,
     )
+}
+
+/// Checks that the Rust tasks which one job uses are registered in this program; plain `petit` has none.
+pub fn check_uses(member: &Member<'_>, tasks: &TaskRegistry) -> Vec<Diagnostic> {
+    let used = member
+        .job
+        .spec
+        .tasks
+        .iter()
+        .filter_map(|(id, task)| Some((id, task.uses.as_deref()?)));
+    let unknown = used.filter(|(_, uses)| tasks.get(uses).is_none());
+    let violations = unknown.map(|(id, uses)| Violation {
+        expected: Some(if tasks.is_empty() {
+            "`command`, since this program has no Rust tasks".to_owned()
+        } else {
+            let names: Vec<String> = tasks.names().map(|name| format!("`{name}`")).collect();
+            format!("one of {}", names.join(", "))
+        }),
+        hint: did_you_mean(uses, tasks.names()).or_else(|| {
+            Some(
+                "`uses` names a task of the program that embeds Petit and registers it; see README.md, \"The library\""
+                    .to_owned(),
+            )
+        }),
+        ..Violation::new(
+            pointer_to(&["tasks", id.as_str(), "uses"]),
+            "unknown-rust-task",
+            format!("no Rust task is registered as `{uses}`"),
+        )
+    });
+    let violations = violations.map(|violation| (Kind::File, violation)).collect();
+    diagnose(member, violations, Severity::Error)
 }
 
 /// The violations with their places in the member's file.

@@ -30,6 +30,12 @@ pub enum Ending {
     BadOutput,
     /// A template of the task asked for something that does not exist, so nothing was started.
     BadInput,
+    /// A Rust task returned an error.
+    Failed,
+    /// A Rust task returned an error that may pass by itself.
+    FailedForNow,
+    /// A Rust task panicked.
+    Panicked,
 }
 
 /// sysexits.h: "temporary failure; the user is invited to retry".
@@ -44,14 +50,16 @@ impl Ending {
     /// Whether trying again may help: what `retry.when: transient` asks.
     pub const fn is_transient(self) -> bool {
         match self {
-            Self::TimedOut | Self::Signalled(_) | Self::CouldNotSpawn | Self::Interrupted => true,
+            Self::TimedOut | Self::Signalled(_) | Self::CouldNotSpawn | Self::Interrupted | Self::FailedForNow => true,
             Self::Exited(code) => code == EX_TEMPFAIL,
             Self::Cancelled
             | Self::NotFound
             | Self::NotPermitted
             | Self::OutputHeldOpen
             | Self::BadOutput
-            | Self::BadInput => false,
+            | Self::BadInput
+            | Self::Failed
+            | Self::Panicked => false,
         }
     }
 
@@ -69,6 +77,9 @@ impl Ending {
             Self::OutputHeldOpen => "output_held_open",
             Self::BadOutput => "bad_output",
             Self::BadInput => "bad_input",
+            Self::Failed => "failed",
+            Self::FailedForNow => "failed_for_now",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -104,6 +115,9 @@ impl Ending {
             "output_held_open" => Self::OutputHeldOpen,
             "bad_output" => Self::BadOutput,
             "bad_input" => Self::BadInput,
+            "failed" => Self::Failed,
+            "failed_for_now" => Self::FailedForNow,
+            "panicked" => Self::Panicked,
             _ => return None,
         })
     }
@@ -124,6 +138,9 @@ impl fmt::Display for Ending {
             Self::OutputHeldOpen => f.write_str("a descendant kept its output open"),
             Self::BadOutput => f.write_str("its outputs could not be taken"),
             Self::BadInput => f.write_str("an expression could not be rendered"),
+            Self::Failed => f.write_str("failed"),
+            Self::FailedForNow => f.write_str("failed for now"),
+            Self::Panicked => f.write_str("panicked"),
         }
     }
 }
@@ -139,6 +156,9 @@ mod tests {
             Ending::Signalled(9),
             Ending::TimedOut,
             Ending::OutputHeldOpen,
+            Ending::Failed,
+            Ending::FailedForNow,
+            Ending::Panicked,
         ] {
             assert_eq!(
                 Ending::from_parts(ending.name(), ending.exit_code(), ending.signal()),
@@ -151,6 +171,9 @@ mod tests {
     #[test]
     fn transient_endings_are_those_of_the_environment() {
         assert!(Ending::Exited(75).is_transient() && Ending::Interrupted.is_transient());
+        assert!(
+            Ending::FailedForNow.is_transient() && !Ending::Failed.is_transient() && !Ending::Panicked.is_transient()
+        );
         assert!(!Ending::Exited(1).is_transient() && !Ending::Cancelled.is_transient());
     }
 }

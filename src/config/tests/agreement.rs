@@ -46,6 +46,8 @@ const RULES: &[&str] = &[
     "repeated-dependency",
     // One value that another one asks for, or forbids.
     "missing-window",
+    "with-without-uses",
+    "limits-of-rust-task",
     "pattern-without-string",
     "param-default",
     // Texts with a grammar of their own.

@@ -79,7 +79,7 @@ impl Engine for Fake {
             known.iter().any(|a| a.task == key.task && a.attempt == key.attempt),
             "{key:?} is in the journal first"
         );
-        let process = ProcessMark { pid: 4, start: Some(2) };
+        let process = Some(ProcessMark { pid: 4, start: Some(2) });
         let at = clock()();
         let _ = reports.send(Report::Started {
             key: key.clone(),

@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use super::{
-    clock::{Clock, SimulatedClock},
+    clock::Clock,
     desk::Order,
     fixtures::{active_at, at, finished, run_id, set, spec_record},
     handle::{CommandError, Handle},
@@ -50,6 +50,7 @@ use crate::{
         Ack, Beside, Change, LatestRuns, Memory, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
         Tally, TaskGlance,
     },
+    testing::SimulatedClock,
 };
 
 const BEGIN: &str = "2026-01-10T10:00:00.300Z";
