@@ -79,6 +79,7 @@ pub use self::core::{
     },
 };
 pub use config::build::{DagBuilder, InvalidJob, TaskNode};
+pub use daemon::embedded::{Petit, PetitBuilder, PetitError};
 pub use events::{Event, EventBus, EventHandler, Milestone};
 pub use execution::Executor;
 pub use scheduler::Scheduler;

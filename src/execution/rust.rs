@@ -270,3 +270,6 @@ fn panic_words(panic: &(dyn Any + Send)) -> Option<String> {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
 }
+
+#[cfg(test)]
+mod tests;

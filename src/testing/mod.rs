@@ -4,7 +4,11 @@
 //! in memory and in simulated time: a night of retries takes milliseconds, and happens alike every time.
 
 mod clock;
+mod commands;
+mod harness;
 mod mock;
 
 pub use clock::SimulatedClock;
+pub use commands::FakeCommand;
+pub use harness::{HarnessBuilder, Ran, TestHarness};
 pub use mock::{CommandAnswer, MockTaskContext};
