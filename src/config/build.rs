@@ -55,7 +55,7 @@ use crate::core::{
 ///     .task("a", TaskNode::uses("y"))
 ///     .build()
 ///     .unwrap_err();
-/// assert_eq!(wrong.codes(), ["duplicate-task", "id"]);
+/// assert_eq!(wrong.codes(), ["duplicate-task", "invalid-value"]);
 /// let knot = DagBuilder::new("knot")
 ///     .task("a", TaskNode::uses("x").after(["b"]))
 ///     .task("b", TaskNode::uses("x").after(["a", "c"]))

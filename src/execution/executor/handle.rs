@@ -10,13 +10,14 @@ use tokio::{
 use super::{ActiveRun, Conditions, WaitingTask};
 use crate::{
     core::{
+        Timestamp,
         capacity::SystemResources,
         id::RunId,
         job::Job,
-        record::{RunRecord, TaskRecord},
-        state::SlotReason,
+        record::{RunRecord, SpecRecord, TaskRecord},
+        state::{RunStatus, SlotReason, Trigger},
     },
-    storage::RunDetail,
+    storage::{Change, RunDetail},
 };
 
 /// A run that is in the journal and has not begun.
@@ -28,6 +29,47 @@ pub struct RunStart {
     pub job: Arc<Job>,
     /// Of its tasks those that are not new: none was ever granted, but a retry has some that are done.
     pub tasks: Vec<TaskRecord>,
+}
+
+impl RunStart {
+    /// A run of a job without params, made by hand at an instant.
+    pub fn by_hand(job: Arc<Job>, id: RunId, now: Timestamp) -> Self {
+        let record = RunRecord {
+            id,
+            job: job.id.clone(),
+            status: RunStatus::Queued,
+            trigger: Trigger::Manual,
+            slot: None,
+            scheduled_at: now,
+            spec_hash: job.hash.clone(),
+            revision: None,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            params: serde_json::Map::new(),
+            consumed: Vec::new(),
+            retry_of: None,
+            wait_until: None,
+            reason: None,
+        };
+        Self {
+            tasks: TaskRecord::of_new_run(&job, id),
+            record,
+            job,
+        }
+    }
+
+    /// What the journal must have before the run is [started](Handle::start).
+    pub fn creation(&self) -> Vec<Change> {
+        let spec = SpecRecord::of(&self.job, String::new(), self.record.created_at);
+        vec![
+            Change::PutSpec(spec),
+            Change::CreateRun {
+                run: self.record.clone(),
+                tasks: self.tasks.clone(),
+            },
+        ]
+    }
 }
 
 /// The executor's loop has ended, because Petit is shutting down.

@@ -1,6 +1,7 @@
 //! Rust tasks as the executor runs them: in simulated time where no process is needed, with processes where one is.
 
 use std::{
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -220,16 +221,19 @@ async fn a_name_that_is_gone_fails_the_attempt_and_not_petit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_a_task_left_alone_ends_with_the_attempt() {
     async fn it(context: TaskContext) -> Result<(), TaskError> {
-        let inner = context.clone();
+        let pid = PathBuf::from(context.inputs().config::<String>("pid")?);
         let script = CommandTask::shell("echo hello; echo \"n=$((40 + 2))\" >> \"$PETIT_OUTPUT\"");
         context.outputs().set("n", &context.run_command(&script).await?["n"])?;
-        let forgotten = CommandTask::shell("echo $$; exec sleep 300");
+        let forgotten = CommandTask::shell("echo $$ > \"$PID\"; exec sleep 300").env("PID", "${{ config.pid }}");
+        let inner = context.clone();
         tokio::spawn(async move { inner.run_command(&forgotten).await });
-        // It ends while the process still runs, which has said its number by then.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        until("the process to be there", || number_in(&pid).is_some()).await;
         Ok(())
     }
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let file = home.path().join("pid");
     let job = DagBuilder::new("j")
+        .config("pid", file.display().to_string())
         .task("only", TaskNode::uses("it"))
         .build()
         .expect("valid");
@@ -243,13 +247,17 @@ async fn a_process_that_a_task_left_alone_ends_with_the_attempt() {
     assert_eq!(detail.run.status, RunStatus::Succeeded, "{detail:?}");
     assert_eq!(detail.tasks[0].outputs["n"], 42);
     let lines = petit.log(detail.run.id, &detail.tasks[0].task, 1).expect("a log");
-    assert_eq!(lines[0], "hello");
-    let pid = &lines[1];
-    until("the process to be gone", || {
-        !std::path::Path::new(&format!("/proc/{pid}")).exists()
-    })
-    .await;
+    assert_eq!(lines, ["hello"]);
+    let pid = number_in(&file).expect("it wrote it");
+    assert!(
+        !PathBuf::from(format!("/proc/{pid}")).exists(),
+        "nothing of the attempt is left"
+    );
     petit.shutdown(Duration::ZERO).await;
+}
+
+fn number_in(file: &Path) -> Option<u32> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
