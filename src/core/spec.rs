@@ -392,7 +392,7 @@ pub struct TaskSpec {
     /// The name of a Rust task that the embedding program registered.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub uses: Option<String>,
-    /// The inputs of that Rust task.
+    /// The inputs of that Rust task. `${{ … }}` is replaced in texts, at any depth.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub with: Map<String, Value>,
     /// What a command written as one string runs in; by default `/bin/sh -eu -c`.

@@ -279,12 +279,15 @@ impl Petit {
     }
 }
 
+/// A handler that waits for the bus it is to hear.
+type Subscribe = Box<dyn FnOnce(&EventBus) -> Subscription + Send>;
+
 /// What a [`Petit`] is made of. Everything has a default.
 pub struct PetitBuilder {
     jobs: Vec<Job>,
     tasks: TaskRegistry,
     refused: Option<RegistryError>,
-    handlers: Vec<Box<dyn FnOnce(&EventBus) -> Subscription + Send>>,
+    handlers: Vec<Subscribe>,
     settings: Settings,
     home: Option<PathBuf>,
     state_dir: Option<PathBuf>,
