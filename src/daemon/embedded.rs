@@ -92,7 +92,8 @@ use crate::{
 /// }
 /// ```
 ///
-/// Dropped without [`Self::shutdown`] it goes on until its runtime ends; then its processes are killed.
+/// Dropped without [`Self::shutdown`], it fires no more; what runs goes on to its end, or to that of the runtime, and a
+/// temporary folder of logs is removed at once.
 pub struct Petit {
     going: Going,
     local: Option<LocalEngine>,
