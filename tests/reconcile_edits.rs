@@ -25,7 +25,7 @@ use petit::{
         id::{JobId, SpecHash},
         record::Actor,
     },
-    events::Bus,
+    events::EventBus,
     execution::capacity,
     reconcile::{Options, PlanId, Reconciler, SyncOutcome, SyncState, load_active},
     storage::{Memory, Storage},
@@ -273,7 +273,7 @@ struct Following {
 impl Following {
     async fn start(options: &Options, storage: &Arc<Memory>) -> Self {
         let loaded = load_active(&**storage, Utc::now()).expect("a journal in memory");
-        let bus = Bus::default();
+        let bus = EventBus::default();
         let journal = Arc::clone(storage) as Arc<dyn Storage>;
         let reconciler = Reconciler::start(options.clone(), journal, bus.clone(), loaded);
         let files = reconciler.handle();

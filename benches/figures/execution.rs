@@ -14,7 +14,7 @@ use std::{
 use chrono::Utc;
 use petit::{
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         id::{JobId, RunId},
         job::Job,
         record::{RunRecord, SpecRecord, TaskRecord},
@@ -22,7 +22,7 @@ use petit::{
         state::{RunStatus, Trigger},
     },
     daemon::journal_path,
-    events::{Bus, Event},
+    events::{Event, EventBus},
     execution::{
         Clock, Executor,
         executor::RunStart,
@@ -119,7 +119,7 @@ fn new_home(homes: &mut Vec<TempDir>) -> PathBuf {
 async fn seconds_of_run(job: &Arc<Job>, home: PathBuf) -> f64 {
     let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(&home)).expect("a new journal"));
     let clock: Clock = Arc::new(Utc::now);
-    let bus = Bus::default();
+    let bus = EventBus::default();
     let mut listener = bus.listen();
     let (executor, executing) = Executor {
         surroundings: Surroundings {
@@ -128,7 +128,7 @@ async fn seconds_of_run(job: &Arc<Job>, home: PathBuf) -> f64 {
             home,
             instance: storage.journal_id().expect("a new journal has one"),
         },
-        capacity: Capacity {
+        capacity: SystemResources {
             tasks: AT_A_TIME,
             cpu_millis: 1_000_000,
             memory_bytes: u64::MAX,

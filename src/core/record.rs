@@ -32,6 +32,19 @@ pub struct SpecRecord {
     pub first_seen: Timestamp,
 }
 
+impl SpecRecord {
+    /// This version of a job, with the text that it was read from.
+    pub fn of(job: &Job, yaml: String, first_seen: Timestamp) -> Self {
+        Self {
+            hash: job.hash.clone(),
+            job: job.id.clone(),
+            canonical: job.spec.canonical(),
+            yaml,
+            first_seen,
+        }
+    }
+}
+
 /// A job of the active set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActiveRecord {

@@ -105,7 +105,7 @@ pub const TABLES: &[Table] = &[
                 "ending",
                 "VARCHAR",
                 "exited, signalled, timed_out, over_memory, cancelled, not_found, not_permitted, could_not_spawn, \
-                 interrupted, output_held_open, bad_output, bad_input, bad_secret",
+                 interrupted, output_held_open, bad_output, bad_input, bad_secret, failed, failed_for_now, panicked",
             ),
             c("exit_code", "INTEGER", "the exit code, if it exited"),
             c(

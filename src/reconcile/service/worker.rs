@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     core::{Timestamp, active::ActiveSet, record::Actor},
-    events::{Bus, Event},
+    events::{Event, EventBus},
     reconcile::{
         apply::Occasion,
         desired::{Desired, Judge},
@@ -66,7 +66,7 @@ pub(super) enum Message {
 pub(super) struct Worker<W> {
     options: Options,
     world: W,
-    bus: Bus,
+    bus: EventBus,
     settle: Settle,
     judge: Judge,
     writer: Writer,
@@ -98,7 +98,7 @@ impl<W: World> Worker<W> {
     pub(super) fn new(
         options: Options,
         world: W,
-        bus: Bus,
+        bus: EventBus,
         loaded: Loaded,
         queued: Arc<AtomicBool>,
         active_sender: watch::Sender<Arc<ActiveSet>>,

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     config::settings::Settings,
-    core::{Timestamp, active::ActiveSet, capacity::Capacity, id::JobId, record::Actor},
-    events::Bus,
+    core::{Timestamp, active::ActiveSet, capacity::SystemResources, id::JobId, record::Actor},
+    events::EventBus,
     reconcile::{
         desired::{Check, Verdict},
         journal::load_active,
@@ -178,7 +178,7 @@ fn micros(wall: SystemTime) -> u64 {
 fn check() -> Arc<Check> {
     type Known = Mutex<HashMap<(String, Vec<u8>), Verdict>>;
     static CHECK: LazyLock<Arc<Check>> = LazyLock::new(|| {
-        let capacity = Capacity {
+        let capacity = SystemResources {
             tasks: 4,
             cpu_millis: 4_000,
             memory_bytes: 1 << 30,
@@ -243,7 +243,7 @@ impl Tale {
             let micros = i64::try_from(clock.load(Ordering::Relaxed)).expect("this century");
             DateTime::from_timestamp_micros(micros).expect("an instant")
         }));
-        let capacity = Capacity {
+        let capacity = SystemResources {
             tasks: 4,
             cpu_millis: 4_000,
             memory_bytes: 1 << 30,
@@ -761,7 +761,7 @@ fn start(options: &Options, world: Simulated) -> Started {
     let worker = Worker::new(
         options.clone(),
         world,
-        Bus::default(),
+        EventBus::default(),
         loaded,
         Arc::new(AtomicBool::new(false)),
         active_sender,
