@@ -126,14 +126,7 @@ impl LocalEngine {
             process,
         });
         let ended = watch_over(running, stop).await;
-        let output = attempt.folder.output();
-        let published = tokio::task::spawn_blocking({
-            let mask = Arc::clone(&mask);
-            move || read_outputs(&output, &mask)
-        });
-        let published = published
-            .await
-            .unwrap_or_else(|error| Err(format!("could not read what it published: {error}")));
+        let published = published(attempt.folder.output(), Arc::clone(&mask)).await;
         let mut end = conclude(attempt, ended, published);
         end.error = end.error.map(|error| mask.hide(&error));
         end
@@ -275,6 +268,16 @@ async fn watch_over(running: Running, mut stop: watch::Receiver<Option<Stop>>) -
     }
 }
 
+/// What it published. Most attempts publish nothing, and to look whether there is anything is quicker than to wake the thread
+/// that would: this stands between a task and the next one of a chain.
+async fn published(output: PathBuf, mask: Arc<Mask>) -> Result<Outputs, String> {
+    if fs::symlink_metadata(&output).is_ok_and(|about| about.is_file() && about.len() == 0) {
+        return Ok(Outputs::new());
+    }
+    let read = tokio::task::spawn_blocking(move || read_outputs(&output, &mask)).await;
+    read.unwrap_or_else(|error| Err(format!("could not read what it published: {error}")))
+}
+
 /// What became of the attempt, its outputs considered: one that succeeded with outputs that cannot be taken has failed,
 /// since the tasks after it would miss them; one that failed keeps its own ending.
 fn conclude(attempt: &Attempt, ended: Ended, published: Result<Outputs, String>) -> AttemptEnd {
@@ -352,7 +355,6 @@ fn read_published(path: &Path) -> Result<Vec<u8>, String> {
         Err(error) => return Err(unreadable(error)),
         Ok(about) if about.len() >= most => return Err(OutputError::TooLarge.to_string()),
         Ok(about) if !about.is_file() => return Err(format!("{} is not a regular file any more", path.display())),
-        Ok(about) if about.len() == 0 => return Ok(Vec::new()),
         Ok(_) => {}
     }
     let mut bytes = Vec::new();

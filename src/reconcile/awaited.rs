@@ -75,6 +75,8 @@ struct Asked {
     gone: BTreeSet<String>,
     /// Files that were named, of which nothing is known.
     unknown: BTreeSet<String>,
+    /// Whether there may be more files that are waited for, in a subfolder that could not be looked into.
+    is_blind: bool,
     /// What became of the files, by path.
     decided: BTreeMap<Arc<str>, Decided>,
     gone_decided: BTreeMap<String, Decided>,
@@ -115,6 +117,13 @@ impl Awaited {
         })
     }
 
+    /// Whether all of it is followed now.
+    pub fn is_synced(&self) -> bool {
+        let saw_all = self.asked.as_ref().is_some_and(|asked| !asked.is_blind);
+        let synced = |file: &AwaitedFile| file.outcome == AwaitedOutcome::Synced;
+        saw_all && self.is_over() && self.outcomes().iter().all(synced)
+    }
+
     /// What became of each file, by path.
     pub fn outcomes(&self) -> Vec<AwaitedFile> {
         let Some(asked) = &self.asked else {
@@ -152,6 +161,7 @@ impl Asked {
             .filter(|file| !gone.contains(*file) && !look.files.contains_key(file.as_str()));
         Self {
             unknown: unknown.cloned().collect(),
+            is_blind: only.is_empty() && !look.blind.is_empty(),
             awaited: look.files.keys().filter(|file| is_meant(file)).cloned().collect(),
             files: Arc::clone(&look.files),
             gone,
@@ -196,9 +206,13 @@ impl Asked {
             if leaving.contains(file.as_str()) {
                 continue;
             }
-            let back = look.files.contains_key(file.as_str());
-            let job = status.jobs.iter().find(|job| job.file == *file);
-            let decided = match job.filter(|_| !back) {
+            if look.files.contains_key(file.as_str()) {
+                // It came back before its removal counted. Had that taken effect before, it stands.
+                let superseded = Decided::superseded(file, status);
+                self.gone_decided.entry(file.clone()).or_insert(superseded);
+                continue;
+            }
+            let decided = match status.jobs.iter().find(|job| job.file == *file) {
                 Some(job) => Decided {
                     outcome: outcome_of(&job.standing),
                     job: Some(job.job.clone()),

@@ -6,10 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZero,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, OnceLock},
-    thread,
 };
 
 use super::{
@@ -20,6 +18,7 @@ use crate::{
     config::{
         diagnostic::{Diagnostic, Finding, locate},
         set::{Member, check_set},
+        share,
     },
     core::{
         active::ActiveSet,
@@ -189,9 +188,6 @@ pub struct Judge {
     last: Arc<Desired>,
 }
 
-/// From so many new contents on, judging is shared among the processors.
-const WORTH_SHARING: usize = 64;
-
 impl Judge {
     /// A judge that asks `check`.
     pub fn new(check: Arc<Check>) -> Self {
@@ -199,6 +195,12 @@ impl Judge {
             check,
             last: Arc::default(),
         }
+    }
+
+    /// What was judged last.
+    #[cfg(test)]
+    pub(super) fn last(&self) -> &Desired {
+        &self.last
     }
 
     /// Judges the settled view. What was judged before and still stands is not judged again.
@@ -224,7 +226,8 @@ impl Judge {
             let missing = file.missing;
             files.push((Arc::clone(path), DesiredFile { state, missing }));
         }
-        let mut verdicts = new.iter().zip(judge_all(&*self.check, &new)).peekable();
+        let judged = share::each(&new, |(path, blob)| judge_one(&*self.check, path, blob));
+        let mut verdicts = new.iter().zip(judged).peekable();
         for (path, file) in &mut files {
             if let Some((_, state)) = verdicts.next_if(|((judged, _), _)| *judged == path) {
                 file.state = state;
@@ -248,27 +251,6 @@ impl FileState {
             Self::Refused(_) | Self::Unsettled => false,
         }
     }
-}
-
-/// Judges contents in their order.
-fn judge_all(check: &Check, new: &[(&Arc<str>, &Arc<Blob>)]) -> Vec<FileState> {
-    let one = |(path, blob): &(&Arc<str>, &Arc<Blob>)| judge_one(check, path, blob);
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    if new.len() < WORTH_SHARING || workers == 1 {
-        return new.iter().map(one).collect();
-    }
-    thread::scope(|scope| {
-        let share = new.len().div_ceil(workers);
-        let parts: Vec<_> = new
-            .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
-            .collect();
-        let join = |part: thread::ScopedJoinHandle<'_, Vec<FileState>>| match part.join() {
-            Ok(states) => states,
-            Err(panic) => panic::resume_unwind(panic),
-        };
-        parts.into_iter().flat_map(join).collect()
-    })
 }
 
 fn judge_one(check: &Check, path: &str, blob: &Arc<Blob>) -> FileState {

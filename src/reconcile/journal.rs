@@ -158,7 +158,8 @@ pub fn offline(storage: &dyn Storage, options: &Options, now: Timestamp) -> Resu
     let mut status = SyncStatus::unknown(jobs_dir, Watching::Native, &active, now);
     let looked = Scanner::new(&options.jobs_dir)
         .trusting(options.trust)
-        .look(SystemTime::now());
+        .look(SystemTime::now())
+        .and_then(|look| look.unless_replaced(&options.jobs_dir, None, !active.is_empty()));
     let settled = looked.as_ref().map(Settled::as_seen).unwrap_or_default();
     let plan = looked.map(|look| {
         let desired = Judge::new(Arc::clone(&options.check)).judge(&settled, look.allow_empty);

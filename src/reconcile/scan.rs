@@ -185,6 +185,32 @@ impl Blob {
     }
 }
 
+impl Look {
+    /// Refuses a folder with nothing in it that took the place of `known`, the one in which files were last found: that
+    /// is not the user's empty folder, but what is left when a file system is unmounted, or what a program made anew
+    /// because it missed the old one. After a start nobody knows which folder it was, and a file system that is not
+    /// mounted yet looks the same; `has_jobs` says that there were files in it. What cannot be looked into is no file.
+    pub(super) fn unless_replaced(
+        self,
+        root: &Path,
+        known: Option<FolderId>,
+        has_jobs: bool,
+    ) -> Result<Self, SourceUnavailable> {
+        let happened = match known {
+            Some(folder) if folder != self.folder => "was replaced by an empty one",
+            None if has_jobs => "is empty, and jobs from it were active before the start",
+            Some(_) | None => return Ok(self),
+        };
+        if !self.files.is_empty() || self.allow_empty {
+            return Ok(self);
+        }
+        Err(SourceUnavailable {
+            path: root.to_owned(),
+            problem: format!("{happened}: if that is meant, put a file `.allow-empty` into it"),
+        })
+    }
+}
+
 /// What the files of a folder may be trusted with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Trust {
@@ -321,8 +347,7 @@ impl Scanner {
 
     /// Whether a file of this stamp holds what the last look saw.
     fn still_stands(&self, last: &Seen, stamp: Stamp) -> bool {
-        let readable = !matches!(last.content, Content::Refused(Refusal::Unreadable(_)));
-        last.stamp == stamp && readable && !last.may_hide_a_write(self.looked_at)
+        last.still_stands(stamp, self.looked_at)
     }
 }
 
@@ -387,9 +412,12 @@ impl FolderId {
 
 #[cfg(test)]
 impl Stamp {
-    pub(super) fn for_test(size: u64) -> Self {
+    pub(super) fn for_test(inode: u64, size: u64, changed: (i64, i64)) -> Self {
         Self {
+            inode,
             size,
+            modified: changed,
+            changed,
             ..Self::default()
         }
     }
@@ -428,6 +456,12 @@ impl Seen {
             changed_at: SystemTime::UNIX_EPOCH,
             content: Content::Refused(refusal),
         }
+    }
+
+    /// Whether a file of this stamp holds what was seen by a look at `looked_at`.
+    pub(super) fn still_stands(&self, stamp: Stamp, looked_at: SystemTime) -> bool {
+        let readable = !matches!(self.content, Content::Refused(Refusal::Unreadable(_)));
+        self.stamp == stamp && readable && !self.may_hide_a_write(looked_at)
     }
 
     /// Whether the file may be written once more without a change of its stamp: a second write of the same size within

@@ -202,6 +202,11 @@ impl Settle {
                     .is_ok_and(|age| age > self.debounce);
             file.see(seen, now, look.took, self.debounce, long_ago);
         }
+        for (path, file) in &mut self.files {
+            // What this look did not see, it did not see twice; and what was being written when the file went away will
+            // never be whole.
+            file.candidate.take_if(|_| !look.files.contains_key(&**path));
+        }
         if !git_busy {
             changed |= self.accept(now);
         }
@@ -255,8 +260,6 @@ impl Settle {
             }
             changed |= file.missing_since.is_none();
             let since = *file.missing_since.get_or_insert(now);
-            // What was being written when the file went away will never be whole.
-            file.candidate = None;
             let gone = now - after_git(since) >= REMOVAL && !git_busy;
             changed |= gone;
             !gone

@@ -84,11 +84,21 @@ struct Refused<'a>(BTreeMap<&'a JobId, &'a Action>);
 
 impl<'a> Refused<'a> {
     fn of(plan: &'a Plan) -> Self {
-        let by_job = plan.refused.iter().filter_map(|action| match action {
-            Action::Conflict { job, .. } | Action::Block { job, .. } | Action::Hold { job, .. } => Some((job, action)),
-            Action::Add { .. } | Action::Update { .. } | Action::Remove { .. } | Action::Invalid { .. } => None,
-        });
-        Self(by_job.collect())
+        let mut by_job = BTreeMap::new();
+        for action in &plan.refused {
+            match action {
+                Action::Conflict { job, .. } | Action::Hold { job, .. } => {
+                    by_job.insert(job, action);
+                }
+                // What is active of a job may depend on nothing any more while its files are in conflict or gone, and
+                // these come first: they say what somebody has to do.
+                Action::Block { job, .. } => {
+                    by_job.entry(job).or_insert(action);
+                }
+                Action::Add { .. } | Action::Update { .. } | Action::Remove { .. } | Action::Invalid { .. } => {}
+            }
+        }
+        Self(by_job)
     }
 
     /// Whether something is refused for what several files say together.

@@ -251,12 +251,15 @@ impl SyncStatus {
         }
     }
 
-    /// Whether every file is followed and nothing is on its way.
+    /// Whether every file is followed and nothing is on its way. What stands in a folder that cannot be listed is not
+    /// known to be followed.
     pub fn is_synced(&self) -> bool {
         let synced = |standing: &Standing| standing.sync == SyncState::Synced;
+        let blind = |condition: &Condition| condition.code == ConditionCode::FolderUnreadable;
         self.looked_at.is_some()
             && self.source == Source::Ok
             && self.settling.is_empty()
+            && !self.conditions.iter().any(blind)
             && self.files.iter().all(|file| synced(&file.standing))
             && self.jobs.iter().all(|job| synced(&job.standing))
     }

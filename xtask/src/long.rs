@@ -36,7 +36,7 @@ struct Suite {
     environment: &'static [(&'static str, &'static str)],
 }
 
-const SUITES: [Suite; 2] = [
+const SUITES: [Suite; 4] = [
     Suite {
         name: "cron",
         about: "10,000 schedules a property, against croner and against a walk through the wall time of all zones",
@@ -48,6 +48,18 @@ const SUITES: [Suite; 2] = [
         about: "10 million slots over at least 2,000 stories, against a slower statement of the rules",
         test: "test --profile long --no-default-features --lib scheduler::simulation",
         environment: &[("PETIT_SEEDS", "2000"), ("PETIT_SLOTS", "10000000")],
+    },
+    Suite {
+        name: "reconcile",
+        about: "20,000 stories of the reconciler on a machine on which everything goes wrong, against what must always hold",
+        test: "test --profile long --no-default-features --lib reconcile::service::simulation",
+        environment: &[("PETIT_SEEDS", "20000")],
+    },
+    Suite {
+        name: "edits",
+        about: "1,000 random sequences of edits on a real folder, against a slower statement of the rules",
+        test: "test --no-default-features --test reconcile_edits",
+        environment: &[("PETIT_SEQUENCES", "1000")],
     },
 ];
 

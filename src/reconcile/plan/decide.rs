@@ -32,6 +32,8 @@ const GUARDED_FROM: usize = 5;
 pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Policy, now: Timestamp) -> Plan {
     let id = PlanId::of(desired, past.set_hash, policy.prune);
     let stated = Stated::by(desired);
+    let held_before: BTreeSet<&JobId> = past.refused.iter().filter_map(Action::guarded_job).collect();
+    let approved = policy.approved.as_ref() == Some(&id);
     let mut draft = Draft::default();
     let mut vanishing = Vec::new();
     let mut on_last_good = BTreeMap::new();
@@ -54,6 +56,10 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
                     if stated.may_yet_be(job, &old.record.file) {
                         draft.keep(job, old, None);
                         on_last_good.insert(old.record.file.as_str(), job);
+                        // Not to know for a while is no reason to forget: the removal would pass as one of few later.
+                        if held_before.contains(job) && !approved && !stated.is_back(&old.record.file) {
+                            draft.hold(job, old, HoldReason::Guard);
+                        }
                     } else {
                         draft.lose(job);
                         vanishing.push((job, old));
@@ -63,7 +69,8 @@ pub fn plan(desired: &Desired, active: &ActiveSet, past: Past<'_>, policy: &Poli
         }
     }
     draft.report_files(&stated.bad, &on_last_good);
-    draft.remove_or_hold(&vanishing, desired, active, past, policy, &id);
+    let guarded = !vanishing.is_empty() && draft.loses_many(&stated, active, past, policy);
+    draft.remove_or_hold(&vanishing, guarded, policy, (&held_before, approved));
     draft.block(&stated, active);
     draft.finish(id, active, past.refused, now)
 }
@@ -142,6 +149,14 @@ impl<'a> Stated<'a> {
             None => self.desired.blind.keys().any(|folder| is_below(came_from, folder)),
         };
         unclear || self.named_by_bad.contains(job)
+    }
+
+    /// Whether there is a file of this path again, though none that can be followed.
+    fn is_back(&self, file: &str) -> bool {
+        match self.desired.files.get(file).map(|file| &file.state) {
+            Some(FileState::Job(_) | FileState::Invalid(_) | FileState::Refused(_)) => true,
+            Some(FileState::Unsettled) | None => false,
+        }
     }
 
     /// Why a job that is needed will not be active.
@@ -223,7 +238,7 @@ fn side_by_side<'a, 'c>(
 }
 
 /// A plan in the making.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Draft<'a> {
     /// What every job that will be active waits for.
     after: Resulting<'a>,
@@ -293,30 +308,38 @@ impl<'a> Draft<'a> {
         self.after.push(job, None);
     }
 
-    fn remove_or_hold(
-        &mut self,
-        vanishing: &[(&'a JobId, &'a Arc<ActiveJob>)],
-        desired: &Desired,
-        active: &'a ActiveSet,
-        past: Past<'_>,
-        policy: &Policy,
-        id: &PlanId,
-    ) {
-        if vanishing.is_empty() {
-            return;
+    /// Whether so many jobs of the largest set of the last minute would be gone that somebody should be asked.
+    fn loses_many(&self, stated: &Stated<'a>, active: &'a ActiveSet, past: Past<'_>, policy: &Policy) -> bool {
+        let desired = stated.desired;
+        if desired.allow_empty && desired.files.is_empty() {
+            return false;
         }
         let largest = if past.largest.len() > active.len() {
             past.largest
         } else {
             active
         };
-        let gone = largest.keys().filter(|job| !self.after.contains(job)).count();
-        let many = gone >= GUARDED_FROM && gone * 100 > usize::from(policy.prune_guard) * largest.len();
-        let guarded = many && !(desired.allow_empty && desired.files.is_empty());
-        let approved = policy.approved.as_ref() == Some(id);
-        let held_before: BTreeSet<&JobId> = past.refused.iter().filter_map(Action::guarded_job).collect();
+        let gone = |after: &Resulting<'_>| largest.keys().filter(|job| !after.contains(job)).count();
+        // A job that went lately and would come back stays away if something that it waits for does.
+        let returns = |job: &JobId| largest.contains_key(job) && !active.contains_key(job);
+        let gone = if self.versions.keys().any(returns) {
+            let mut outcome = self.clone();
+            outcome.block(stated, active);
+            gone(&outcome.after)
+        } else {
+            gone(&self.after)
+        };
+        gone >= GUARDED_FROM && gone * 100 > usize::from(policy.prune_guard) * largest.len()
+    }
+
+    fn remove_or_hold(
+        &mut self,
+        vanishing: &[(&'a JobId, &'a Arc<ActiveJob>)],
+        guarded: bool,
+        policy: &Policy,
+        (held_before, approved): (&BTreeSet<&JobId>, bool),
+    ) {
         for &(job, old) in vanishing {
-            let (name, file) = (job.clone(), old.record.file.clone());
             let reason = match policy.prune {
                 Prune::Never => Some(HoldReason::Never),
                 Prune::Auto | Prune::Hold if approved => None,
@@ -326,15 +349,22 @@ impl<'a> Draft<'a> {
             match reason {
                 Some(reason) => {
                     self.after.set(job, Some(&old.job.spec.depends_on));
-                    self.refused.push(Action::Hold {
-                        job: name,
-                        file,
-                        reason,
-                    });
+                    self.hold(job, old, reason);
                 }
-                None => self.removed.push(Action::Remove { job: name, file }),
+                None => self.removed.push(Action::Remove {
+                    job: job.clone(),
+                    file: old.record.file.clone(),
+                }),
             }
         }
+    }
+
+    fn hold(&mut self, job: &JobId, old: &ActiveJob, reason: HoldReason) {
+        self.refused.push(Action::Hold {
+            job: job.clone(),
+            file: old.record.file.clone(),
+            reason,
+        });
     }
 
     /// Takes back versions whose references lead nowhere, until all references of what is left hold. A job that was

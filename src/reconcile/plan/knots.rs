@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::{id::JobId, spec::JobDependency};
 
 /// Every job that was or will be active, in order, with what it waits for; `None` for those that will not be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Resulting<'a>(Vec<(&'a JobId, Option<&'a [JobDependency]>)>);
 
 impl<'a> Resulting<'a> {

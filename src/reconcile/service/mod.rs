@@ -1,10 +1,19 @@
 //! Following the files: starts the loop, and asks it.
 //!
 //! The loop itself is in [`worker`]: one thread that does one step after another, so that there is one writer of the
-//! active set and no step sees half of another. Goes in: [`Options`], the journal, and messages (a file changed, somebody
-//! asks). Comes out, on two `watch` channels: the active set, swapped whole after its commit, and the [`SyncStatus`].
+//! active set and no step sees half of another. It has three helpers: [`writer`] carries plans out, [`publisher`] says how
+//! the files stand, and [`waiting`] knows who wants an answer. What all of them touch of the machine is in [`world`].
+//!
+//! Goes in: [`Options`], the journal, and messages (a file changed, somebody asks). Comes out, on two `watch` channels: the
+//! active set, swapped whole after its commit, and the [`SyncStatus`].
 
+mod publisher;
+#[cfg(test)]
+mod simulation;
+mod waiting;
 mod worker;
+mod world;
+mod writer;
 
 use std::{
     sync::{
@@ -20,14 +29,18 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
-use self::worker::{Message, Waiter, Worker};
+use self::{
+    waiting::Waiter,
+    worker::{Message, Worker},
+    world::Machine,
+};
 use super::{
     awaited::AwaitedFile,
     journal::Loaded,
     options::Options,
     plan::{Action, Plan, PlanId},
     proposal::Proposal,
-    scan::SourceUnavailable,
+    scan::{Scanner, SourceUnavailable},
     status::SyncStatus,
     watch::Watch,
 };
@@ -141,16 +154,12 @@ impl Reconciler {
         let status = SyncStatus::unknown(jobs_dir, watch.watching().clone(), &active, Utc::now());
         let (active_sender, active_receiver) = watch::channel(Arc::clone(&active));
         let (status_sender, status_receiver) = watch::channel(Arc::new(status));
-        let worker = Worker::new(
-            options,
-            storage,
-            bus,
-            loaded,
+        let world = Machine {
+            scanner: Scanner::new(&options.jobs_dir).trusting(options.trust),
             watch,
-            queued,
-            active_sender,
-            status_sender,
-        );
+            storage,
+        };
+        let worker = Worker::new(options, world, bus, loaded, queued, active_sender, status_sender);
         let thread = thread::Builder::new()
             .name("petit-reconcile".to_owned())
             .spawn(move || worker.run(&receiver))

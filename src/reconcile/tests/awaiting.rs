@@ -28,6 +28,7 @@ struct Folder {
     ticks: u64,
     files: BTreeMap<&'static str, &'static str>,
     git_busy: bool,
+    blind: bool,
 }
 
 impl Folder {
@@ -38,6 +39,7 @@ impl Folder {
             ticks: 0,
             files: files.iter().copied().collect(),
             git_busy: false,
+            blind: false,
         };
         for _ in 0..4 {
             folder.look();
@@ -49,7 +51,7 @@ impl Folder {
         self.ticks += 1;
         let seen = |text: &&str| Seen {
             // The texts of these tests differ in the sum of their bytes.
-            stamp: Stamp::for_test(text.bytes().map(u64::from).sum()),
+            stamp: Stamp::for_test(1, text.bytes().map(u64::from).sum(), (0, 0)),
             changed_at: SystemTime::UNIX_EPOCH,
             content: Content::Bytes(Arc::new(Blob::new(text.as_bytes().to_vec()))),
         };
@@ -59,7 +61,11 @@ impl Folder {
             allow_empty: false,
             git_busy: self.git_busy,
             files: Arc::new(files.collect()),
-            blind: BTreeMap::new(),
+            blind: self
+                .blind
+                .then(|| ("sub".to_owned(), "cannot be read".to_owned()))
+                .into_iter()
+                .collect(),
             watch: WatchList::default(),
             took: Duration::ZERO,
         };
@@ -202,6 +208,17 @@ fn a_content_that_is_replaced_before_it_counts_is_said_to_have_been() {
 }
 
 #[test]
+fn what_cannot_be_seen_is_not_said_to_be_synced() {
+    let mut folder = Folder::of(&[("a.yaml", "one")]);
+    folder.blind = true;
+    let (mut all, mut mine) = (Awaited::only([]), Awaited::only(["a.yaml".to_owned()]));
+    folder.observe(&mut all);
+    folder.observe(&mut mine);
+    assert!(all.is_over() && mine.is_over());
+    assert_eq!((all.is_synced(), mine.is_synced()), (false, true));
+}
+
+#[test]
 fn removals_and_git_are_waited_for() {
     let mut folder = Folder::of(&[("a.yaml", "one"), ("b.yaml", "one")]);
     folder.files.remove("b.yaml");
@@ -227,6 +244,19 @@ fn removals_and_git_are_waited_for() {
         &awaited,
         &[("a.yaml", AwaitedOutcome::Synced), ("b.yaml", AwaitedOutcome::Synced)],
     );
+}
+
+#[test]
+fn a_file_that_comes_back_before_its_removal_counted_was_changed_again() {
+    let mut folder = Folder::of(&[("a.yaml", "one")]);
+    folder.files.remove("a.yaml");
+    let mut awaited = Awaited::only([]);
+    folder.observe(&mut awaited);
+    expect(&awaited, &[("a.yaml", AwaitedOutcome::Undecided)]);
+    folder.files.insert("a.yaml", "two");
+    folder.observe(&mut awaited);
+    assert!(awaited.is_over());
+    expect(&awaited, &[("a.yaml", AwaitedOutcome::Superseded)]);
 }
 
 #[test]

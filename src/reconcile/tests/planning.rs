@@ -10,7 +10,7 @@ use crate::{
     core::{active::ActiveSet, job::Job, record::Actor},
     reconcile::{
         apply::{Applied, Before, Occasion, apply},
-        desired::{Desired, FileState},
+        desired::{Desired, DesiredFile, FileState},
         plan::{Action, Past, Plan, PlanId, Policy, plan, set_hash},
     },
     storage::Change,
@@ -258,6 +258,34 @@ fn the_guard_counts_what_vanished_in_the_last_minute_and_leaves_few_jobs_alone()
     let mut allowed = desired([]);
     allowed.allow_empty = true;
     assert!(!planned(&allowed, &largest).waits_for_approval());
+}
+
+#[test]
+fn the_guard_counts_a_job_that_would_come_back_and_is_blocked() {
+    let all = jobs(10);
+    let largest = active(&all);
+    let now = active(&all[..6]);
+    let past = Past {
+        refused: &[],
+        largest: &largest,
+        set_hash: &set_hash(&now),
+    };
+    let returns = |needs: &str| {
+        let id = all[9].id.as_str();
+        let back = version("back.yaml", &job(id, &format!("depends_on: [{{job: {needs}}}]")));
+        let mut files = files(&all[..4]).files;
+        files.insert(
+            "back.yaml".into(),
+            DesiredFile {
+                state: back,
+                missing: false,
+            },
+        );
+        let files = Desired::new(files, BTreeMap::new(), false);
+        plan(&files, &now, past, &policy(Prune::Auto), at(10)).waits_for_approval()
+    };
+    assert!(!returns(all[0].id.as_str()), "five of ten are gone");
+    assert!(returns("nobody"), "six of ten are gone");
 }
 
 #[test]

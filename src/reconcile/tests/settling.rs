@@ -64,7 +64,7 @@ impl Folder {
             wall - Duration::from_secs(60)
         };
         let seen = |text: &String| Seen {
-            stamp: Stamp::for_test(text.len() as u64),
+            stamp: Stamp::for_test(1, text.len() as u64, (0, 0)),
             changed_at,
             content: Content::Bytes(Arc::new(Blob::new(text.clone().into_bytes()))),
         };
@@ -235,6 +235,22 @@ fn what_cannot_be_seen_is_not_gone() {
         folder.look(9_000).files["a.yaml"].missing,
         "time without sight does not count"
     );
+}
+
+#[test]
+fn what_only_one_look_saw_does_not_count() {
+    for hidden in [false, true] {
+        let mut folder = Folder::with(&[("sub/a.yaml", "good"), ("b.yaml", "good")]);
+        folder.write("sub/a.yaml", "go");
+        folder.look(1_000);
+        folder.files.remove("sub/a.yaml");
+        folder.blind = hidden;
+        assert_eq!(text(&folder.look(1_150), "sub/a.yaml"), Some("good"));
+        folder.blind = false;
+        folder.write("sub/a.yaml", "go");
+        assert_eq!(text(&folder.look(1_300), "sub/a.yaml"), Some("good"));
+        assert_eq!(text(&folder.look(1_450), "sub/a.yaml"), Some("go"));
+    }
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn every_state_says_why_where_and_what_to_do() {
         Desired::new([("a.yaml".into(), file)].into(), BTreeMap::new(), false)
     };
     let one = |state| desired([("a.yaml", state)]);
-    let cases: [Case; 13] = [
+    let cases: [Case; 14] = [
         (
             "synced",
             one(version("a.yaml", &old)),
@@ -198,6 +198,15 @@ fn every_state_says_why_where_and_what_to_do() {
             "conflict",
             desired([("a.yaml", version("a.yaml", &old)), ("b.yaml", version("b.yaml", &new))]),
             was(),
+            &[],
+            Prune::Auto,
+            SyncState::Conflict,
+            Health::Degraded,
+        ),
+        (
+            "conflict, and what is active waits for nobody",
+            desired([("a.yaml", version("a.yaml", &old)), ("b.yaml", version("b.yaml", &new))]),
+            active([&lonely]),
             &[],
             Prune::Auto,
             SyncState::Conflict,
