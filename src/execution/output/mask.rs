@@ -288,7 +288,7 @@ mod tests {
         let mask = Mask::new([secret.as_str()]);
         let (mut veil, mut shown) = (Veil::default(), Vec::new());
         for _ in 0..100 {
-            veil.pass(&mask, secret[1..].as_bytes(), &mut shown);
+            veil.pass(&mask, &secret.as_bytes()[1..], &mut shown);
         }
         veil.pass(&mask, b"b", &mut shown);
         veil.finish(&mut shown);
