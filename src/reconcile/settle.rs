@@ -314,7 +314,9 @@ impl File {
             self.candidate = None;
             return;
         }
-        let same = |candidate: &Candidate| candidate.stamp == seen.stamp && candidate.content == seen.content;
+        let same = |candidate: &Candidate| {
+            !seen.is_torn() && candidate.stamp == seen.stamp && candidate.content == seen.content
+        };
         if self.candidate.as_ref().is_some_and(same) {
             return;
         }

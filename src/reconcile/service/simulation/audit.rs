@@ -21,8 +21,8 @@ use crate::{
     storage::{Memory, Storage},
 };
 
-/// How far back the prune guard looks, less what a look may take: it counts from their beginnings, and here is their end.
-const GUARDED: Micros = ms(59_000);
+/// How far back the prune guard looks.
+const GUARDED: Micros = ms(60_000);
 /// How much may vanish unasked.
 pub const GUARD: u8 = 50;
 
@@ -31,7 +31,7 @@ type Gone = BTreeMap<JobId, (Micros, Arc<ActiveJob>)>;
 #[derive(Debug, Default)]
 pub struct Audit {
     pub active: Arc<ActiveSet>,
-    /// Sets that were active, and until when.
+    /// Sets that were active, and until the beginning of which look.
     before: Vec<(Micros, Arc<ActiveSet>)>,
     /// Jobs that are not active any more, and since when.
     gone: Gone,
@@ -64,8 +64,9 @@ impl Audit {
             .map(|&gone| (gone.record.job.clone(), (disk.now, Arc::clone(gone))));
         self.gone.extend(went);
         self.gone.retain(|job, _| !new.contains_key(job));
-        self.before.push((disk.now, old));
-        self.before.retain(|(until, _)| disk.now - until < GUARDED);
+        let began = disk.look_began;
+        self.before.push((began, old));
+        self.before.retain(|(until, _)| began - until < GUARDED);
         if approved {
             self.before.clear();
         } else if removes {

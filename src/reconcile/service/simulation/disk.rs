@@ -91,6 +91,8 @@ pub struct Disk {
     /// Whether a listing may pass over a file that is there.
     pub sloppy: bool,
     pub dice: Dice,
+    /// When the last look began.
+    pub look_began: Micros,
     /// Events that have arrived and were not told.
     pub arrived: bool,
     folder: u64,
@@ -126,6 +128,7 @@ impl Disk {
             sloppy: false,
             dice,
             arrived: false,
+            look_began: 0,
             folder: 1,
             inodes: 1,
             coming: BTreeMap::new(),
@@ -141,8 +144,8 @@ impl Disk {
 
     /// The clock on the wall.
     pub fn wall(&self) -> SystemTime {
-        let noon = i64::try_from(self.now).expect("a short story") + self.moved;
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + Duration::from_micros(noon.unsigned_abs())
+        let noon = i64::try_from(1_700_000_000_000_000 + self.now).expect("this century") + self.moved;
+        SystemTime::UNIX_EPOCH + Duration::from_micros(noon.unsigned_abs())
     }
 
     /// When the next thing happens by itself.
@@ -356,6 +359,7 @@ impl Disk {
 
     /// One look, as the scanner takes it.
     pub fn look(&mut self, wall: SystemTime) -> Result<Look, SourceUnavailable> {
+        self.look_began = self.now;
         let looked = self.look_through(wall);
         if looked.is_err() {
             self.missed_since.clear();
@@ -445,11 +449,11 @@ impl Disk {
         self.gone.contains(path)
     }
 
-    /// Reads a file between two pauses: the stamp is the one of the end.
+    /// Reads a file between two pauses: it has a stamp if both sides have the same.
     fn read(&mut self, path: &str, pause: Micros) -> Option<Seen> {
         let wait = self.dice.below(pause);
         self.pass(self.now + wait);
-        let (inode, bytes) = match self.files.get(path)? {
+        let (inode, before, bytes) = match self.files.get(path)? {
             node if node.unreadable => {
                 return Some(Seen {
                     stamp: Stamp::default(),
@@ -457,14 +461,15 @@ impl Disk {
                     content: Content::Refused(Refusal::Unreadable("input/output error".to_owned())),
                 });
             }
-            node => (node.inode, node.bytes.clone()),
+            node => (node.inode, node.stamp(), node.bytes.clone()),
         };
         let wait = self.dice.below(pause);
         self.pass(self.now + wait);
         // The open file stays the one that was opened, whatever has the path by now.
         let node = self.files.values().find(|node| node.inode == inode)?;
+        let after = node.stamp();
         Some(Seen {
-            stamp: node.stamp(),
+            stamp: if before == after { after } else { Stamp::default() },
             changed_at: node.changed,
             content: Content::Bytes(Arc::new(Blob::new(bytes))),
         })
