@@ -553,7 +553,7 @@ impl Tale {
             Act::ClockForward | Act::ClockBack if !disk.is_being_written() => {
                 let by = i64::try_from(ms(3_000_000)).expect("50 minutes");
                 disk.moved += if act == Act::ClockForward { by } else { -by };
-                self.audit.lose_time(disk.now);
+                self.audit.clock_moved();
             }
             Act::DiskFull => self.fate.set(Fate::Full(1 + self.dice.below(4))),
             Act::CrashBeforeCommit => self.fate.set(Fate::CrashBeforeCommit),
