@@ -6,10 +6,12 @@
 //! active before the files are looked at. Stopping goes the other way, and leaves nothing running.
 
 mod backend;
+mod foreground;
 #[cfg(feature = "history")]
 mod projector;
 mod revision;
 mod state_dir;
+mod supervisor;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,8 +23,9 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use self::backend::Backend;
+pub use self::foreground::{Ended, Foreground, ForegroundError};
 pub use self::state_dir::{StateDir, StateDirError, journal_path};
+use self::{backend::Backend, supervisor::Supervisor};
 use crate::{
     config::settings::Settings,
     control,
@@ -34,6 +37,7 @@ use crate::{
         inputs::{Surroundings, base_environment},
         local::LocalEngine,
         process, recovery,
+        secrets::Vault,
     },
     reconcile::{
         self, Reconciler, Trust, load_active,
@@ -85,6 +89,8 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long late slots may wait for the first look at the files: several times what ten thousand of them take.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long a reload may wait for files to settle.
+const RELOAD: Duration = Duration::from_secs(10);
 /// How often the daemon looks whether its state folder is still its own.
 const LOOK_AT_STATE: Duration = Duration::from_secs(5);
 /// How many orders may wait: the executor takes them as fast as they are committed.
@@ -96,11 +102,13 @@ pub async fn run(options: Options, asked: mpsc::Receiver<()>) -> Result<(), Daem
     let mut signals = Signals::new(asked).map_err(failed("listen for signals"))?;
     let grace = options.settings.shutdown_grace;
     let mut daemon = Daemon::start(options).await?;
+    Supervisor::ready();
     let ended = daemon.watch(&mut signals).await;
     if let Err(error) = &ended {
         // Said now and not only at the end: running tasks may take their time.
         tracing::error!("{}", chain(error));
     }
+    Supervisor::stopping();
     tracing::info!(%grace, "stopping: running tasks may end");
     daemon.stop(grace.to_std(), &mut signals).await;
     tracing::info!("stopped");
@@ -147,7 +155,11 @@ impl Daemon {
         let clock: Clock = Arc::new(Utc::now);
         let capacity = capacity::of_machine(&settings);
         let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();
-        let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)));
+        let vault = Vault::new(environment.iter().cloned());
+        let engine = LocalEngine::new(log_size, Arc::clone(&clock))
+            .with_vault(vault)
+            .with_cgroups(process::Cgroups::claim());
+        let engine = Arc::new(engine);
         let surroundings = Surroundings {
             env: base_environment(environment, &settings.pass_env),
             home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),
@@ -250,13 +262,15 @@ impl Daemon {
     async fn watch(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
         let mut look = interval(LOOK_AT_STATE);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut supervisor = Supervisor::of_this_process();
         loop {
             tokio::select! {
                 () = signals.stop.recv() => return Ok(()),
                 _ = look.tick() => self.state.still_held()?,
+                () = supervisor.beat() => {}
                 _ = signals.hang_up.recv() => {
-                    let files = self.reconciler.handle();
-                    tokio::spawn(async move { files.sync(Actor::Command, false, None).await });
+                    Supervisor::reloading();
+                    tokio::spawn(reload(self.reconciler.handle()));
                 }
                 ended = &mut self.scheduling => return match ended {
                     Ok(ended) => ended.map_err(DaemonError::from),
@@ -310,6 +324,22 @@ impl Daemon {
         if self.state.still_held().is_ok() {
             let _ = std::fs::remove_file(&self.socket);
         }
+    }
+}
+
+/// Looks at the files, and says so when they are applied or refused; a file that never stands still is not waited for.
+async fn reload(files: reconcile::Handle) {
+    let ask = reconcile::Ask {
+        actor: Actor::Command,
+        by: None,
+        wait: true,
+        files: Vec::new(),
+        timeout: Some(RELOAD),
+        approve: None,
+    };
+    // Nobody looks any more only when Petit is stopping, and that is told by itself.
+    if files.ask(ask).await.is_ok() {
+        Supervisor::ready();
     }
 }
 

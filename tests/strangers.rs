@@ -2,6 +2,7 @@
 //! taken for an orphan; hence one test in one file.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use petit::execution::process::{AttemptSpec, Command, Processes, Stop, collect_strangers};
@@ -27,8 +28,10 @@ async fn adopted_orphans_are_collected_and_no_exit_is_lost() {
         },
         kill_grace: Duration::from_millis(200),
         timeout: None,
+        memory_limit: None,
         log: folder.path().join(format!("{number}.log")),
         log_size: 1 << 20,
+        mask: Arc::default(),
     };
 
     // Short attempts, each of which leaves an orphan that soon exits, or that has to be ended.

@@ -14,6 +14,8 @@ pub enum Ending {
     Signalled(i32),
     /// It ran longer than the task's timeout and was ended.
     TimedOut,
+    /// Its processes held more memory than its limit allows, and were ended.
+    OverMemory,
     /// It was ended on request.
     Cancelled,
     /// There is no such program.
@@ -30,6 +32,8 @@ pub enum Ending {
     BadOutput,
     /// A template of the task asked for something that does not exist, so nothing was started.
     BadInput,
+    /// A secret could not be read, or not be kept secret, so nothing was started.
+    BadSecret,
 }
 
 /// sysexits.h: "temporary failure; the user is invited to retry".
@@ -46,12 +50,14 @@ impl Ending {
         match self {
             Self::TimedOut | Self::Signalled(_) | Self::CouldNotSpawn | Self::Interrupted => true,
             Self::Exited(code) => code == EX_TEMPFAIL,
-            Self::Cancelled
+            Self::OverMemory
+            | Self::Cancelled
             | Self::NotFound
             | Self::NotPermitted
             | Self::OutputHeldOpen
             | Self::BadOutput
-            | Self::BadInput => false,
+            | Self::BadInput
+            | Self::BadSecret => false,
         }
     }
 
@@ -61,6 +67,7 @@ impl Ending {
             Self::Exited(_) => "exited",
             Self::Signalled(_) => "signalled",
             Self::TimedOut => "timed_out",
+            Self::OverMemory => "over_memory",
             Self::Cancelled => "cancelled",
             Self::NotFound => "not_found",
             Self::NotPermitted => "not_permitted",
@@ -69,6 +76,7 @@ impl Ending {
             Self::OutputHeldOpen => "output_held_open",
             Self::BadOutput => "bad_output",
             Self::BadInput => "bad_input",
+            Self::BadSecret => "bad_secret",
         }
     }
 
@@ -96,6 +104,7 @@ impl Ending {
             "exited" => Self::Exited(exit_code?),
             "signalled" => Self::Signalled(signal?),
             "timed_out" => Self::TimedOut,
+            "over_memory" => Self::OverMemory,
             "cancelled" => Self::Cancelled,
             "not_found" => Self::NotFound,
             "not_permitted" => Self::NotPermitted,
@@ -104,6 +113,7 @@ impl Ending {
             "output_held_open" => Self::OutputHeldOpen,
             "bad_output" => Self::BadOutput,
             "bad_input" => Self::BadInput,
+            "bad_secret" => Self::BadSecret,
             _ => return None,
         })
     }
@@ -116,6 +126,7 @@ impl fmt::Display for Ending {
             Self::Exited(code) => write!(f, "exit code {code}"),
             Self::Signalled(signal) => write!(f, "killed by signal {signal}"),
             Self::TimedOut => f.write_str("timed out"),
+            Self::OverMemory => f.write_str("over its memory limit"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::NotFound => f.write_str("program not found"),
             Self::NotPermitted => f.write_str("not permitted"),
@@ -124,6 +135,7 @@ impl fmt::Display for Ending {
             Self::OutputHeldOpen => f.write_str("a descendant kept its output open"),
             Self::BadOutput => f.write_str("its outputs could not be taken"),
             Self::BadInput => f.write_str("an expression could not be rendered"),
+            Self::BadSecret => f.write_str("a secret could not be used"),
         }
     }
 }
@@ -138,7 +150,9 @@ mod tests {
             Ending::Exited(3),
             Ending::Signalled(9),
             Ending::TimedOut,
+            Ending::OverMemory,
             Ending::OutputHeldOpen,
+            Ending::BadSecret,
         ] {
             assert_eq!(
                 Ending::from_parts(ending.name(), ending.exit_code(), ending.signal()),

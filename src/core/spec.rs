@@ -287,11 +287,11 @@ pub enum ParamType {
     Boolean,
 }
 
-/// Where a secret comes from.
+/// Where a secret comes from. It is read anew for each attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretSource {
-    /// The content of a file.
+    /// The content of a file, without the line end behind it.
     File(String),
     /// A variable of Petit's own environment.
     Env(String),
@@ -413,6 +413,9 @@ pub struct TaskSpec {
     /// Environment variables of this task.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Secrets of this task alone, beside those of the job.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretSource>,
     /// What must be free before the task starts.
     #[serde(skip_serializing_if = "is_default")]
     pub resources: ResourceRequirements,

@@ -13,6 +13,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::secrets::Secrets;
 use crate::core::{
     Timestamp,
     ending::Ending,
@@ -80,8 +81,10 @@ pub struct Attempt {
     pub key: AttemptKey,
     /// The program and its arguments; never empty.
     pub argv: Vec<String>,
-    /// The whole environment.
+    /// The whole environment but for the secrets.
     pub env: BTreeMap<String, String>,
+    /// Where the engine finds the values that it adds to the environment and hides everywhere else.
+    pub secrets: Secrets,
     /// Where it runs.
     pub working_dir: PathBuf,
     /// What the file named by `$PETIT_CONTEXT` says.
@@ -90,6 +93,8 @@ pub struct Attempt {
     pub folder: AttemptFolder,
     /// The longest it may take, from its start.
     pub timeout: Option<Duration>,
+    /// The most memory that it may hold with everything that it starts, in bytes.
+    pub memory_limit: Option<u64>,
     /// The time between asking it to end and ending it.
     pub kill_grace: Duration,
 }

@@ -12,13 +12,16 @@ use serde_json::{Map, Value, json};
 use super::{
     engine::{Attempt, AttemptFolder, AttemptKey},
     machine::RunMachine,
+    secrets::{Secrets, Source},
 };
 use crate::core::{
     Timestamp,
     dag::TaskIndex,
     id::TaskId,
-    spec::{CommandSpec, TaskSpec},
+    job::Job,
+    spec::{CommandSpec, SecretSource, TaskSpec},
     template::{Template, TemplateError, is_template},
+    units::ByteSize,
 };
 
 /// What is the same for all tasks. The folders are absolute: tasks are told of them, and run elsewhere.
@@ -126,12 +129,29 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
         key,
         argv,
         env,
+        secrets: secrets(place, job, task),
         working_dir,
         context,
         folder,
         timeout: spec.timeout.map(|timeout| timeout.to_std()),
+        memory_limit: spec.limits.memory.map(ByteSize::as_bytes),
         kill_grace: spec.kill_grace.unwrap_or(TaskSpec::DEFAULT_KILL_GRACE).to_std(),
     })
+}
+
+/// Where the secrets of a task are found: its own come before the job's. Everything that any task of the job is given is
+/// hidden in all of them, since they pass files and outputs on.
+fn secrets(place: &Surroundings, job: &Job, task: TaskIndex) -> Secrets {
+    let source = |source: &SecretSource| match source {
+        SecretSource::File(path) => Source::File(place.home.join(path)),
+        SecretSource::Env(variable) => Source::Env(variable.clone()),
+    };
+    let given = job.spec.secrets.iter().chain(&job.task(task).secrets);
+    let all = job.tasks.iter().flat_map(|task| task.secrets.values());
+    Secrets {
+        given: given.map(|(name, from)| (name.clone(), source(from))).collect(),
+        hidden: job.spec.secrets.values().chain(all).map(source).collect(),
+    }
 }
 
 /// What the file named by `$PETIT_CONTEXT` says, and what expressions can name besides `env`: `params`, `config`, `run`
@@ -216,16 +236,12 @@ impl Renderer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{
         core::{
             ending::Ending,
-            id::{JobId, RunId, SpecHash},
-            job::Job,
+            id::{RunId, SpecHash},
             record::{RunRecord, TaskRecord},
-            spec::JobSpec,
             state::{RunStatus, Trigger},
         },
         execution::{engine::AttemptEnd, machine::Input},
@@ -256,9 +272,7 @@ mod tests {
 
     /// A run of the job whose first task has ended like this and published that.
     fn machine(yaml: &str, ending: Ending, outputs: Value) -> RunMachine {
-        let spec: JobSpec = serde_yaml::from_str(yaml).expect("the test's own YAML");
-        let id = JobId::new("j").expect("a slug");
-        let job = Arc::new(Job::new(spec, &id, chrono_tz::UTC).expect("a valid job"));
+        let job = crate::execution::fixtures::job("j", yaml);
         let run = RunRecord {
             id: RunId::from_parts(at(0), 1),
             job: job.id.clone(),
@@ -311,6 +325,7 @@ tasks:
     env: {FILE: "${{ env.OUT }}/${{ run.scheduled_date }}.csv", WHO: task}
     working_dir: work/${{ config.nested.batch }}
     timeout: 5s
+    limits: {memory: 1MiB}
 "#;
 
     #[test]
@@ -327,6 +342,7 @@ tasks:
             (attempt.timeout, attempt.kill_grace.as_secs()),
             (Some(std::time::Duration::from_secs(5)), 10)
         );
+        assert_eq!(attempt.memory_limit, Some(1 << 20));
         let run = machine.run().id.to_string();
         let folder = format!("/state/runs/{run}/second.2");
         let expected: BTreeMap<String, String> = [
@@ -377,6 +393,29 @@ tasks:
         let argv = |task| render(&place(), &machine, task, 1).expect("no expressions").argv;
         assert_eq!(argv(1), ["bash", "-c", "echo \"$A\""]);
         assert_eq!(argv(2), ["/bin/sh", "-eu", "-c", "true"]);
+    }
+
+    #[test]
+    fn secrets_are_named_and_not_read() {
+        let yaml = "secrets: {A: {file: keys/a}, B: {env: OUTER}}\n\
+                    tasks: {first: {command: [x]}, second: {command: [x], secrets: {A: {file: /run/a}, C: {env: C}}}}";
+        let machine = machine(yaml, Ending::Exited(0), json!({}));
+        let of = |task| render(&place(), &machine, task, 1).expect("no expressions");
+        let file = |path: &str| Source::File(path.into());
+        let env = |name: &str| Source::Env(name.to_owned());
+        let named = |all: &[(&str, Source)]| -> BTreeMap<String, Source> {
+            all.iter()
+                .map(|(name, source)| ((*name).to_owned(), source.clone()))
+                .collect()
+        };
+        let (first, second) = (of(0), of(1));
+        let a = file("/srv/petit/keys/a");
+        assert_eq!(first.secrets.given, named(&[("A", a.clone()), ("B", env("OUTER"))]));
+        let own = named(&[("A", file("/run/a")), ("B", env("OUTER")), ("C", env("C"))]);
+        assert_eq!(second.secrets.given, own);
+        assert_eq!(first.secrets.hidden, [a, env("OUTER"), file("/run/a"), env("C")]);
+        assert_eq!(second.secrets.hidden, first.secrets.hidden);
+        assert!(!first.env.contains_key("A"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The engine of this machine: each attempt is a process of its own session.
 //!
-//! Makes the attempt's folder, starts the process, watches over it with [`process`], and reads what it
-//! published. It knows nothing of runs, retries or the journal. A shortage of the system (no processes, descriptors,
+//! Makes the attempt's folder, reads its secrets, starts the process, watches over it with [`process`], and reads what it
+//! published. Nothing that leaves here holds a secret. It knows nothing of runs, retries or the journal. A shortage of the system (no processes, descriptors,
 //! memory or disk space left) is not the task's failure: starting is tried again with growing pauses, and reported as
 //! a delay, before it counts as one.
 
@@ -24,10 +24,12 @@ use tokio::{
 use super::{
     Clock,
     engine::{Attempt, AttemptEnd, AttemptKey, Engine, ProcessMark, Report, Reports, Stop, Usage},
+    output::Mask,
     outputs::{self, OutputError},
-    process::{self, AttemptSpec, Command, Ended, Processes, Running, SpawnError, StartTime},
+    process::{self, AttemptSpec, Cgroups, Command, Ended, Processes, Running, SpawnError, StartTime},
+    secrets::{SecretError, Vault},
 };
-use crate::core::{ending::Ending, error_text::chain};
+use crate::core::{ending::Ending, error_text::chain, units::ByteSize};
 
 /// The first pause after which starting is tried again; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -43,6 +45,7 @@ pub struct LocalEngine {
     processes: Processes,
     log_size: u64,
     clock: Clock,
+    vault: Vault,
     stops: Arc<Mutex<HashMap<AttemptKey, watch::Sender<Option<Stop>>>>>,
     /// Notified whenever one of them is gone.
     ended: Arc<Notify>,
@@ -55,9 +58,25 @@ impl LocalEngine {
             processes: Processes::new(),
             log_size,
             clock,
+            vault: Vault::default(),
             stops: Arc::default(),
             ended: Arc::default(),
         }
+    }
+
+    /// The same engine, whose attempts' limits the kernel enforces.
+    #[must_use]
+    pub fn with_cgroups(mut self, cgroups: Option<Cgroups>) -> Self {
+        self.processes = self.processes.with_cgroups(cgroups);
+        self
+    }
+
+    /// The same engine, whose attempts' secrets are read through this vault. Without one no variable of Petit's own
+    /// environment can be a secret.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Vault) -> Self {
+        self.vault = vault;
+        self
     }
 
     /// Ends at once every attempt that still runs, and whatever short ones left behind: the last thing to do before Petit
@@ -87,9 +106,14 @@ impl LocalEngine {
 
     async fn carry_out(&self, attempt: &Attempt, stop: watch::Receiver<Option<Stop>>, reports: &Reports) -> AttemptEnd {
         let mut stop = stop;
-        let running = match self.start_process(attempt, &mut stop, reports).await {
+        let started = self.start_process(attempt, &mut stop, reports).await;
+        let mask = Arc::new(self.vault.mask(&attempt.secrets));
+        let running = match started {
             Ok(running) => running,
-            Err(NotStarted { ending, error }) => return AttemptEnd::without_process(ending, (self.clock)(), error),
+            Err(NotStarted { ending, error }) => {
+                let error = error.map(|error| mask.hide(&error));
+                return AttemptEnd::without_process(ending, (self.clock)(), error);
+            }
         };
         let id = running.id();
         let process = ProcessMark {
@@ -102,10 +126,10 @@ impl LocalEngine {
             process,
         });
         let ended = watch_over(running, stop).await;
-        let output = attempt.folder.output();
-        let published = tokio::task::spawn_blocking(move || read_outputs(&output)).await;
-        let published = published.unwrap_or_else(|error| Err(format!("could not read what it published: {error}")));
-        conclude(attempt, ended, published)
+        let published = published(attempt.folder.output(), Arc::clone(&mask)).await;
+        let mut end = conclude(attempt, ended, published);
+        end.error = end.error.map(|error| mask.hide(&error));
+        end
     }
 
     /// Makes the folder and the process; tries again while the system is short of something.
@@ -142,7 +166,7 @@ impl LocalEngine {
                 return Err(problem.into());
             }
             was_delayed = true;
-            delayed(Some(chain(&problem)));
+            delayed(Some(self.vault.mask(&attempt.secrets).hide(&chain(&problem))));
             tokio::select! {
                 () = sleep(pause) => {}
                 // An error means that nobody can stop it any more; then only the pause counts, once more at most.
@@ -155,6 +179,7 @@ impl LocalEngine {
     async fn try_to_start(&self, attempt: &Attempt) -> Result<Running, StartProblem> {
         let folder = attempt.folder.clone();
         let context = attempt.context.to_string();
+        let (vault, secrets) = (self.vault.clone(), attempt.secrets.clone());
         let prepare = tokio::task::spawn_blocking(move || {
             let write = |path: PathBuf, text: &str| {
                 fs::write(&path, text).map_err(|source| StartProblem::File {
@@ -169,18 +194,20 @@ impl LocalEngine {
                 source,
             })?;
             write(folder.context(), &context)?;
-            write(folder.output(), "")
+            write(folder.output(), "")?;
+            vault.read(&secrets).map_err(StartProblem::Secret)
         });
-        prepare.await.unwrap_or_else(|error| {
+        let secrets = prepare.await.unwrap_or_else(|error| {
             Err(StartProblem::File {
                 action: "prepare",
                 path: attempt.folder.path().to_owned(),
                 source: io::Error::other(error),
             })
         })?;
-        let env = attempt
-            .env
-            .iter()
+        let mut env = attempt.env.clone();
+        env.extend(secrets);
+        let env = env
+            .into_iter()
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let spec = AttemptSpec {
             command: Command {
@@ -190,8 +217,10 @@ impl LocalEngine {
             },
             kill_grace: attempt.kill_grace,
             timeout: attempt.timeout,
+            memory_limit: attempt.memory_limit,
             log: attempt.folder.log(),
             log_size: self.log_size,
+            mask: Arc::new(self.vault.mask(&attempt.secrets)),
         };
         self.processes.start(spec).map_err(StartProblem::Spawn)
     }
@@ -239,6 +268,16 @@ async fn watch_over(running: Running, mut stop: watch::Receiver<Option<Stop>>) -
     }
 }
 
+/// What it published. Most attempts publish nothing, and to look whether there is anything is quicker than to wake the thread
+/// that would: this stands between a task and the next one of a chain.
+async fn published(output: PathBuf, mask: Arc<Mask>) -> Result<Outputs, String> {
+    if fs::symlink_metadata(&output).is_ok_and(|about| about.is_file() && about.len() == 0) {
+        return Ok(Outputs::new());
+    }
+    let read = tokio::task::spawn_blocking(move || read_outputs(&output, &mask)).await;
+    read.unwrap_or_else(|error| Err(format!("could not read what it published: {error}")))
+}
+
 /// What became of the attempt, its outputs considered: one that succeeded with outputs that cannot be taken has failed,
 /// since the tasks after it would miss them; one that failed keeps its own ending.
 fn conclude(attempt: &Attempt, ended: Ended, published: Result<Outputs, String>) -> AttemptEnd {
@@ -254,8 +293,12 @@ fn conclude(attempt: &Attempt, ended: Ended, published: Result<Outputs, String>)
         let AttemptKey { run, task, attempt } = &attempt.key;
         tracing::warn!(%run, %task, attempt, survivors = ?ended.survivors, "processes survived SIGKILL");
     }
+    let too_large = attempt
+        .memory_limit
+        .filter(|_| ended.ending == Ending::OverMemory)
+        .map(|limit| over_memory(limit, ended.peak_memory));
     let log = ended.log_error.map(|error| format!("its log is not complete: {error}"));
-    let error: Vec<String> = refused.into_iter().chain(log).collect();
+    let error: Vec<String> = too_large.into_iter().chain(refused).chain(log).collect();
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     AttemptEnd {
         ending,
@@ -265,29 +308,59 @@ fn conclude(attempt: &Attempt, ended: Ended, published: Result<Outputs, String>)
         usage: Usage {
             cpu_user_ms: ended.usage.map(|usage| millis(usage.cpu_user)),
             cpu_system_ms: ended.usage.map(|usage| millis(usage.cpu_system)),
-            max_rss_bytes: ended.usage.and_then(|usage| usage.max_rss_bytes),
+            max_rss_bytes: ended.peak_memory,
             bytes_out: Some(ended.bytes_out),
         },
     }
 }
 
+/// Both in whole MiB: figures of the last byte would pretend to more than was measured.
+fn over_memory(limit: u64, peak: Option<u64>) -> String {
+    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    let held = peak.map_or_else(String::new, |peak| format!("held {} MiB, ", mebibytes(peak)));
+    let limit = ByteSize::from_bytes(limit);
+    format!("it and what it started {held}more than `limits.memory` allows ({limit})")
+}
+
+/// What the task published. A file that holds a secret is removed: outputs are kept and shown, and secrets are not.
+fn read_outputs(path: &Path, mask: &Mask) -> Result<Outputs, String> {
+    let bytes = read_published(path)?;
+    let secret = || {
+        // If it cannot be removed, the file is as private as the rest of the state folder.
+        let _ = fs::remove_file(path);
+        Err(
+            "what it wrote to $PETIT_OUTPUT contains a secret, and outputs are kept in the journal and the history: let \
+             the tasks that need it name the secret themselves"
+                .to_owned(),
+        )
+    };
+    if mask.finds(&bytes) {
+        return secret();
+    }
+    let outputs = outputs::parse(&bytes).map_err(|error| error.to_string())?;
+    // A value that was written as JSON may spell a secret with escapes.
+    if outputs.values().any(|value| mask.finds_in(value)) {
+        return secret();
+    }
+    Ok(outputs)
+}
+
 /// Reads at most a byte more than is allowed, however large the file has become. A task may remove the file: then it
 /// published nothing. Nobody waits here for a task that put a pipe in its place: only regular files are read.
-fn read_outputs(path: &Path) -> Result<Outputs, String> {
+fn read_published(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: io::Error| format!("could not read {}: {error}", path.display());
     let most = u64::try_from(outputs::MAX_BYTES).unwrap_or(u64::MAX) + 1;
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outputs::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(unreadable(error)),
         Ok(about) if about.len() >= most => return Err(OutputError::TooLarge.to_string()),
         Ok(about) if !about.is_file() => return Err(format!("{} is not a regular file any more", path.display())),
-        Ok(about) if about.len() == 0 => return Ok(Outputs::new()),
         Ok(_) => {}
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
-    outputs::parse(&bytes).map_err(|error| error.to_string())
+    Ok(bytes)
 }
 
 /// Why there is no process, as the attempt's ending.
@@ -315,6 +388,8 @@ enum StartProblem {
         source: io::Error,
     },
     #[error(transparent)]
+    Secret(SecretError),
+    #[error(transparent)]
     Spawn(SpawnError),
 }
 
@@ -322,7 +397,16 @@ impl StartProblem {
     /// Whether it may pass by itself.
     fn is_shortage(&self) -> bool {
         let source = match self {
-            Self::File { source, .. } | Self::Spawn(SpawnError::System { source, .. }) => source,
+            Self::File { source, .. }
+            | Self::Secret(SecretError::Read { source, .. })
+            | Self::Spawn(SpawnError::System { source, .. }) => source,
+            Self::Secret(
+                SecretError::NotAFile { .. }
+                | SecretError::NotSet { .. }
+                | SecretError::TooShort { .. }
+                | SecretError::TooLong { .. }
+                | SecretError::NotText { .. },
+            ) => return false,
             Self::Spawn(
                 SpawnError::Empty
                 | SpawnError::NulByte { .. }
@@ -348,6 +432,7 @@ impl From<StartProblem> for NotStarted {
     fn from(problem: StartProblem) -> Self {
         let ending = match &problem {
             StartProblem::File { .. } => Ending::CouldNotSpawn,
+            StartProblem::Secret(_) => Ending::BadSecret,
             StartProblem::Spawn(error) => error.ending(),
         };
         Self {

@@ -4,7 +4,7 @@
 //! start. [`inputs`] and [`outputs`] turn expressions into environments and files into values. [`executor`] is the one
 //! loop that owns all runs that are going and carries out what the two decided. [`engine`] is what it starts attempts
 //! with, and [`local`] the engine of this machine, with [`process`] for their processes and [`output`] for what they
-//! print. [`recovery`] deals with what a Petit that died left behind.
+//! print and [`secrets`] for what they must not. [`recovery`] deals with what a Petit that died left behind.
 //!
 //! A run is created by whoever decided that it should exist and is handed over here with its job; which slot it belongs
 //! to and whether it may overlap another was settled before. What happened leaves as journal changes and events.
@@ -22,6 +22,7 @@ pub mod output;
 pub mod outputs;
 pub mod process;
 pub mod recovery;
+pub mod secrets;
 
 #[cfg(test)]
 mod fixtures;

@@ -104,8 +104,8 @@ pub const TABLES: &[Table] = &[
             c(
                 "ending",
                 "VARCHAR",
-                "exited, signalled, timed_out, cancelled, not_found, not_permitted, could_not_spawn, interrupted, \
-                 output_held_open, bad_output, bad_input",
+                "exited, signalled, timed_out, over_memory, cancelled, not_found, not_permitted, could_not_spawn, \
+                 interrupted, output_held_open, bad_output, bad_input, bad_secret",
             ),
             c("exit_code", "INTEGER", "the exit code, if it exited"),
             c(

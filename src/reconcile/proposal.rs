@@ -7,12 +7,20 @@
 use std::sync::Arc;
 
 use super::{
-    apply::{Before, Occasion, apply},
+    apply::{Applied, Before, Occasion, apply},
     desired::Desired,
     options::Options,
     plan::{Past, Plan, plan},
 };
-use crate::core::{Timestamp, active::ActiveSet, id::SpecHash, record::Actor};
+use crate::{
+    core::{
+        Timestamp,
+        active::{ActiveJob, ActiveSet},
+        id::{JobId, SpecHash},
+        record::{Actor, SpecRecord},
+    },
+    storage::Change,
+};
 
 /// A plan, and both sides that it was made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +60,21 @@ impl Proposal {
     /// The active set that carrying the plan out at its moment would lead to. Generations count as if no job had been
     /// active before.
     pub fn resulting(&self) -> ActiveSet {
+        self.applied().active
+    }
+
+    /// One job of [`Self::resulting`], with the record of its version for the journal unless it is active already.
+    pub fn resulting_job(&self, id: &JobId) -> Option<(Arc<ActiveJob>, Option<SpecRecord>)> {
+        let mut applied = self.applied();
+        let active = applied.active.remove(id)?;
+        let version = applied.changes.into_iter().find_map(|change| match change {
+            Change::PutSpec(record) if record.job == *id => Some(record),
+            _ => None,
+        });
+        Some((active, version))
+    }
+
+    fn applied(&self) -> Applied {
         let before = Before {
             active: &self.active,
             set_hash: &self.active_hash,
@@ -65,6 +88,6 @@ impl Proposal {
             now: self.plan.at,
             duration_ms: 0,
         };
-        apply(&self.plan, before, occasion).active
+        apply(&self.plan, before, occasion)
     }
 }

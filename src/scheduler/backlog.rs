@@ -87,7 +87,9 @@ pub struct Due {
 }
 
 /// Judges the slots in (after, last], of which `last` is one. The newest runs as normal when it is within the grace; the
-/// policy decides about the others, and about the newest too when it is later than that.
+/// policy decides about the others, and about the newest too when it is later than that. `waiting` is how many slots wait in
+/// the job's line already: they count against the limit, or a job that is slower than its slots become late (because of a
+/// jitter longer than their distance, or of one outage after another) would have a line that only grows.
 pub fn judge(
     series: &Series<'_>,
     after: Timestamp,
@@ -95,6 +97,7 @@ pub fn judge(
     now: Timestamp,
     misfire: &MisfireSpec,
     presence: &Presence,
+    waiting: usize,
 ) -> Due {
     let newest = late(series.start_of(last), last, now, misfire);
     // Of the slots that the policy decides about, those up to here are beyond the window.
@@ -124,6 +127,7 @@ pub fn judge(
         }
         MisfirePolicy::All => {
             let limit = usize::try_from(misfire.limit).unwrap_or(usize::MAX);
+            let limit = limit.saturating_sub(waiting);
             let mut starts: Vec<Timestamp> = series.slots_in(too_old_until, policy_until).take(limit).collect();
             let made_up_until = starts.last().copied().unwrap_or(too_old_until);
             passed.extend(stretch(series, made_up_until, policy_until, Fate::OverLimit));

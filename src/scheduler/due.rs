@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use chrono::TimeDelta;
+
 use super::{
     backlog::{Due, Fate, Hold, Passed, judge, stretch},
     presence::Presence,
@@ -24,7 +26,7 @@ pub struct Timeline {
     /// Every slot up to here is recorded.
     pub watermark: Option<Timestamp>,
     /// Slots beyond the watermark that have run already, before the clock was put back.
-    pub taken: BTreeSet<Timestamp>,
+    pub taken: Arc<BTreeSet<Timestamp>>,
     /// What keeps the schedule from starting anything.
     pub hold: Option<Hold>,
 }
@@ -61,6 +63,12 @@ impl Timeline {
         series.next_after(self.begins()).map(|slot| series.start_of(slot))
     }
 
+    /// Whether an instant is a slot that is not recorded yet.
+    pub fn is_to_come(&self, at: Timestamp) -> bool {
+        let before = (at - TimeDelta::milliseconds(1)).max(self.begins());
+        self.series().and_then(|series| series.next_after(before)) == Some(at)
+    }
+
     /// The slots up to an instant that are not decided, as skipped: those of a pause at its end, or those of a job that
     /// goes before their jitter has passed.
     pub fn skipped_until(&self, until: Timestamp, reason: SlotReason) -> Option<Passed> {
@@ -70,8 +78,8 @@ impl Timeline {
 
 /// What is to be done about a job's slots up to `until` that are due and not recorded; `None` if there are none. `until`
 /// is before `now` only when another schedule counts from then on. A job that is held owes nothing until the hold ends
-/// ([`Timeline::skipped_until`]), so that its pause is one row.
-pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp, presence: &Presence) -> Option<Due> {
+/// ([`Timeline::skipped_until`]), so that its pause is one row. `waiting` is how many of its slots wait already.
+pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp, presence: &Presence, waiting: usize) -> Option<Due> {
     if timeline.hold.is_some() {
         return None;
     }
@@ -79,7 +87,7 @@ pub fn due(timeline: &Timeline, until: Timestamp, now: Timestamp, presence: &Pre
     let begins = timeline.begins();
     let last = last_due(&series, begins, until, now)?;
     let misfire = timeline.active.job.spec.schedule.as_ref()?.misfire;
-    Some(judge(&series, begins, last, now, &misfire, presence))
+    Some(judge(&series, begins, last, now, &misfire, presence, waiting))
 }
 
 /// The last slot that is due. One whose jitter has not passed stops the search, even if a later one is ready: slots are
@@ -109,7 +117,7 @@ mod tests {
         Timeline {
             active: active("job", yaml, since),
             watermark: watermark.map(at),
-            taken: BTreeSet::new(),
+            taken: Arc::default(),
             hold: None,
         }
     }
@@ -122,7 +130,7 @@ mod tests {
     /// Starts, then `(from, to, slots, fate)` of the others, as text.
     fn judged_by(timeline: &Timeline, now: &str, presence: &Presence) -> String {
         let show = |instant: Timestamp| instant.format("%dT%H:%M:%S").to_string();
-        let Some(due) = due(timeline, at(now), at(now), presence) else {
+        let Some(due) = due(timeline, at(now), at(now), presence, 0) else {
             return "nothing".to_owned();
         };
         let starts: Vec<String> = due.starts.iter().map(|slot| show(*slot)).collect();
@@ -283,7 +291,7 @@ mod tests {
         let slot = at("2026-01-10T10:01:00Z");
         assert!(start >= slot && start < slot + chrono::TimeDelta::seconds(50));
         let millisecond = chrono::TimeDelta::milliseconds(1);
-        let ask = |now| due(&jittered, now, now, &Presence::since(now));
+        let ask = |now| due(&jittered, now, now, &Presence::since(now), 0);
         assert_eq!(ask(start - millisecond), None);
         // Grace counts from the delayed start, whatever the slot is called.
         for on_time in [start + millisecond, start + chrono::TimeDelta::seconds(1)] {
@@ -314,10 +322,27 @@ mod tests {
         };
         let mut before = jittered.clone();
         before.watermark = Some(first - chrono::TimeDelta::seconds(1));
-        let ask = |now| due(&before, now, now, &Presence::since(begin));
+        let ask = |now| due(&before, now, now, &Presence::since(begin), 0);
         assert_eq!(ask(start - chrono::TimeDelta::milliseconds(1)), None);
         assert_eq!(before.next_start(), Some(start));
         assert!(ask(start).expect("both are due").last >= second);
+    }
+
+    #[test]
+    fn slots_that_wait_in_line_count_against_the_limit() {
+        let all = timeline(
+            "schedule: {cron: '* * * * *', misfire: {policy: all, limit: 3}}",
+            "2026-01-10T10:00:00Z",
+            None,
+        );
+        let now = at("2026-01-10T10:06:00Z");
+        let made_up = |waiting| {
+            let due = due(&all, now, now, &Presence::since(now), waiting).expect("six are");
+            let over: u64 = due.passed.iter().map(|passed| passed.slots).sum();
+            (due.starts.len(), over)
+        };
+        // The newest is in time and runs as normal, whatever waits.
+        assert_eq!([0, 2, 3, 9].map(made_up), [(4, 2), (2, 4), (1, 5), (1, 5)]);
     }
 
     #[test]
@@ -349,9 +374,8 @@ mod tests {
             "2026-01-01T00:00:00Z",
             Some("2026-01-10T10:00:00Z"),
         );
-        again.taken = ["2026-01-10T10:01:00Z", "2026-01-10T10:03:00Z", "2026-01-10T10:05:00Z"]
-            .map(at)
-            .into();
+        let taken = ["2026-01-10T10:01:00Z", "2026-01-10T10:03:00Z", "2026-01-10T10:05:00Z"];
+        again.taken = Arc::new(taken.map(at).into());
         assert_eq!(again.next_start(), Some(at("2026-01-10T10:02:00Z")));
         assert_eq!(judged(&again, "2026-01-10T10:02:00Z"), "start 10T10:02:00");
         assert_eq!(

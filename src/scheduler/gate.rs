@@ -119,11 +119,13 @@ pub fn gate(
             blocker: Some(first.run),
         };
     }
-    let takes_places = newcomer.trigger == Trigger::Schedule && !newcomer.waits && !newcomer.in_line;
+    // A run that the success of other jobs makes is as good as the next one, as slots are: without this, a job that is slower
+    // than those it follows would leave a line that only grows.
+    let takes_places = !newcomer.trigger.is_by_hand() && !newcomer.waits && !newcomer.in_line;
     let superseded = || match overlap {
         Overlap::Queue | Overlap::Replace if takes_places => ahead
             .iter()
-            .filter(|older| older.waits && older.trigger == Trigger::Schedule && !older.made_up)
+            .filter(|older| older.waits && !older.trigger.is_by_hand() && !older.made_up)
             .map(|older| older.run)
             .collect(),
         Overlap::Skip | Overlap::Queue | Overlap::Replace | Overlap::Allow => Vec::new(),
@@ -293,6 +295,17 @@ mod tests {
         };
         assert_eq!(superseded(Trigger::Schedule), [run_id(2)]);
         assert_eq!(superseded(Trigger::Manual), []);
+        // Nor do runs pile up that the success of other jobs makes.
+        assert_eq!(superseded(Trigger::Dependency), [run_id(2)]);
+        let ahead = [
+            self::ahead(1, Trigger::Dependency, false),
+            self::ahead(2, Trigger::Dependency, true),
+        ];
+        let made = overlap("queue", newcomer(Trigger::Dependency), &ahead);
+        assert!(
+            matches!(&made, Verdict::Queue { supersede, .. } if *supersede == [run_id(2)]),
+            "{made:?}"
+        );
     }
 
     #[test]

@@ -276,6 +276,7 @@ fn does_the_same(one: &TaskSpec, other: &TaskSpec) -> bool {
         condition,
         working_dir,
         env,
+        secrets,
         description: _,
         resources: _,
         limits: _,
@@ -291,6 +292,7 @@ fn does_the_same(one: &TaskSpec, other: &TaskSpec) -> bool {
         && *condition == other.condition
         && *working_dir == other.working_dir
         && *env == other.env
+        && *secrets == other.secrets
 }
 
 #[cfg(test)]

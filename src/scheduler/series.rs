@@ -83,7 +83,7 @@ impl<'a> Series<'a> {
     }
 
     /// How many slots lie in (after, until]: exact for periods, and for cron expressions up to 100,000; beyond that the
-    /// rest is taken to be as dense as those.
+    /// rest is taken to be as dense as those, which is exact again if all are equally far from each other.
     pub fn count_in(&self, after: Timestamp, until: Timestamp) -> u64 {
         // What was taken under another schedule is no slot of this one.
         let is_slot = |at: &&Timestamp| {
@@ -101,18 +101,17 @@ impl<'a> Series<'a> {
         if let [Timing::Every(_)] = self.schedule.timings()[..] {
             return self.schedule.count_in(after, until, self.anchor, usize::MAX) as u64;
         }
-        let mut counted = 0;
-        let mut reached = after;
-        for slot in self.schedule.slots_in(after, until, self.anchor).take(MOST_COUNTED) {
-            counted += 1;
-            reached = slot;
-        }
+        let mut slots = self.schedule.slots_in(after, until, self.anchor).take(MOST_COUNTED);
+        let Some(first) = slots.next() else { return 0 };
+        let (beyond_first, reached) = slots.fold((0u64, first), |(count, _), slot| (count + 1, slot));
+        let counted = beyond_first + 1;
         if counted < MOST_COUNTED as u64 {
             return counted;
         }
-        let seconds = |from: Timestamp, to: Timestamp| u128::from((to - from).num_seconds().max(1).unsigned_abs());
-        let estimate = u128::from(counted) * seconds(after, until) / seconds(after, reached);
-        u64::try_from(estimate).unwrap_or(u64::MAX)
+        let last = last_in(self.schedule, self.anchor, reached, until).unwrap_or(reached);
+        let seconds = |from: Timestamp, to: Timestamp| u128::from((to - from).num_seconds().unsigned_abs());
+        let rest = u128::from(beyond_first) * seconds(reached, last) / seconds(first, reached).max(1);
+        counted.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))
     }
 
     /// When a slot is to be started: its instant and its share of the jitter, which depends on job and slot alone.
@@ -227,6 +226,12 @@ mod tests {
             };
             assert_eq!(series.count_in(anchor, year), 365 * 86_400, "{text}");
             assert_eq!(series.last_in(anchor, year), Some(year), "{text}");
+            // Not from one slot to another, but from the middle between two.
+            let (after, until) = (
+                anchor + TimeDelta::milliseconds(900),
+                year + TimeDelta::milliseconds(100),
+            );
+            assert_eq!(series.count_in(after, until), 365 * 86_400, "{text}");
         }
     }
 

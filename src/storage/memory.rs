@@ -199,11 +199,13 @@ impl Storage for Memory {
         };
         let finished = of_job().filter(|run| run.status.is_finished());
         let succeeded = of_job().filter(|run| run.status == RunStatus::Succeeded);
-        let by_dependency = of_job().filter(|run| run.trigger == Trigger::Dependency);
+        let mut by_dependency = state.by_dependency.iter().rev().filter_map(|run| state.runs.get(run));
         Ok(LatestRuns {
             finished: finished.max_by_key(|run| (run.ended_at, run.id)).cloned(),
             succeeded: succeeded.max_by_key(|run| (run.ended_at, run.id)).cloned(),
-            by_dependency: by_dependency.max_by_key(|run| (run.created_at, run.id)).cloned(),
+            by_dependency: by_dependency
+                .find(|detail| detail.run.job == *job)
+                .map(|detail| detail.run.clone()),
         })
     }
 
@@ -287,6 +289,8 @@ struct State {
     stretches: Vec<StretchRecord>,
     watermarks: BTreeMap<JobId, Timestamp>,
     runs: BTreeMap<RunId, RunDetail>,
+    /// Those that the success of other jobs made, as they were recorded.
+    by_dependency: Vec<RunId>,
     pauses: BTreeMap<Option<JobId>, PauseRecord>,
     facts: Vec<NumberedFact>,
 }
@@ -473,7 +477,11 @@ impl Rows for Step<'_> {
             tasks: Vec::new(),
             attempts: Vec::new(),
         };
-        Ok(self.insert(|state| &mut state.runs, run.id, detail))
+        let is_new = self.insert(|state| &mut state.runs, run.id, detail);
+        if is_new && run.trigger == Trigger::Dependency {
+            self.push(|state| &mut state.by_dependency, run.id);
+        }
+        Ok(is_new)
     }
 
     fn run(&mut self, run: RunId) -> Result<Option<RunRecord>, StorageError> {

@@ -213,7 +213,8 @@ pub struct LatestRuns {
     pub finished: Option<RunRecord>,
     /// The latest that succeeded.
     pub succeeded: Option<RunRecord>,
-    /// The latest, finished or not, that the success of other jobs made.
+    /// The latest, finished or not, that the success of other jobs made: the one that was recorded last, whatever the clock
+    /// showed. Its claim to what it consumed must hold even when the clock was put back before it.
     pub by_dependency: Option<RunRecord>,
 }
 

@@ -281,7 +281,7 @@ const LATEST_FINISHED: &str = "SELECT * FROM runs WHERE job = ? AND status NOT I
 const LATEST_SUCCEEDED: &str = "SELECT * FROM runs WHERE job = ? AND status = 'succeeded'
                                 ORDER BY ended_at DESC, id DESC LIMIT 1";
 const LATEST_BY_DEPENDENCY: &str = "SELECT * FROM runs WHERE job = ? AND trigger = 'dependency'
-                                    ORDER BY created_at DESC, id DESC LIMIT 1";
+                                    ORDER BY rowid DESC LIMIT 1";
 
 fn detail(tables: Tables<'_>, run: RunRecord) -> Result<RunDetail, StorageError> {
     let tasks = "SELECT * FROM tasks WHERE run = ? ORDER BY position";

@@ -14,6 +14,7 @@ use crate::{
         id::{JobId, SpecHash},
         record::PauseRecord,
         spec::{JobSpec, ScheduleSpec},
+        units::ByteSize,
     },
     reconcile::{Health, JobStatus, SyncState},
     storage::{RunFilter, Storage, StorageError},
@@ -100,6 +101,9 @@ pub struct GraphNode {
     pub id: String,
     /// The tasks above it.
     pub depends_on: Vec<String>,
+    /// The most memory that it may hold with everything that it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<ByteSize>,
 }
 
 /// What a job is made of, beside its own standing.
@@ -161,6 +165,13 @@ impl Around<'_> {
             yaml,
             graph: entry.map(|entry| graph(entry)).unwrap_or_default(),
         })
+    }
+}
+
+impl GraphNode {
+    /// Beyond what it is ended, in words; nothing if there is no limit.
+    pub fn limit_text(&self) -> Option<String> {
+        self.memory_limit.map(|memory| format!("at most {memory} of memory"))
     }
 }
 
@@ -237,6 +248,7 @@ fn graph(entry: &ActiveJob) -> Vec<GraphNode> {
         .map(|task| GraphNode {
             id: name(task),
             depends_on: dag.upstream(*task).iter().map(name).collect(),
+            memory_limit: entry.job.task(*task).limits.memory,
         })
         .collect()
 }

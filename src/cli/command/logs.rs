@@ -104,24 +104,33 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Prints what the run's tasks say until it has ended; as JSON an object a line, since there is no end to close an array at.
 pub fn follow(globals: &Globals, run: RunId, task: Option<&TaskId>) -> Result<Exit, CliError> {
-    let mut logs = Logs::new(globals, task)?;
     let source = Source::open(globals)?;
-    block_on(async {
-        loop {
-            // The run is looked at before its logs: once it has ended, everything it said is in them.
-            let view = source.run_now(run).await?;
-            let lines = logs.new_lines(&view)?;
-            let shown = match globals.format {
-                Format::Json => lines.iter().map(|line| format!("{}\n", json!(line))).collect(),
-                Format::Text | Format::Github | Format::Sarif | Format::Csv => text(&view, task, &lines),
-            };
-            let reader = globals.print_text(&shown)?;
-            if view.status.is_finished() || reader == Reader::Gone {
-                return Ok::<_, CliError>(Exit::Done);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+    block_on(until_its_end(globals, &source, run, task))?;
+    Ok(Exit::Done)
+}
+
+/// The same for whoever waits already, and knows who answers.
+pub async fn until_its_end(
+    globals: &Globals,
+    source: &Source,
+    run: RunId,
+    task: Option<&TaskId>,
+) -> Result<(), CliError> {
+    let mut logs = Logs::new(globals, task)?;
+    loop {
+        // The run is looked at before its logs: once it has ended, everything it said is in them.
+        let view = source.run_now(run).await?;
+        let lines = logs.new_lines(&view)?;
+        let shown = match globals.format {
+            Format::Json => lines.iter().map(|line| format!("{}\n", json!(line))).collect(),
+            Format::Text | Format::Github | Format::Sarif | Format::Csv => text(&view, task, &lines),
+        };
+        let reader = globals.print_text(&shown)?;
+        if view.status.is_finished() || reader == Reader::Gone {
+            return Ok(());
         }
-    })
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// A line that a task said.

@@ -105,7 +105,8 @@ fn open_log(state_dir: &std::path::Path) -> Result<std::fs::File, CliError> {
     opened.map_err(|error| CliError::failed(format_args!("could not open the log {}", path.display()), &error))
 }
 
-fn options(place: Place) -> Options {
+/// What a daemon in this place is started with.
+pub(super) fn options(place: Place) -> Options {
     for warning in &place.warnings {
         tracing::warn!(
             "{}:{}:{}: {}",
@@ -120,18 +121,22 @@ fn options(place: Place) -> Options {
         state_dir: place.state_dir,
         settings: place.settings,
         trust: place.trust,
-        environment: std::env::vars().collect(),
+        // A variable that is no text cannot be passed on, and is no reason not to start.
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
     }
 }
 
-fn runtime() -> Result<Runtime, CliError> {
+pub(super) fn runtime() -> Result<Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::failed("could not start", &error))
 }
 
-fn explain(error: &DaemonError) -> CliError {
+/// Why no daemon runs, and what to do about it.
+pub(super) fn explain(error: &DaemonError) -> CliError {
     let code = match error {
         DaemonError::StateDir(_) => "state_dir",
         DaemonError::Journal(_) => "journal",

@@ -85,7 +85,12 @@ fn job_text(detail: &JobDetail, output: &Output) -> String {
         } else {
             format!("  after {}", node.depends_on.join(", "))
         };
-        lines.push(format!("  {}{}", node.id, output.paint(MUTED, &after)));
+        let limit = node.limit_text().map(|limit| format!("  {limit}")).unwrap_or_default();
+        lines.push(format!(
+            "  {}{}",
+            node.id,
+            output.paint(MUTED, &format!("{after}{limit}"))
+        ));
     }
     if let Some(yaml) = &detail.yaml {
         lines.push(heading("yaml"));

@@ -308,7 +308,7 @@ pub fn wrong_type(pointer: &str, value: &Value) -> Option<String> {
             Some("write `schedule: \"0 2 * * *\"`, or `schedule: {every: 15m}`".to_owned())
         }
         (["schedule", "misfire"], Value::String(policy)) => Some(format!("write `misfire: {{policy: {policy}}}`")),
-        (["secrets", name], Value::String(_)) => Some(format!(
+        ([.., "secrets", name], Value::String(_)) => Some(format!(
             "never write a secret itself: write `{name}: {{file: PATH}}`, or `{name}: {{env: VARIABLE}}`"
         )),
         ([.., "resources", "slots"], Value::Array(_) | Value::String(_)) => {

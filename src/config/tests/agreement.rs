@@ -66,7 +66,10 @@ const RULES: &[&str] = &[
     "param-name",
     "env-name",
     "reserved-env",
+    "env-and-secret",
+    "expression-in-secret",
     "zero-timeout",
+    "zero-limit",
     "empty",
     "nul",
     // Keys that this version refuses rather than ignores.
@@ -304,7 +307,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
         ][..],
     );
     let text = || prop::option::of(text());
-    let about = (text(), text(), text(), free_map(), texts());
+    let about = (text(), text(), text(), free_map(), texts(), secrets());
     let order = (prop::collection::vec(task_id(), 0..3), condition);
     let needs = (
         resources(),
@@ -318,7 +321,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     (what, about, order, needs, times).prop_map(
         |(
             (command, uses),
-            (shell, description, working_dir, with, env),
+            (shell, description, working_dir, with, env, secrets),
             (depends_on, condition),
             (resources, limits),
             (timeout, kill_grace, retry),
@@ -332,6 +335,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
             condition,
             working_dir,
             env,
+            secrets,
             resources,
             limits,
             timeout,

@@ -6,7 +6,7 @@ use super::{Violation, params::InvalidParam, pointer_to};
 use crate::core::{
     dag::DagError,
     id::JobId,
-    spec::{CommandSpec, JobCondition, JobSpec, ParamSpec, ParamType, TaskSpec},
+    spec::{CommandSpec, JobCondition, JobSpec, ParamSpec, ParamType, SecretSource, TaskSpec},
     suggest::did_you_mean,
     template::is_template,
     units::HumanDuration,
@@ -19,6 +19,7 @@ pub fn check(spec: &JobSpec, id: &JobId, found: &mut Vec<Violation>) {
         check_param(name, param, found);
     }
     check_env(&spec.env, &["env"], found);
+    check_secrets(&spec.secrets, &[&spec.env], &["secrets"], found);
     check_timeout(spec.timeout, &["timeout"], found);
     check_timeout(spec.defaults.timeout, &["defaults", "timeout"], found);
     check_text(spec.defaults.shell.as_deref(), &["defaults", "shell"], found);
@@ -29,6 +30,12 @@ pub fn check(spec: &JobSpec, id: &JobId, found: &mut Vec<Violation>) {
     );
     for (task_id, task) in &spec.tasks {
         check_task(task_id.as_str(), task, found);
+        let place = ["tasks", task_id.as_str(), "secrets"];
+        check_secrets(&task.secrets, &[&spec.env, &task.env], &place, found);
+        // The job's secrets are given to the task too, and its `env` must not take their names.
+        for name in task.env.keys().filter(|name| spec.secrets.contains_key(*name)) {
+            found.push(both(name, &["tasks", task_id.as_str(), "env", name]));
+        }
     }
 }
 
@@ -216,6 +223,17 @@ fn check_task(id: &str, task: &TaskSpec, found: &mut Vec<Violation>) {
     }
     check_env(&task.env, &["tasks", id, "env"], found);
     check_timeout(task.timeout, &["tasks", id, "timeout"], found);
+    if task.limits.memory.is_some_and(|memory| memory.as_bytes() == 0) {
+        found.push(Violation {
+            expected: Some("more than nothing".to_owned()),
+            hint: Some("leave the key away for no limit".to_owned()),
+            ..Violation::new(
+                pointer_to(&["tasks", id, "limits", "memory"]),
+                "zero-limit",
+                "nothing can run within 0 bytes",
+            )
+        });
+    }
     check_text(task.shell.as_deref(), &["tasks", id, "shell"], found);
     check_text(task.working_dir.as_deref(), &["tasks", id, "working_dir"], found);
 }
@@ -223,34 +241,85 @@ fn check_task(id: &str, task: &TaskSpec, found: &mut Vec<Violation>) {
 fn check_env(env: &BTreeMap<String, String>, place: &[&str], found: &mut Vec<Violation>) {
     for (name, value) in env {
         let place = [place, &[name.as_str()]].concat();
-        if name.to_ascii_uppercase().starts_with("PETIT_") {
+        check_variable(name, &place, found);
+        check_nul(value, &place, found);
+    }
+}
+
+/// Secrets are variables whose values stand elsewhere.
+fn check_secrets(
+    secrets: &BTreeMap<String, SecretSource>,
+    beside: &[&BTreeMap<String, String>],
+    place: &[&str],
+    found: &mut Vec<Violation>,
+) {
+    for (name, source) in secrets {
+        let place = [place, &[name.as_str()]].concat();
+        check_variable(name, &place, found);
+        if beside.iter().any(|env| env.contains_key(name)) {
+            found.push(both(name, &place));
+        }
+        let (key, text) = match source {
+            SecretSource::File(path) => ("file", path),
+            SecretSource::Env(variable) => ("env", variable),
+        };
+        let place = [place.as_slice(), &[key]].concat();
+        check_text(Some(text), &place, found);
+        if is_template(text) {
             found.push(Violation {
-                expected: Some("a name that does not begin with `PETIT_`".to_owned()),
-                hint: Some("Petit sets those itself; choose another name".to_owned()),
-                at_key: true,
+                expected: Some("a text without expressions".to_owned()),
+                hint: Some("write the path or the variable itself".to_owned()),
                 ..Violation::new(
                     pointer_to(&place),
-                    "reserved-env",
-                    format!("`{name}` is reserved for Petit"),
-                )
-            });
-        } else if !is_variable_name(name, false) {
-            found.push(Violation {
-                expected: Some("letters, digits and `_`, the first not a digit".to_owned()),
-                hint: Some(match name.bytes().next() {
-                    None => "give it a name".to_owned(),
-                    Some(first) if first.is_ascii_digit() => format!("write `_{name}`"),
-                    Some(_) => "write `-` and `.` as `_`".to_owned(),
-                }),
-                at_key: true,
-                ..Violation::new(
-                    pointer_to(&place),
-                    "env-name",
-                    format!("`{name}` cannot name an environment variable"),
+                    "expression-in-secret",
+                    "expressions are not replaced where a secret is named",
                 )
             });
         }
-        check_nul(value, &place, found);
+    }
+}
+
+/// Which of the two a task would get should not be a question.
+fn both(name: &str, place: &[&str]) -> Violation {
+    Violation {
+        expected: Some("each variable once".to_owned()),
+        hint: Some("remove one of the two, or choose another name".to_owned()),
+        at_key: true,
+        ..Violation::new(
+            pointer_to(place),
+            "env-and-secret",
+            format!("`{name}` is both in `env` and in `secrets`"),
+        )
+    }
+}
+
+fn check_variable(name: &str, place: &[&str], found: &mut Vec<Violation>) {
+    if name.to_ascii_uppercase().starts_with("PETIT_") {
+        found.push(Violation {
+            expected: Some("a name that does not begin with `PETIT_`".to_owned()),
+            hint: Some("Petit sets those itself; choose another name".to_owned()),
+            at_key: true,
+            ..Violation::new(
+                pointer_to(place),
+                "reserved-env",
+                format!("`{name}` is reserved for Petit"),
+            )
+        });
+    } else if !is_variable_name(name, false) {
+        found.push(Violation {
+            expected: Some("letters, digits and `_`, the first not a digit".to_owned()),
+            hint: Some(match name.bytes().next() {
+                None => "give it a name".to_owned(),
+                Some(first) if first.is_ascii_digit() => format!("write `_{name}`"),
+                Some(_) => "write `-` and `.` as `_`".to_owned(),
+            }),
+            at_key: true,
+            ..Violation::new(
+                pointer_to(place),
+                "env-name",
+                format!("`{name}` cannot name an environment variable"),
+            )
+        });
     }
 }
 

@@ -38,18 +38,6 @@ struct Later {
 const TABLE: &[Later] = &[
     Later {
         document: Document::Job,
-        path: &["secrets"],
-        verdict: Verdict::Refused,
-        consequence: "the values would not reach the tasks, and would not be masked",
-    },
-    Later {
-        document: Document::Job,
-        path: &["tasks", "*", "limits"],
-        verdict: Verdict::Refused,
-        consequence: "the task would run without them",
-    },
-    Later {
-        document: Document::Job,
         path: &["tasks", "*", "uses"],
         verdict: Verdict::Refused,
         consequence: "no such task could be started",

@@ -47,7 +47,6 @@ tasks:
             ("/env/X", "name-out-of-place"),
             ("/tasks/a/command/0", "unknown-param"),
             ("/tasks/b/command", "expression-in-shell"),
-            ("/secrets", "comes-later"),
         ]
         .map(|(pointer, code)| (pointer.to_owned(), code))
     );

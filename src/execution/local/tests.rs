@@ -27,7 +27,8 @@ struct Setup {
 
 fn setup(tasks: u32) -> Setup {
     let home = tempfile::tempdir().expect("a temporary folder");
-    let engine = Arc::new(LocalEngine::new(1 << 20, clock()));
+    let vault = Vault::new([("OUTER".to_owned(), "hidden-in-outer".to_owned())]);
+    let engine = Arc::new(LocalEngine::new(1 << 20, clock()).with_vault(vault));
     let storage = Sqlite::open(&home.path().join("journal.db")).expect("a new journal");
     let bench = Bench::new(home.path(), Arc::new(storage), engine, capacity(tasks));
     Setup { bench, home }
@@ -124,6 +125,88 @@ tasks:
     let error = of("publish")[0].error.as_deref().expect("in words");
     assert!(error.contains("line 1"), "{error}");
     assert_eq!(endings("missing"), [Some(Ending::NotFound)]);
+}
+
+fn words(attempt: &AttemptRecord) -> &str {
+    attempt.error.as_deref().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_reach_the_task_and_nothing_else() {
+    let mut setup = setup(8);
+    fs::write(
+        setup.home.path().join("key"),
+        "-----BEGIN-----\nbody-of-the-key\n}\n-----END-----\n",
+    )
+    .expect("writable");
+    let job = job(
+        "j",
+        r#"
+secrets: {KEY: {file: key}, TOKEN: {env: OUTER}}
+tasks:
+  says:
+    command: |
+      [ "$(printf %s "$KEY" | wc -l)" = 3 ] && [ "$TOKEN" = hidden-in-"outer" ]
+      printf hidden-in; sleep 0.1; printf '%s\n' -outer
+      echo "$KEY" >&2
+      printf '%s' "$KEY" | sed 's/^/> /' >&2
+  publishes: {command: 'printf "token=%s\n" "$TOKEN" >> "$PETIT_OUTPUT"'}
+  spells: {command: 'printf "%s" "t=\"hidden\u002din-outer\"" >> "$PETIT_OUTPUT"'}
+  garbles: {command: 'echo "$TOKEN" >> "$PETIT_OUTPUT"; exit 3'}
+  named: {command: ["./hidden-in-outer"]}
+"#,
+    );
+    let detail = setup.bench.run_to_end(&job).await;
+    let of = |task: &str| {
+        let found = detail.attempts.iter().find(|attempt| attempt.task.as_str() == task);
+        found.expect("it was tried")
+    };
+    assert_eq!(of("says").ending, Some(Ending::Exited(0)), "{:?}", of("says"));
+    let said = printed(&setup, &detail, of("says"));
+    let (out, err): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| !line.contains('>') && *line != "}");
+    assert!(out.iter().all(|line| *line == "***"), "{said}");
+    assert_eq!(err, ["> ***", "> ***", "> }", "> ***"], "{said}");
+    for task in ["publishes", "spells"] {
+        assert_eq!(of(task).ending, Some(Ending::BadOutput), "{task}");
+        assert!(words(of(task)).contains("contains a secret"), "{}", words(of(task)));
+    }
+    assert_eq!(of("garbles").ending, Some(Ending::Exited(3)));
+    assert_eq!(of("named").ending, Some(Ending::NotFound));
+    assert!(words(of("named")).contains("***"), "{}", words(of("named")));
+    assert!(detail.tasks.iter().all(|task| task.outputs.is_empty()), "{detail:?}");
+    let shown = format!("{detail:?}");
+    for secret in ["hidden-in-outer", "body-of-the-key"] {
+        assert!(!shown.contains(secret), "{shown}");
+        let folder = setup.home.path().join(".petit/runs");
+        let kept = std::process::Command::new("grep")
+            .args(["-r", "-l", "-e", secret])
+            .arg(&folder)
+            .output();
+        assert_eq!(String::from_utf8_lossy(&kept.expect("grep").stdout), "", "{secret}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_used_ends_the_attempt_before_its_process() {
+    let mut setup = setup(8);
+    fs::write(setup.home.path().join("short"), "abc\n").expect("writable");
+    let job = job(
+        "j",
+        "tasks: {a: {command: [touch, ran], secrets: {PIN: {file: short}}}, b: {command: [touch, ran], secrets: {X: {env: NO}}}}",
+    );
+    let detail = setup.bench.run_to_end(&job).await;
+    assert_eq!(detail.run.status, RunStatus::Failed);
+    let endings: Vec<_> = detail.attempts.iter().map(|attempt| attempt.ending).collect();
+    assert_eq!(endings, [Some(Ending::BadSecret); 2]);
+    assert!(
+        words(&detail.attempts[0]).contains("`PIN` has no line of at least 4 bytes"),
+        "{detail:?}"
+    );
+    assert!(
+        words(&detail.attempts[1]).contains("Petit's own environment has no `NO`"),
+        "{detail:?}"
+    );
+    assert!(!setup.home.path().join("ran").exists());
 }
 
 /// A task that leaves a grandchild, whose number it writes to `pid` in its folder.
@@ -254,6 +337,7 @@ fn only_what_may_pass_counts_as_a_shortage() {
 fn only_a_regular_file_of_a_bounded_size_is_read_as_outputs() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = |name: &str| folder.path().join(name);
+    let read_outputs = |path: &Path| super::read_outputs(path, &Mask::default());
     assert_eq!(read_outputs(&file("missing")), Ok(Outputs::new()));
     fs::write(file("good"), "a=1").expect("a writable folder");
     assert_eq!(read_outputs(&file("good")).expect("well-formed")["a"], 1);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -42,6 +43,27 @@ fn writes_the_format_that_log_shippers_read() {
     assert_eq!(fs::read(log(&folder)).unwrap(), expected.concat());
     assert_eq!(writer.bytes_in(), 18);
     assert_eq!(writer.error(), None);
+}
+
+#[test]
+fn secrets_are_hidden_also_between_two_writes_and_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mask = Arc::new(Mask::new(["swordfish", "first line\nsecond line"]));
+    let mut writer = LogWriter::new(log(&folder), 1 << 20).masked(mask);
+    writer.write(Stream::Stdout, b"token=sword", at(0));
+    writer.write(Stream::Stderr, b"second line\n", at(0));
+    writer.write(Stream::Stdout, b"fish\nfirst line\n", at(1));
+    writer.write(Stream::Stdout, b"second line\nswor", at(1));
+    writer.finish(at(2));
+    let expected = [
+        (Stream::Stderr, false, "***"),
+        (Stream::Stdout, false, "token=***"),
+        (Stream::Stdout, false, "***"),
+        (Stream::Stdout, true, "swor"),
+    ]
+    .map(|(stream, partial, text)| (stream, partial, text.to_owned()));
+    assert_eq!(texts(log(&folder)), expected);
+    assert_eq!(writer.bytes_in(), 55, "as the task wrote them");
 }
 
 #[test]

@@ -12,16 +12,21 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::cri::{self, HEAD, MAX_TEXT, Stream};
+use super::mask::{Mask, Veil};
 
 /// The writer of one attempt's log. The file is created with the first bytes: a silent attempt has none.
 #[derive(Debug)]
 pub struct LogWriter {
     path: PathBuf,
     cap: u64,
+    mask: Arc<Mask>,
+    /// How far each stream is through the mask.
+    veils: [Veil; 2],
     file: Option<File>,
     /// How long the file is, which is also how much of it is sound.
     length: u64,
@@ -62,6 +67,8 @@ impl LogWriter {
         LogWriter {
             path,
             cap,
+            mask: Arc::default(),
+            veils: [Veil::default(), Veil::default()],
             file: None,
             length: 0,
             cut: None,
@@ -73,9 +80,28 @@ impl LogWriter {
         }
     }
 
-    /// Takes what one read returned. Whole lines are in the file when this returns.
+    /// The same log without what the mask hides.
+    #[must_use]
+    pub fn masked(mut self, mask: Arc<Mask>) -> Self {
+        self.mask = mask;
+        self
+    }
+
+    /// Takes what one read returned. Whole lines are in the file when this returns, except for what a secret may have
+    /// begun in.
     pub fn write(&mut self, stream: Stream, bytes: &[u8], now: DateTime<Utc>) {
         self.bytes_in += bytes.len() as u64;
+        if self.mask.is_empty() {
+            self.lines(stream, bytes, now);
+        } else {
+            let mut shown = Vec::with_capacity(bytes.len());
+            self.veils[stream as usize].pass(&self.mask, bytes, &mut shown);
+            self.lines(stream, &shown, now);
+        }
+        self.flush();
+    }
+
+    fn lines(&mut self, stream: Stream, bytes: &[u8], now: DateTime<Utc>) {
         let mut open = std::mem::take(&mut self.open_lines[stream as usize]);
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
             let (mut text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
@@ -98,12 +124,14 @@ impl LogWriter {
             }
         }
         self.open_lines[stream as usize] = open;
-        self.flush();
     }
 
     /// Writes down the lines that the task left unfinished. Another call adds nothing.
     pub fn finish(&mut self, now: DateTime<Utc>) {
         for stream in [Stream::Stdout, Stream::Stderr] {
+            let mut shown = Vec::new();
+            self.veils[stream as usize].finish(&self.mask, &mut shown);
+            self.lines(stream, &shown, now);
             let open = std::mem::take(&mut self.open_lines[stream as usize]);
             if !open.is_empty() {
                 self.entry(stream, true, &open, now);
@@ -114,8 +142,9 @@ impl LogWriter {
 
     /// Whether writing this many bytes may rewrite the file, which takes milliseconds.
     pub fn may_rewrite(&self, bytes: usize) -> bool {
+        let held: usize = self.veils.iter().map(Veil::held).sum();
         // The worst that text can do is to be nothing but newlines.
-        self.length + (bytes * (HEAD + 1)) as u64 > self.cap
+        self.length + ((held + bytes) * (HEAD + 1)) as u64 > self.cap
     }
 
     /// How many bytes the task has written so far, kept or not.

@@ -22,12 +22,14 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::cgroup::{Cgroups, Group};
 use super::children::{self, Child, Command, ExitStatus, SpawnError, Usage};
 use super::procfs::{Mark, ProcessId};
+use super::scales::{self, Scales};
 use super::sys;
 use super::tree::{Claim, MarkClaim, Tree, cost_of_a_look};
 use crate::core::ending::Ending;
-use crate::execution::output::{LogWriter, Stream};
+use crate::execution::output::{LogWriter, Mask, Stream};
 
 /// What one attempt is to execute, and within which bounds.
 #[derive(Debug, Clone)]
@@ -39,16 +41,22 @@ pub struct AttemptSpec {
     pub kill_grace: Duration,
     /// Counts from the process's start.
     pub timeout: Option<Duration>,
+    /// How much memory the whole tree may hold, in bytes.
+    pub memory_limit: Option<u64>,
     /// Where its output goes.
     pub log: PathBuf,
     /// How large that file may become, in bytes.
     pub log_size: u64,
+    /// What is hidden in it.
+    pub mask: Arc<Mask>,
 }
 
 /// Where attempts are started. Clones share the looks for what short attempts left behind.
 #[derive(Debug, Clone, Default)]
 pub struct Processes {
     strays: Arc<Mutex<Strays>>,
+    scales: Scales,
+    cgroups: Option<Cgroups>,
 }
 
 /// An attempt that has a process. Dropped before it ended, its group is killed.
@@ -63,6 +71,8 @@ pub struct Running {
     started_at: DateTime<Utc>,
     orders: watch::Receiver<Option<Order>>,
     canceller: Canceller,
+    weighed: scales::Place,
+    group: Option<Group>,
     processes: Processes,
 }
 
@@ -77,6 +87,8 @@ pub enum Stop {
     Cancelled,
     /// The run's timeout passed.
     TimedOut,
+    /// It holds more memory than it may.
+    OverMemory,
     /// Petit stops.
     Interrupted,
 }
@@ -88,6 +100,9 @@ pub struct Ended {
     pub ending: Ending,
     /// `None` when somebody else took the exit from the kernel.
     pub usage: Option<Usage>,
+    /// The most memory that its tree was seen to hold at a time, or that any process of it held, in bytes. `None` for an
+    /// attempt that was too short to be looked at and stayed below Petit's own size.
+    pub peak_memory: Option<u64>,
     /// How much it printed, in bytes, whether the log kept it or not.
     pub bytes_out: u64,
     /// When its process started.
@@ -132,7 +147,7 @@ const HELD_OPEN: Duration = Duration::from_secs(2);
 /// How long the output is read on after the tree is gone. Only somebody who escaped can still hold it then.
 const AFTERGLOW: Duration = Duration::from_millis(200);
 /// A look may take one part of this many of the time it serves.
-const LOOK_SHARE: u32 = 20;
+pub(super) const LOOK_SHARE: u32 = 20;
 /// The least time between two looks for strays.
 const STRAYS_PAUSE: Duration = Duration::from_millis(250);
 /// What one read takes at most: a pipe's default capacity.
@@ -144,18 +159,30 @@ impl Processes {
         Processes::default()
     }
 
+    /// The same place, with limits that the kernel enforces in control groups.
+    #[must_use]
+    pub fn with_cgroups(mut self, cgroups: Option<Cgroups>) -> Self {
+        self.cgroups = cgroups;
+        self
+    }
+
     /// Starts the attempt. Must be called within a tokio runtime; blocks for the few hundred microseconds until the
     /// program executes. The error says with which [`Ending`] the attempt ends instead.
     pub fn start(&self, spec: AttemptSpec) -> Result<Running, SpawnError> {
         let (child, output) = children::spawn(&spec.command)?;
         let (orders_in, orders) = watch::channel(None);
+        let canceller = Canceller(orders_in);
+        let claim = claim(child.id(), &spec.command);
+        let group = spec.memory_limit.and_then(|limit| self.group(child.id(), limit));
         Ok(Running {
-            claim: claim(child.id(), &spec.command),
+            weighed: self.scales.put(claim.clone(), spec.memory_limit, &canceller),
+            group,
+            claim,
             child,
             capture: Capture {
                 stdout: Some(output.stdout),
                 stderr: Some(output.stderr),
-                log: Some(LogWriter::new(spec.log, spec.log_size)),
+                log: Some(LogWriter::new(spec.log, spec.log_size).masked(spec.mask)),
                 buffer: Vec::new(),
             },
             kill_grace: spec.kill_grace,
@@ -163,9 +190,20 @@ impl Processes {
             started: Instant::now(),
             started_at: Utc::now(),
             orders,
-            canceller: Canceller(orders_in),
+            canceller,
             processes: self.clone(),
         })
+    }
+
+    /// A group of its own for an attempt with a limit. Where that fails the scales are there.
+    fn group(&self, leader: ProcessId, limit: u64) -> Option<Group> {
+        let grouped = self.cgroups.as_ref()?.group(limit).and_then(|group| {
+            group.enter(leader.pid)?;
+            Ok(group)
+        });
+        grouped
+            .inspect_err(|error| tracing::warn!(%error, "no control group for a limit: its tree is watched instead"))
+            .ok()
     }
 
     /// Ends now whatever short attempts left behind, instead of within a quarter of a second.
@@ -229,6 +267,7 @@ impl Stop {
         match self {
             Stop::Cancelled => Ending::Cancelled,
             Stop::TimedOut => Ending::TimedOut,
+            Stop::OverMemory => Ending::OverMemory,
             Stop::Interrupted => Ending::Interrupted,
         }
     }
@@ -275,8 +314,11 @@ impl Running {
         }
         let ended_at = Utc::now();
         let (bytes_out, log_error) = self.capture.finish(ended_at);
+        let was_killed = self.group.as_ref().is_some_and(Group::was_killed);
         let ending = match (stopped, &exit) {
             (Some(ending), _) => ending,
+            // However it looks from outside: a shell may even have caught the death of its child.
+            (None, _) if was_killed => Ending::OverMemory,
             (None, Ok(exit)) => match exit.status {
                 // A failure keeps its own name: it says more than that somebody stayed behind.
                 ExitStatus::Exited(0) if held_open => Ending::OutputHeldOpen,
@@ -287,9 +329,15 @@ impl Running {
             (None, Err(_)) => Ending::Interrupted,
         };
         let usage = exit.ok().map(|exit| exit.usage);
+        let peaks = [
+            usage.and_then(|usage| usage.max_rss_bytes),
+            self.weighed.peak(),
+            self.group.as_ref().and_then(Group::peak),
+        ];
         Ended {
             ending,
             usage,
+            peak_memory: peaks.into_iter().flatten().max(),
             bytes_out,
             started_at: self.started_at,
             ended_at,

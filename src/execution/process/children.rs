@@ -193,13 +193,14 @@ pub fn spawn(command: &Command) -> Result<(Child, Output), SpawnError> {
         stdout: stdout_end.as_fd(),
         stderr: stderr_end.as_fd(),
     };
-    let own_max_rss = sys::own_max_rss_bytes();
     let pid = {
         let _shared = CHILDREN.spawning.read().unwrap_or_else(PoisonError::into_inner);
         let pid = sys::spawn(&image).map_err(|source| diagnose(source, &program, &command.working_dir))?;
         CHILDREN.known().insert(pid);
         pid
     };
+    // Asked after the child has become its program, so that what Petit grew by until then is not taken for the child's.
+    let own_max_rss = sys::own_max_rss_bytes();
     let id = ProcessId {
         pid,
         start_time: procfs::start_time(pid).unwrap_or(StartTime::UNKNOWN),

@@ -1,8 +1,9 @@
 //! How much memory attempts hold at this moment: one look at the process table for all of them.
 //!
 //! Resident sizes are added up as the kernel gives them, so that pages which several processes of a tree share count for
-//! each. The kernel could share them out fairly (`smaps_rollup`), but walks every page table for it, which slows down the
-//! process that is looked at. Marks are not read either: what left its session and whose parents are gone is not counted.
+//! each. The kernel can share them out fairly (`smaps_rollup`), but walks every page table for it, which slows down the
+//! process that is looked at; so it is only asked before a tree is ended for its size ([`fair`]). Marks are read for trees
+//! with a limit only: in those without, what left its session and whose parents are gone is not counted.
 
 use std::{collections::HashSet, fs};
 
@@ -14,29 +15,71 @@ use super::{
 /// The resident memory in bytes of each of these leaders' trees; none where nothing of the tree is left, or on systems
 /// without `/proc`. Reads files, so it may take some milliseconds.
 pub fn resident_memory(leaders: &[ProcessId]) -> Vec<Option<u64>> {
-    if leaders.is_empty() {
-        return Vec::new();
-    }
-    let table = procfs::table(Marks::Skip);
-    let of_tree = |leader: &ProcessId| {
-        let claim = Claim {
+    let claims: Vec<Claim> = leaders
+        .iter()
+        .map(|leader| Claim {
             leader: Some(*leader),
             mark: None,
-        };
-        let tree = members(&table, &[claim], &HashSet::new(), std::process::id());
-        let sizes: Vec<u64> = tree.iter().filter_map(|process| resident(process.id.pid)).collect();
-        (!sizes.is_empty()).then(|| sizes.iter().sum())
+        })
+        .collect();
+    weigh(&claims, Marks::Skip)
+        .into_iter()
+        .map(|weight| weight.map(|weight| weight.resident))
+        .collect()
+}
+
+/// What a tree holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Weight {
+    /// What its processes hold at this moment, in bytes, shared pages counted for each.
+    pub resident: u64,
+    /// The most that any one of them ever held, in bytes.
+    pub largest: u64,
+    processes: Vec<u32>,
+}
+
+/// The weight of each of these trees; none where nothing of the tree is left.
+pub(super) fn weigh(claims: &[Claim], marks: Marks) -> Vec<Option<Weight>> {
+    if claims.is_empty() {
+        return Vec::new();
+    }
+    let table = procfs::table(marks);
+    let of_tree = |claim: &Claim| {
+        let tree = members(&table, std::slice::from_ref(claim), &HashSet::new(), std::process::id());
+        let sizes: Vec<(u32, u64, u64)> = tree
+            .iter()
+            .filter_map(|process| sizes(process.id.pid).map(|(now, most)| (process.id.pid, now, most)))
+            .collect();
+        (!sizes.is_empty()).then(|| Weight {
+            resident: sizes.iter().map(|(_, now, _)| now).sum(),
+            largest: sizes.iter().map(|(_, _, most)| *most).max().unwrap_or(0),
+            processes: sizes.iter().map(|(pid, _, _)| *pid).collect(),
+        })
     };
-    leaders.iter().map(of_tree).collect()
+    claims.iter().map(of_tree).collect()
 }
 
-fn resident(pid: u32) -> Option<u64> {
-    vm_rss(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+/// What the tree holds at this moment, in bytes, with shared pages shared out among those who share them.
+pub(super) fn fair(weight: &Weight) -> u64 {
+    let share = |pid: &u32| {
+        let fair = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+        // Another user's process does not tell; then its pages count as its own.
+        fair.and_then(|text| kibibytes(&text, "Pss:"))
+            .or_else(|| sizes(*pid).map(|(now, _)| now))
+    };
+    weight.processes.iter().filter_map(share).sum()
 }
 
-/// The line `VmRSS:  1234 kB`, which a zombie does not have.
-fn vm_rss(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// The resident size of a process, and the largest that it had.
+fn sizes(pid: u32) -> Option<(u64, u64)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let now = kibibytes(&status, "VmRSS:")?;
+    Some((now, kibibytes(&status, "VmHWM:").unwrap_or(now)))
+}
+
+/// A line such as `VmRSS:  1234 kB`, which a zombie does not have.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -47,8 +90,9 @@ mod tests {
 
     #[test]
     fn the_resident_size_is_read_in_kibibytes() {
-        assert_eq!(vm_rss("Name:\tsh\nVmRSS:\t    1240 kB\nThreads:\t1\n"), Some(1_269_760));
-        assert_eq!(vm_rss("Name:\tsh\nState:\tZ (zombie)\n"), None);
+        let rss = |text: &str| kibibytes(text, "VmRSS:");
+        assert_eq!(rss("Name:\tsh\nVmRSS:\t    1240 kB\nThreads:\t1\n"), Some(1_269_760));
+        assert_eq!(rss("Name:\tsh\nState:\tZ (zombie)\n"), None);
     }
 
     #[cfg(target_os = "linux")]
@@ -79,7 +123,13 @@ mod tests {
             ..leader
         };
         let weights = resident_memory(&[leader, gone]);
-        let alone = resident(leader.pid);
+        let alone = sizes(leader.pid).map(|(now, _)| now);
+        let claim = Claim {
+            leader: Some(leader),
+            mark: None,
+        };
+        let whole = weigh(&[claim], Marks::Skip).remove(0).expect("they live");
+        assert!(fair(&whole) < whole.resident, "they share the code of the C library");
         super::super::sys::signal_group(leader.pid, libc::SIGKILL).expect("its own group");
         shell.wait().expect("reaped");
         assert!(

@@ -13,16 +13,22 @@
 //!   numbers of its group and session, against reuse.
 //! - **A look at the whole process table is rationed** ([`attempt`]): it costs about as much as starting a process,
 //!   so short attempts share one look, shortly after they ended.
+//!
+//! A limit of memory is the kernel's business where Petit has a part of the cgroup tree ([`cgroup`]), and everywhere the
+//! business of [`scales`], which weigh the trees of all running attempts now and then.
 
 mod attempt;
+mod cgroup;
 mod children;
 mod lookup;
 mod memory;
 mod procfs;
+mod scales;
 mod sys;
 mod tree;
 
 pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
+pub use cgroup::Cgroups;
 pub use children::{Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn};
 pub use memory::resident_memory;
 pub use procfs::{Mark, ProcessId, StartTime};

@@ -5,13 +5,15 @@
 //! registries; numbers go in, numbers and `io::Error`s come out.
 #![expect(
     unsafe_code,
-    reason = "posix_spawn, wait4, waitid, pidfds and prctl have no safe interface in std"
+    reason = "posix_spawn, wait4, waitid, pidfds, prctl and getxattr have no safe interface in std"
 )]
 
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
@@ -213,6 +215,24 @@ pub(super) fn own_max_rss_bytes() -> u64 {
         usage.assume_init()
     };
     rss_bytes(usage.ru_maxrss)
+}
+
+/// What a file system says of a file under this name; at most 64 bytes of it.
+#[cfg(target_os = "linux")]
+pub(super) fn extended_attribute(file: &Path, name: &str) -> io::Result<Vec<u8>> {
+    let file = CString::new(file.as_os_str().as_bytes())?;
+    let name = CString::new(name)?;
+    let mut value = vec![0; 64];
+    // SAFETY: both texts end with a null, and the buffer is as long as the call is told.
+    let length = unsafe { libc::getxattr(file.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    value.truncate(length);
+    Ok(value)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn extended_attribute(_file: &Path, _name: &str) -> io::Result<Vec<u8>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Has orphaned descendants become children of this process instead of init's.

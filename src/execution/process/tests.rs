@@ -6,6 +6,7 @@ use std::fs;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -56,8 +57,10 @@ impl Room {
             },
             kill_grace: Duration::from_millis(300),
             timeout: None,
+            memory_limit: None,
             log: self.log(),
             log_size: 1 << 20,
+            mask: Arc::default(),
         }
     }
 
@@ -260,6 +263,71 @@ async fn the_kernel_accounts_for_the_work() {
         "{usage:?}"
     );
     assert!(ended.ended_at > ended.started_at);
+}
+
+/// A child of the shell that holds this many MiB for as long as `held` seconds.
+fn holds(mebibytes: u32, held: u32) -> String {
+    format!("head -c {mebibytes}M /dev/zero | (exec tail -c {mebibytes}M | (sleep {held}; cat >/dev/null))")
+}
+
+#[tokio::test]
+async fn a_tree_beyond_its_memory_limit_is_ended() {
+    let room = Room::new();
+    let mut spec = room.shell(&format!(
+        "trap '' TERM; echo up; {} & wait; echo survived",
+        holds(96, 600)
+    ));
+    spec.memory_limit = Some(48 << 20);
+    spec.kill_grace = Duration::from_secs(600);
+    let ended = room.run(spec).await;
+    assert_eq!(ended.ending, Ending::OverMemory, "at once, whatever the grace");
+    assert!(ended.peak_memory > Some(48 << 20), "{ended:?}");
+    assert_eq!(room.output(Stream::Stdout), ["up"]);
+}
+
+#[tokio::test]
+async fn leaving_session_and_parents_is_no_way_round_a_limit() {
+    let room = Room::new();
+    let script = format!("(setsid sh -c '{}' >/dev/null 2>&1 &); sleep 600", holds(96, 600));
+    let mut spec = room.shell(&script);
+    spec.memory_limit = Some(48 << 20);
+    assert_eq!(room.run(spec).await.ending, Ending::OverMemory);
+}
+
+#[tokio::test]
+async fn a_tree_within_its_limit_is_left_alone_and_its_peak_is_known() {
+    let room = Room::new();
+    let mut spec = room.shell(&holds(24, 1));
+    spec.memory_limit = Some(256 << 20);
+    let ended = room.run(spec).await;
+    assert_eq!(ended.ending, Ending::Exited(0));
+    assert!(ended.peak_memory > Some(24 << 20), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_peak_of_a_small_process_is_its_own_and_not_petits() {
+    let room = Room::new();
+    // Petit's own size is more than a sleep has.
+    let ballast = vec![1_u8; 32 << 20];
+    let ended = room.run(room.spec(&["sleep", "0.5"])).await;
+    assert_eq!(
+        ended.usage.and_then(|usage| usage.max_rss_bytes),
+        None,
+        "the kernel knows only Petit's"
+    );
+    let peak = ended.peak_memory.expect("it was weighed");
+    assert!(peak > 100_000 && peak < ballast.len() as u64, "{peak}");
+}
+
+#[tokio::test]
+async fn pages_that_processes_share_count_once_against_a_limit() {
+    let room = Room::new();
+    // Ten shells share what the first one read before it forked; each counted by itself, they hold 90 MB.
+    let script = "x=$(head -c 9000000 /dev/zero | tr '\\0' x); \
+                  for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.6; exit 0) & done; wait";
+    let mut spec = room.shell(script);
+    spec.memory_limit = Some(64 << 20);
+    assert_eq!(room.run(spec).await.ending, Ending::Exited(0));
 }
 
 #[tokio::test]

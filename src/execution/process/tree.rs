@@ -119,7 +119,7 @@ impl Claim {
         by_mark || self.leader.is_some_and(|leader| leads(leader, process, by_pid))
     }
 
-    fn since(&self) -> Option<StartTime> {
+    pub(super) fn since(&self) -> Option<StartTime> {
         self.leader
             .map(|leader| leader.start_time)
             .filter(|start| *start != StartTime::UNKNOWN)

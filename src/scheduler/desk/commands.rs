@@ -181,7 +181,7 @@ impl Desk {
             // Its slot has not come: it is decided before, and no tick may come upon it.
             let skipped = (SlotOutcome::Skipped, SlotReason::Cancelled);
             batch.end_waiting(&claim.run, &claim.bound, &[], skipped, &reason, now);
-            let mut taken = self.taken.get(job).cloned().unwrap_or_default();
+            let mut taken = self.taken.get(job).map(|taken| (**taken).clone()).unwrap_or_default();
             taken.insert(*slot);
             batch.taken.insert(job.clone(), taken);
             return batch;

@@ -1,7 +1,7 @@
 //! What a new active set, a pause or its end does to jobs: slots that waited are let go, and a stretch that was held is
 //! recorded as one row.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{Batch, Desk, Entry, Order, Phase, hold};
 use crate::{
@@ -83,7 +83,7 @@ impl Desk {
             let timeline = Timeline {
                 active: Arc::clone(active),
                 watermark: None,
-                taken: BTreeSet::new(),
+                taken: Arc::default(),
                 hold: None,
             };
             self.jobs.insert(id.clone(), Entry { timeline, next: None });

@@ -94,7 +94,7 @@ pub struct Desk {
     watermarks: BTreeMap<JobId, Timestamp>,
     /// Slots beyond the watermark that are decided already: they ran before the clock was put back, or somebody ended their
     /// run when it was claimed.
-    taken: BTreeMap<JobId, BTreeSet<Timestamp>>,
+    taken: BTreeMap<JobId, Arc<BTreeSet<Timestamp>>>,
     /// Unfinished runs, oldest first.
     runs: BTreeMap<JobId, BTreeMap<RunId, Going>>,
     /// Slots that are claimed ahead of their instant; their runs are no runs yet.
@@ -164,14 +164,17 @@ impl Desk {
             ..Self::default()
         };
         for (job, slot) in past.beyond_watermark {
-            desk.taken.entry(job).or_default().insert(slot);
+            Arc::make_mut(desk.taken.entry(job).or_default()).insert(slot);
         }
         for detail in past.unfinished {
             let record = detail.run;
             let ahead = record.slot.map(|slot| (record.job.clone(), slot));
             if let (Some(key), RunStatus::Queued, Some(bound)) =
                 (ahead, record.status, past.bound.get(&record.spec_hash))
-                && desk.taken.get_mut(&key.0).is_some_and(|taken| taken.remove(&key.1))
+                && desk
+                    .taken
+                    .get_mut(&key.0)
+                    .is_some_and(|taken| Arc::make_mut(taken).remove(&key.1))
             {
                 let bound = Arc::clone(bound);
                 desk.claims.insert(key, Claim { run: record, bound });
@@ -210,7 +213,8 @@ impl Desk {
         let due: BTreeMap<&JobId, Due> = ready
             .filter_map(|(_, job)| {
                 let timeline = &self.jobs.get(job)?.timeline;
-                due(timeline, timeline.ends(next, now), now, &around.presence).map(|due| (job, due))
+                let waiting = self.slots_waiting(job);
+                due(timeline, timeline.ends(next, now), now, &around.presence, waiting).map(|due| (job, due))
             })
             .collect();
         let mut batches = Vec::with_capacity(due.len());
@@ -258,7 +262,7 @@ impl Desk {
     pub fn apply(&mut self, batch: &Batch) {
         self.claims.extend(batch.claims.clone());
         for (job, taken) in &batch.taken {
-            self.taken.insert(job.clone(), taken.clone());
+            self.taken.insert(job.clone(), Arc::new(taken.clone()));
             self.reschedule(job);
         }
         for change in &batch.changes {
@@ -322,9 +326,8 @@ impl Desk {
             Change::SetWatermark { job, at } => {
                 let watermark = self.watermarks.entry(job.clone()).or_insert(*at);
                 *watermark = (*watermark).max(*at);
-                if let Some(taken) = self.taken.get_mut(job) {
-                    taken.retain(|slot| slot > watermark);
-                }
+                let watermark = *watermark;
+                self.forget_taken(job, watermark);
                 self.reschedule(job);
                 // What is decided is no longer due, and somebody may have waited for that.
                 self.stir_dependents(job);
@@ -427,6 +430,19 @@ impl Desk {
         self.stirred.extend(waiting.map(|(id, _)| id.clone()));
     }
 
+    /// Slots up to the watermark are decided anyway. There may be a day full of the others, hence none of them is looked at.
+    fn forget_taken(&mut self, job: &JobId, watermark: Timestamp) {
+        let Some(taken) = self.taken.get_mut(job) else { return };
+        if let Some(entry) = self.jobs.get_mut(job) {
+            // Else they were copied.
+            entry.timeline.taken = Arc::default();
+        }
+        let taken = Arc::make_mut(taken);
+        while taken.first().is_some_and(|slot| *slot <= watermark) {
+            taken.pop_first();
+        }
+    }
+
     /// One job's next slot, after something of its timeline changed.
     fn reschedule(&mut self, job: &JobId) {
         let hold = self.hold(job);
@@ -446,6 +462,8 @@ impl Desk {
     fn reschedule_all(&mut self, job: Option<&JobId>) {
         for job in self.affected(job) {
             self.reschedule(&job);
+            // A slot that is held is not about to run, so that nobody waits for it any more.
+            self.stir_dependents(&job);
             self.stirred.insert(job);
         }
     }
@@ -458,6 +476,13 @@ impl Desk {
     fn hold(&self, job: &JobId) -> Option<Hold> {
         let entry = self.jobs.get(job)?;
         hold(&entry.timeline.active, &self.pauses)
+    }
+
+    /// How many slots of a job wait in its line.
+    fn slots_waiting(&self, job: &JobId) -> usize {
+        let runs = self.runs.get(job).into_iter().flat_map(BTreeMap::values);
+        runs.filter(|going| going.waits() && going.record.slot.is_some())
+            .count()
     }
 
     /// How the jobs stand that a job depends on. `due` is what is decided this very moment.

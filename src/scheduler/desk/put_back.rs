@@ -44,7 +44,10 @@ pub struct Beyond {
 
 impl Desk {
     /// The clock was put back: a run that waits for other jobs waits no longer from now than it might have from the beginning.
+    /// This is not recorded: after a restart, what is recorded is cut in the same way. And slots that were due are still to
+    /// come, so that nobody waits for them any more.
     pub fn put_back(&mut self, now: Timestamp) {
+        self.stirred.extend(self.jobs.keys().chain(self.runs.keys()).cloned());
         for (job, runs) in &mut self.runs {
             for going in runs.values_mut() {
                 let (Phase::Waiting(bound), Some(until)) = (&going.phase, going.record.wait_until) else {
@@ -193,6 +196,23 @@ mod tests {
         beyond.versions.clear();
         let left = cut(&day, &beyond, now);
         assert_eq!((left.to, left.slots), (now, 5));
+    }
+
+    #[test]
+    fn what_waited_for_slots_that_were_due_is_looked_at_again() {
+        let begin = "2026-01-01T00:00:00Z";
+        let jobs = [
+            active("up", "schedule: {cron: '0 * * * *', jitter: 10m}", begin),
+            active("join", "depends_on: [{job: up}]", begin),
+        ];
+        let mut desk = Desk::new(&set(&jobs), Past::default());
+        let now = at("2026-01-10T08:59:59Z");
+        for job in desk.stirred(now) {
+            desk.settled(&job);
+        }
+        desk.put_back(now);
+        let names: Vec<String> = desk.stirred(now).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["join", "up"]);
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //!
 //! Such a slot is recorded, so no tick will see it again; it is a late slot all the same, and is judged by the same policy as
 //! those that nobody recorded. One that waited for its turn or for other jobs, and still has to, goes on waiting.
+//!
+//! That a run which was left turns out to make up for a late slot is not recorded. Another crash asks the question again, and if
+//! by then something is in the run's way it waits like any other, so that a newer slot may take its place.
 
 use std::collections::BTreeMap;
 
-use super::{Around, Batch, Desk, Going, admit::newcomer};
+use super::{Around, Batch, Desk, Entry, Going, admit::newcomer};
 use crate::{
     core::{
         Timestamp,
@@ -59,13 +62,10 @@ impl Desk {
             self.runs.get(&slot.job)?.get(&run)
         };
         for slot in claimed {
-            // A claim ahead of its instant that no tick will come upon.
             if self.claims.contains_key(&(slot.job.clone(), slot.at)) {
-                let held = self
-                    .jobs
-                    .get(&slot.job)
-                    .is_none_or(|entry| entry.timeline.hold.is_some());
-                if held {
+                let comes = |entry: &Entry| entry.timeline.hold.is_none() && entry.timeline.is_to_come(slot.at);
+                // One that no tick will come upon: its job is held, or has another schedule by now.
+                if !self.jobs.get(&slot.job).is_some_and(comes) {
                     let mut batch = Batch::default();
                     batch.changes.push(Change::Unclaim {
                         job: slot.job.clone(),
@@ -141,7 +141,8 @@ impl Desk {
         let Some(timeline) = self.jobs.get(id).map(|entry| &entry.timeline) else {
             return Ok(());
         };
-        let newer = due(timeline, now, now, &around.presence).is_some_and(|due| !due.starts.is_empty());
+        let newly_due = due(timeline, now, now, &around.presence, self.slots_waiting(id));
+        let newer = newly_due.is_some_and(|due| !due.starts.is_empty());
         let latest = free.len().checked_sub(1).filter(|_| !newer);
         for (position, (going, bound)) in free.into_iter().enumerate() {
             let Some(slot) = going.record.slot else { continue };
@@ -179,5 +180,110 @@ impl Desk {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        core::{active::ActiveJob, record::RunRecord, state::Trigger},
+        scheduler::{
+            desk::{Past, admit::claim_of},
+            fixtures::{active, at, finished, set},
+            presence::Presence,
+        },
+    };
+
+    fn left(job: &ActiveJob, number: u128, slot: &str, created: &str, status: RunStatus) -> RunDetail {
+        let run = RunRecord {
+            trigger: Trigger::Schedule,
+            slot: Some(at(slot)),
+            spec_hash: job.job.hash.clone(),
+            started_at: None,
+            ended_at: None,
+            ..finished("job", number, status, at(created))
+        };
+        RunDetail {
+            run,
+            tasks: Vec::new(),
+            attempts: Vec::new(),
+        }
+    }
+
+    fn desk(job: &Arc<ActiveJob>, watermark: &str, beyond: &[&str], unfinished: Vec<RunDetail>) -> Desk {
+        let id = job.job.id.clone();
+        let past = Past {
+            watermarks: vec![(id.clone(), at(watermark))],
+            beyond_watermark: beyond.iter().map(|slot| (id.clone(), at(slot))).collect(),
+            unfinished,
+            bound: [(job.job.hash.clone(), Arc::clone(&job.job))].into(),
+            ..Past::default()
+        };
+        Desk::new(&set(std::slice::from_ref(job)), past)
+    }
+
+    fn ask<T>(now: Timestamp, question: impl FnOnce(&mut Around<'_>) -> T) -> T {
+        question(&mut Around {
+            now,
+            presence: Presence::since(now),
+            random: &mut || 0,
+            latest: &|_| Ok(crate::storage::LatestRuns::default()),
+            revision: None,
+        })
+    }
+
+    #[test]
+    fn a_claim_that_is_no_slot_of_the_schedule_any_more_is_taken_back() {
+        let job = active("job", "schedule: '*/5 * * * *'", "2026-01-10T10:00:00Z");
+        let slots = ["2026-01-10T10:32:31Z", "2026-01-10T10:35:00Z"];
+        let runs = slots.map(|slot| left(&job, 1, slot, "2026-01-10T10:30:00Z", RunStatus::Queued));
+        let claimed: Vec<SlotRecord> = runs
+            .iter()
+            .map(|detail| claim_of(&detail.run, detail.run.slot.expect("of a slot"), &job.job))
+            .collect();
+        let desk = desk(&job, "2026-01-10T10:30:00Z", &slots, runs.into());
+        let batches = ask(at("2026-01-10T10:31:00Z"), |around| desk.recover(&claimed, around));
+        let batches = batches.expect("nothing is read");
+        let changes: Vec<&Change> = batches.iter().flat_map(|batch| &batch.changes).collect();
+        assert!(
+            matches!(&changes[..], [Change::Unclaim { at: slot, .. }] if *slot == at(slots[0])),
+            "{changes:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_replaced_while_late_slots_wait_even_if_the_clock_was_put_back_behind_them() {
+        let yaml = "overlap: replace\nschedule: {cron: '*/5 * * * *', misfire: {policy: all, grace: 1s}}";
+        let job = active("job", yaml, "2026-01-10T10:00:00Z");
+        let unfinished = vec![
+            left(
+                &job,
+                1,
+                "2026-01-10T14:05:00Z",
+                "2026-01-10T14:05:00Z",
+                RunStatus::Running,
+            ),
+            left(
+                &job,
+                2,
+                "2026-01-10T13:15:00Z",
+                "2026-01-10T17:02:44Z",
+                RunStatus::Queued,
+            ),
+            left(
+                &job,
+                3,
+                "2026-01-10T14:10:00Z",
+                "2026-01-10T14:10:00Z",
+                RunStatus::Queued,
+            ),
+        ];
+        let desk = desk(&job, "2026-01-10T14:10:00Z", &[], unfinished);
+        let looked = ask(at("2026-01-10T14:11:00Z"), |around| desk.look_at(&job.job.id, around));
+        let batch = looked.expect("nothing is read").expect("both say what they wait for");
+        assert_eq!(batch.orders, []);
     }
 }

@@ -57,7 +57,15 @@ impl Desk {
     pub fn look_at(&self, job: &JobId, around: &mut Around<'_>) -> Result<Option<Batch>, StorageError> {
         let mut batch = Batch::default();
         let (waiting, mut ahead) = self.waiting_and_going(job);
-        let bursts = self.bursts(job);
+        // Of a job that allows any number of runs there may be thousands.
+        let bursts = if waiting.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.bursts(job)
+        };
+        // Also one whose turn is behind, as it may be when the clock was put back: nothing replaces what goes while late slots
+        // are made up for, or a run would be judged otherwise than when it came.
+        let backlog_waits = waiting.iter().any(|(going, _)| going.made_up);
         let mut upstreams: BTreeMap<&SpecHash, BTreeMap<JobId, Upstream>> = BTreeMap::new();
         for (going, bound) in waiting {
             if !upstreams.contains_key(&bound.hash) {
@@ -65,7 +73,7 @@ impl Desk {
             }
             let run = &going.record;
             let newcomer = Newcomer {
-                in_line: going.made_up || (run.slot.is_some() && bursts.contains(&run.created_at)),
+                in_line: backlog_waits || (run.slot.is_some() && bursts.contains(&run.created_at)),
                 ..newcomer(run, true)
             };
             let verdict = gate(&bound.spec, &newcomer, &ahead, &upstreams[&bound.hash], around.now);
@@ -141,6 +149,13 @@ impl Desk {
             }
             Verdict::Queue { detail, .. } => (Some(detail), Judged::Waits),
             Verdict::Replace { detail, cancel } => {
+                // One that somebody had started beside it meanwhile is waited for, and not ended.
+                let runs = self.runs.get(&run.job);
+                let older = |other: &RunId| {
+                    runs.and_then(|runs| runs.get(other))
+                        .is_some_and(|other| other.turn() < going.turn())
+                };
+                let cancel: Vec<RunId> = cancel.into_iter().filter(older).collect();
                 let before = batch.orders.len() + batch.changes.len();
                 self.make_way(batch, run, &cancel, now);
                 let moves = batch.orders.len() + batch.changes.len() > before;
@@ -156,9 +171,12 @@ impl Desk {
         judged
     }
 
-    /// Ends runs that have waited so far: a newer slot stands for theirs.
+    /// Ends runs that have waited so far: a newer one stands for them.
     pub(super) fn supersede(&self, batch: &mut Batch, by: &RunRecord, older: &[RunId], now: Timestamp) {
-        let detail = format!("run {} of a newer slot took its place while it waited", by.id);
+        let detail = match by.slot {
+            Some(_) => format!("run {} of a newer slot took its place while it waited", by.id),
+            None => format!("the newer run {} took its place while it waited", by.id),
+        };
         for (going, bound) in self.waiting(&by.job, older) {
             let merged = (SlotOutcome::Merged, SlotReason::Overlap);
             batch.end_waiting(&going.record, bound, &going.reused, merged, &detail, now);

@@ -88,6 +88,8 @@ struct Run {
     cancelling: bool,
     made_up: bool,
     wait_until: Option<Timestamp>,
+    /// The same two as they were when the run was recorded.
+    recorded: (bool, Option<Timestamp>),
 }
 
 impl Run {
@@ -119,8 +121,8 @@ struct Job {
     runs: Vec<Run>,
     finished: Option<Ended>,
     succeeded: Option<Ended>,
-    /// The newest run that the success of others made: when, and what it used.
-    made: Option<(Timestamp, u64, Vec<u64>)>,
+    /// What the last run used that the success of others made.
+    used: Vec<u64>,
 }
 
 /// How another job stands for those that need it.
@@ -275,11 +277,12 @@ impl Oracle {
         open
     }
 
-    /// Rule 10, slot by slot.
-    fn judge(&self, version: &Version, slots: &[Timestamp], now: Timestamp) -> Vec<Judged> {
+    /// Rule 10, slot by slot. What waits in line already counts against the limit.
+    fn judge(&self, job: usize, version: &Version, slots: &[Timestamp], now: Timestamp) -> Vec<Judged> {
         let spec = &version.spec;
         let newest = slots.last().copied();
-        let mut made_up = 0;
+        let waits = |run: &&Run| run.phase == Phase::Waiting && run.key.slot().is_some();
+        let mut made_up = self.jobs[job].runs.iter().filter(waits).count();
         let mut judged = Vec::with_capacity(slots.len());
         for slot in slots.iter().copied() {
             let is_newest = Some(slot) == newest;
@@ -314,9 +317,9 @@ impl Oracle {
         }
         let judged: Vec<Vec<Judged>> = due
             .iter()
-            .zip(&self.jobs)
-            .map(|(slots, job)| match &job.active {
-                Some(version) => self.judge(version, slots, now),
+            .enumerate()
+            .map(|(job, slots)| match &self.jobs[job].active {
+                Some(version) => self.judge(job, version, slots, now),
                 None => Vec::new(),
             })
             .collect();
@@ -371,7 +374,7 @@ impl Oracle {
             );
             let version = self.jobs[*job].active.clone().expect("it is active");
             assert!(
-                matches!(self.judge(&version, &due, now)[..], [Judged::Runs]),
+                matches!(self.judge(*job, &version, &due, now)[..], [Judged::Runs]),
                 "job-{job} at {slot} was not to run"
             );
             assert!(
@@ -404,6 +407,8 @@ impl Oracle {
             return false;
         }
         self.numbers += 1;
+        let made_up = bound.spec.policy == Policy::All && bound.lateness(slot, now) > bound.spec.grace;
+        let wait_until = wait.map(|wait| now + wait);
         let mut run = Run {
             key: Key::Slot(slot),
             number: self.numbers,
@@ -411,8 +416,9 @@ impl Oracle {
             version: Rc::clone(bound),
             phase: Phase::Waiting,
             cancelling: false,
-            made_up: bound.spec.policy == Policy::All && bound.lateness(slot, now) > bound.spec.grace,
-            wait_until: wait.map(|wait| now + wait),
+            made_up,
+            wait_until,
+            recorded: (made_up, wait_until),
         };
         let ahead = &self.jobs[job].runs;
         let backlog_waits = ahead.iter().any(|run| run.phase == Phase::Waiting && run.made_up);
@@ -422,16 +428,20 @@ impl Oracle {
         } else if wait.is_none() && overlap == Overlap::Replace && !in_line && !backlog_waits {
             self.replace(job, None, now);
         } else if !in_line && (overlap == Overlap::Queue || overlap == Overlap::Replace) {
-            // A newer slot takes the place of an older one that waits.
-            let waits = |run: &&Run| run.phase == Phase::Waiting && run.key.slot().is_some() && !run.made_up;
-            let older: Vec<Key> = ahead.iter().filter(waits).map(|run| run.key).collect();
-            for key in older {
-                self.never_starts(job, key, SlotOutcome::Merged, SlotReason::Overlap, now);
-            }
+            self.take_places(job, now);
         }
         self.jobs[job].ledger.insert(slot, None);
         self.jobs[job].runs.push(run);
         true
+    }
+
+    /// A newer run that nobody asked for takes the place of an older one that waits.
+    fn take_places(&mut self, job: usize, now: Timestamp) {
+        let waits = |run: &&Run| run.phase == Phase::Waiting && !run.key.is_by_hand() && !run.made_up;
+        let older: Vec<Key> = self.jobs[job].runs.iter().filter(waits).map(|run| run.key).collect();
+        for key in older {
+            self.never_starts(job, key, SlotOutcome::Merged, SlotReason::Overlap, now);
+        }
     }
 
     /// Every older run of a job ends for a newcomer. Whether that was news for any of them.
@@ -528,7 +538,7 @@ impl Oracle {
         }
         let handed_on = all.iter().filter(|run| run.phase != Phase::Waiting);
         let mut ahead: Vec<(Key, Phase, bool)> = handed_on.map(|run| (run.key, run.phase, run.cancelling)).collect();
-        let mut backlog_waits = false;
+        let backlog_waits = all.iter().any(|run| run.phase == Phase::Waiting && run.made_up);
         let waiting: Vec<Key> = all
             .iter()
             .filter(|run| run.phase == Phase::Waiting)
@@ -545,8 +555,20 @@ impl Oracle {
             } else {
                 None
             };
+            // One that somebody had started beside it is waited for, and not ended.
+            let turn = self.jobs[job].run_mut(key).turn();
+            let runs = &self.jobs[job].runs;
+            let before = |other: Key| runs.iter().any(|run| run.key == other && run.turn() < turn);
+            let replaces = version.spec.overlap == Overlap::Replace && !in_line && !backlog_waits;
+            let older: Vec<(Key, Phase, bool)> = if replaces {
+                ahead.iter().filter(|(other, ..)| before(*other)).copied().collect()
+            } else {
+                Vec::new()
+            };
             if let Some(wait) = wait {
-                if until.unwrap_or(created + wait) <= now {
+                let until = until.unwrap_or(created + wait);
+                self.jobs[job].run_mut(key).wait_until = Some(until);
+                if until <= now {
                     self.never_starts(job, key, SlotOutcome::Skipped, SlotReason::Dependency, now);
                     return true;
                 }
@@ -557,12 +579,11 @@ impl Oracle {
             } else if version.spec.overlap == Overlap::Replace
                 && !in_line
                 && !backlog_waits
-                && self.make_way(job, &ahead, now)
+                && self.make_way(job, &older, now)
             {
                 return true;
             }
             ahead.push((key, Phase::Waiting, false));
-            backlog_waits |= made_up;
         }
         self.make(job, now)
     }
@@ -577,7 +598,7 @@ impl Oracle {
         }
         let standings = self.standings_now(&version, now);
         let begins = self.jobs[job].begins().max(version.anchor);
-        let used = self.jobs[job].made.as_ref().map_or(&[][..], |(_, _, used)| used);
+        let used = &self.jobs[job].used;
         let mut consumed = Vec::new();
         for need in &version.spec.needs {
             match met(need.condition, need.window, standings[need.job], now) {
@@ -587,8 +608,7 @@ impl Oracle {
         }
         self.numbers += 1;
         let key = Key::Made(now);
-        let latest = self.jobs[job].made.take().filter(|(at, ..)| *at > now);
-        self.jobs[job].made = Some(latest.unwrap_or((now, self.numbers, consumed)));
+        self.jobs[job].used = consumed;
         let run = Run {
             key,
             number: self.numbers,
@@ -598,6 +618,7 @@ impl Oracle {
             cancelling: false,
             made_up: false,
             wait_until: None,
+            recorded: (false, None),
         };
         self.enter(job, run, version.spec.overlap, now);
         true
@@ -624,6 +645,7 @@ impl Oracle {
             Overlap::Replace if !backlog_waits => {
                 self.replace(job, None, now);
             }
+            Overlap::Queue | Overlap::Replace if !key.is_by_hand() => self.take_places(job, now),
             Overlap::Skip | Overlap::Queue | Overlap::Replace | Overlap::Allow => {}
         }
         self.jobs[job].runs.push(run);
@@ -652,6 +674,7 @@ impl Oracle {
             cancelling: false,
             made_up: false,
             wait_until: None,
+            recorded: (false, None),
         };
         self.enter(job, run, overlap, now)
     }
@@ -767,6 +790,11 @@ impl Oracle {
 
     // Runs.
 
+    /// With the first claim of a job, from when its schedule counts is recorded.
+    pub fn claimed_first(&mut self, job: usize, begins: Timestamp) {
+        self.jobs[job].mark_to(begins);
+    }
+
     /// A run of a slot was recorded a little before its instant.
     pub fn was_created(&mut self, job: usize, key: Key, at: Timestamp) {
         if let Some(run) = self.jobs[job].runs.iter_mut().find(|run| run.key == key) {
@@ -801,6 +829,7 @@ impl Oracle {
         for job in &mut self.jobs {
             for run in &mut job.runs {
                 run.cancelling = false;
+                (run.made_up, run.wait_until) = run.recorded;
                 if run.phase == Phase::Ordered {
                     run.phase = Phase::Waiting;
                 }
@@ -876,7 +905,7 @@ impl Oracle {
         let newly_due = self.due(job, now, now);
         let newer_runs = match &self.jobs[job].active {
             Some(version) => self
-                .judge(version, &newly_due, now)
+                .judge(job, version, &newly_due, now)
                 .iter()
                 .any(|judged| matches!(judged, Judged::Runs)),
             None => false,

@@ -146,41 +146,41 @@ impl World {
     fn commit(&mut self, changes: Vec<Change>) {
         let mut all = std::mem::take(&mut self.late);
         all.extend(changes);
-        let ended = all.iter().filter_map(|change| match change {
-            Change::EndRun { run, .. } => Some(*run),
-            Change::CreateRun { run, .. } => (run.trigger == Trigger::Dependency).then_some(run.id),
-            _ => None,
-        });
-        let moved: Vec<RunId> = ended.collect();
+        let (mut made, mut ended) = (Vec::new(), Vec::new());
+        for change in &all {
+            match change {
+                Change::CreateRun { run, .. } if run.trigger == Trigger::Dependency => made.push(run.clone()),
+                Change::EndRun { run, .. } => ended.push(*run),
+                _ => {}
+            }
+        }
         let done = self.storage.commit(all).wait_blocking();
         done.expect("a commit that the rules allow");
-        for run in moved {
+        for run in made {
+            let latest = self.latest.entry(run.job.clone()).or_default();
+            latest.by_dependency = Some(run);
+        }
+        for run in ended {
             self.note_latest(run);
         }
     }
 
     /// The journal in memory looks through all runs to say which is the latest: too long for stories of so many.
     fn note_latest(&mut self, run: RunId) {
-        let run = self
-            .storage
-            .run(run)
-            .expect(MEMORY_ANSWERS)
-            .expect("it was committed")
-            .run;
+        let detail = self.storage.run(run).expect(MEMORY_ANSWERS);
+        let run = detail.expect("it was committed").run;
         let latest = self.latest.entry(run.job.clone()).or_default();
-        let put = |place: &mut Option<RunRecord>, order: fn(&RunRecord) -> (Option<Timestamp>, RunId)| {
-            if place.as_ref().is_none_or(|before| order(before) <= order(&run)) {
+        let end = |run: &RunRecord| (run.ended_at, run.id);
+        let put = |place: &mut Option<RunRecord>| {
+            if place.as_ref().is_none_or(|before| end(before) <= end(&run)) {
                 *place = Some(run.clone());
             }
         };
-        if run.trigger == Trigger::Dependency {
-            put(&mut latest.by_dependency, |run| (Some(run.created_at), run.id));
-        }
         if run.status.is_finished() {
-            put(&mut latest.finished, |run| (run.ended_at, run.id));
+            put(&mut latest.finished);
         }
         if run.status == RunStatus::Succeeded {
-            put(&mut latest.succeeded, |run| (run.ended_at, run.id));
+            put(&mut latest.succeeded);
         }
     }
 
@@ -414,6 +414,13 @@ impl World {
         }
         self.stir();
         let claims = self.decide(|desk, around| desk.claim_ahead(around));
+        if self.crash != Some(Death::Decided) {
+            for change in claims.iter().flat_map(|batch| &batch.changes) {
+                if let Change::SetWatermark { job, at } = change {
+                    self.oracle.claimed_first(number(job), *at);
+                }
+            }
+        }
         if !self.carry_out(claims) {
             self.compare();
             return self.die();

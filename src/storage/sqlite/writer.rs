@@ -4,13 +4,17 @@
 //! waiting: the longer a write takes, the more the next one carries. Within it each commit has a savepoint of its own, so
 //! that a refused one leaves the others alone. An answer is given only after the disk has everything.
 //!
+//! Moving the log into the file (a checkpoint) takes several waits for the disk. It is done in a lull, where SQLite by itself
+//! would do it within the commit that happens to fill the log, and with it hold up a slot.
+//!
 //! If the transaction as a whole fails (a full disk, say), every commit in it gets that error and nothing has changed; the
 //! thread lives on, and the next batch may succeed.
 
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, Sender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rusqlite::{Connection, params};
@@ -25,6 +29,11 @@ use crate::core::Timestamp;
 /// The most commits in one transaction: enough that the disk is no longer what limits, few enough that the first of them
 /// does not wait long for the last.
 const BATCH: usize = 512;
+
+/// After so many transactions the log is worth a checkpoint in the next lull.
+const WORTH_MOVING: u32 = 100;
+/// Nobody has come for so long: the burst that follows an instant is over.
+const LULL: Duration = Duration::from_millis(30);
 
 /// A handle on the thread. Dropping it commits what is queued, and waits for that.
 #[derive(Debug)]
@@ -76,7 +85,19 @@ impl Drop for Writer {
 }
 
 fn write(requests: &Receiver<Request>, connection: &Connection, path: &Path, clock: &Clock) {
-    while let Ok(first) = requests.recv() {
+    let mut unmoved = 0;
+    loop {
+        let first = match next(requests, unmoved >= WORTH_MOVING) {
+            Next::Request(request) => request,
+            Next::Lull => {
+                // A reader that holds the log back, or a full disk, is no harm: it is moved in a later lull.
+                let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+                unmoved = 0;
+                continue;
+            }
+            Next::Over => break,
+        };
+        unmoved += 1;
         let (lists, answers): (Vec<_>, Vec<_>) = std::iter::once(first)
             .chain(requests.try_iter().take(BATCH - 1))
             .map(|request| (request.changes, request.answer))
@@ -89,6 +110,25 @@ fn write(requests: &Receiver<Request>, connection: &Connection, path: &Path, clo
     }
     // Leaves one whole file behind for backups. The next start does the same with what remains, so failing is harmless.
     let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+}
+
+enum Next {
+    Request(Request),
+    /// Nobody came for a while.
+    Lull,
+    /// Nobody can come any more, and all who came have been served.
+    Over,
+}
+
+fn next(requests: &Receiver<Request>, lull_matters: bool) -> Next {
+    if !lull_matters {
+        return requests.recv().map_or(Next::Over, Next::Request);
+    }
+    match requests.recv_timeout(LULL) {
+        Ok(request) => Next::Request(request),
+        Err(RecvTimeoutError::Timeout) => Next::Lull,
+        Err(RecvTimeoutError::Disconnected) => Next::Over,
+    }
 }
 
 /// Commits each list, all in one transaction, and says for each whether it is on disk.
@@ -138,6 +178,8 @@ fn transact(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use rusqlite::ErrorCode;
 
     use super::{
@@ -202,6 +244,32 @@ mod tests {
         connection.execute_batch("DROP TRIGGER spring").expect("good SQL");
         let results = commit_all(&connection, &path, lists(), at(0));
         assert!(matches!(&results[..], [Ok(()), Ok(())]), "{results:?}");
+    }
+
+    #[test]
+    fn the_log_is_moved_into_the_file_when_nobody_waits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (connection, path) = open(&folder);
+        let writer = Writer::start(connection, path.clone(), Box::new(|| at(0))).expect("a thread");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        for second in 0..i64::from(WORTH_MOVING) {
+            let ack = writer.commit(vec![Change::PutSlot(claim("a", second))]);
+            runtime.block_on(ack.wait()).expect("a commit");
+        }
+        let copy = folder.path().join("copy.db");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let moved = || {
+            std::fs::copy(&path, &copy).expect("a copy without the log");
+            let slots =
+                Connection::open(&copy).and_then(|it| it.query_row("SELECT count(*) FROM slots", [], |row| row.get(0)));
+            slots.unwrap_or(0_u32)
+        };
+        while moved() < WORTH_MOVING {
+            assert!(Instant::now() < deadline, "{} of {WORTH_MOVING} were moved", moved());
+            thread::sleep(LULL);
+        }
     }
 
     #[test]

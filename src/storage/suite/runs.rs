@@ -455,6 +455,15 @@ fn the_latest_runs_go_by_their_end(journal: &dyn Storage) {
     assert_eq!(id(latest.finished), Some(run_id(3)));
     assert_eq!(id(latest.succeeded), Some(run_id(1)));
     assert_eq!(id(latest.by_dependency), Some(run_id(4)));
+    // Recorded after the clock was put back.
+    let newer = RunRecord {
+        trigger: Trigger::Dependency,
+        created_at: at(15),
+        ..queued(6, "a")
+    };
+    done(journal, vec![create(newer)]);
+    let latest = journal.latest(&job("a")).expect("reads");
+    assert_eq!(id(latest.by_dependency), Some(run_id(6)));
 }
 
 fn a_retry_keeps_what_it_reuses_and_says_no_fact_of_it(journal: &dyn Storage) {

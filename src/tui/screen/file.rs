@@ -32,6 +32,7 @@ pub(super) fn sections(state: &State) -> Vec<Section> {
         let mut lines = vec![Cell::toned(tone, state_text)];
         lines.extend(standing.message.clone().map(Cell::from));
         lines.push(Cell::field("next", what_next(standing)));
+        lines.extend(standing.hint.clone().map(|hint| Cell::field("to do", hint)));
         sections.push(Section::lines(name.clone(), lines));
         // The file may have changed since it was judged; a span beyond its end is cut to it.
         let found = render_human(&file.diagnostics, |_| text, false);

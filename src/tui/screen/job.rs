@@ -187,6 +187,10 @@ fn graph(state: &State, nodes: &[GraphNode]) -> Vec<Cell> {
             (Tone::Muted, branch),
             (Tone::Plain, node.id.clone()),
             (Tone::Muted, after),
+            (
+                Tone::Muted,
+                node.limit_text().map(|limit| format!("  {limit}")).unwrap_or_default(),
+            ),
         ]));
     }
     lines

@@ -87,6 +87,7 @@ fn status() -> Value {
         json!({
             "file": format!("{name}.yaml"), "job": name, "sync": sync,
             "health": if sync == "invalid" { "degraded" } else { "ok" }, "message": message,
+            "hint": (sync == "invalid").then_some("`petit validate` shows all errors"),
             "line": (sync == "invalid").then_some(5), "column": (sync == "invalid").then_some(5),
             "since": "2026-11-23T11:00:00Z", "file_hash": null, "diagnostics": diagnostics,
         })
