@@ -553,7 +553,7 @@ impl Tale {
             Act::ClockForward | Act::ClockBack if !disk.is_being_written() => {
                 let by = i64::try_from(ms(3_000_000)).expect("50 minutes");
                 disk.moved += if act == Act::ClockForward { by } else { -by };
-                self.audit.forget();
+                self.audit.clock_moved();
             }
             Act::DiskFull => self.fate.set(Fate::Full(1 + self.dice.below(4))),
             Act::CrashBeforeCommit => self.fate.set(Fate::CrashBeforeCommit),
@@ -588,7 +588,10 @@ impl Tale {
             Act::DryPlan => {
                 let (reply, mut answer) = oneshot::channel();
                 let before = Arc::clone(&self.active.borrow());
+                let missing = self.disk.borrow().missing.clone();
                 let _ = self.worker.hear(Message::Plan(reply));
+                // Its look is none of those that must find a file missing.
+                self.disk.borrow_mut().missing = missing;
                 assert!(answer.try_recv().is_ok(), "a plan is answered at once");
                 assert!(Arc::ptr_eq(&before, &self.active.borrow()), "a plan changes nothing");
             }
