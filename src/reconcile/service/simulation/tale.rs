@@ -653,7 +653,9 @@ impl Tale {
         self.say(|| self.standings());
         self.check_end();
         let waiting = self.status.borrow().waiting_plan.clone();
-        if waiting.is_some() && self.dice.chance(50) {
+        // A folder that is not there says of no removal whether it is meant.
+        let is_there = self.status.borrow().source == Source::Ok;
+        if waiting.is_some() && is_there && self.dice.chance(50) {
             self.say(|| "approving".to_owned());
             self.sync(true, waiting);
             self.live(self.now() + SLACK);
