@@ -7,6 +7,7 @@ mod support;
 mod endings;
 mod flood;
 mod foreground;
+mod full_disk;
 mod limits;
 mod secrets;
 mod service;
