@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod descriptors;
 mod endings;
 mod flood;
 mod foreground;
