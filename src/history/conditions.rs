@@ -66,6 +66,28 @@ impl Conditions {
         }
     }
 
+    /// What follows `SELECT …` to take the attempts of the runs that a filter picks, with its parameters. Of the runs these
+    /// columns come along.
+    pub fn attempts(filter: &Filter, now: Timestamp, of_run: &[&str]) -> (String, Vec<Value>) {
+        let runs = Self::of_runs(filter, now);
+        let mut these = Self::default();
+        these.named("task", &filter.tasks);
+        these.named("attempts.job", &filter.jobs);
+        // Follows from the runs' creation, and spares DuckDB the older part of the table.
+        let since = Filter {
+            until: None,
+            ..filter.clone()
+        };
+        these.between("queued_at", "queued_at", &since, now);
+        let of_run: String = of_run.iter().map(|column| format!(", {column}")).collect();
+        let text = format!(
+            "FROM attempts JOIN (SELECT run_id{of_run} FROM runs WHERE {}) AS run USING (run_id) WHERE {}",
+            runs.sql(),
+            these.sql()
+        );
+        (text, [runs.values, these.values].concat())
+    }
+
     /// For a `WHERE`.
     pub fn sql(&self) -> String {
         if self.texts.is_empty() {

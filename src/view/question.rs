@@ -10,6 +10,8 @@ use crate::core::suggest::did_you_mean;
 pub enum Question {
     /// How long runs take.
     Duration,
+    /// Which change made what slower.
+    Slower,
     /// How late runs start.
     Lateness,
     /// Which slots did not run.
@@ -32,12 +34,20 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 5] = [Self::Duration, Self::Lateness, Self::Missed, Self::Flaky, Self::Changes];
+    pub const ALL: [Self; 6] = [
+        Self::Duration,
+        Self::Slower,
+        Self::Lateness,
+        Self::Missed,
+        Self::Flaky,
+        Self::Changes,
+    ];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Duration => "duration",
+            Self::Slower => "slower",
             Self::Lateness => "lateness",
             Self::Missed => "missed",
             Self::Flaky => "flaky",
@@ -49,6 +59,7 @@ impl Question {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Duration => "how long runs take, by job; with `task=`, attempts by task",
+            Self::Slower => "which change of a job made what slower, the most time lost first",
             Self::Lateness => "from the scheduled instant to the start, by job",
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
@@ -60,9 +71,10 @@ impl Question {
     pub const fn measure(self) -> &'static str {
         match self {
             Self::Duration | Self::Lateness => "p95_ms",
+            Self::Slower => "lost_ms",
             Self::Missed => "slots",
             Self::Flaky => "flaky",
-            // Their order is that of time, which no bar shows.
+            // What is far off may be too little as well, and the order of changes is that of time: no bar shows either.
             Self::Changes => "",
         }
     }

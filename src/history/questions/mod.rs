@@ -9,6 +9,7 @@ mod flaky;
 mod lateness;
 mod missed;
 mod series;
+mod slower;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ impl History {
     pub fn ask(&self, question: Question, filter: &Filter, now: Timestamp) -> Result<Answer, HistoryError> {
         let found = match question {
             Question::Duration => duration::answer(self, filter, now)?,
+            Question::Slower => slower::answer(self, filter, now)?,
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
