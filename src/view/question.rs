@@ -12,6 +12,8 @@ pub enum Question {
     Duration,
     /// Which change made what slower.
     Slower,
+    /// What tasks wait for.
+    Waits,
     /// How late runs start.
     Lateness,
     /// Which slots did not run.
@@ -34,9 +36,10 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Duration,
         Self::Slower,
+        Self::Waits,
         Self::Lateness,
         Self::Missed,
         Self::Flaky,
@@ -48,6 +51,7 @@ impl Question {
         match self {
             Self::Duration => "duration",
             Self::Slower => "slower",
+            Self::Waits => "waits",
             Self::Lateness => "lateness",
             Self::Missed => "missed",
             Self::Flaky => "flaky",
@@ -60,6 +64,7 @@ impl Question {
         match self {
             Self::Duration => "how long runs take, by job; with `task=`, attempts by task",
             Self::Slower => "which change of a job made what slower, the most time lost first",
+            Self::Waits => "waiting for dependencies, for slots, and running, by job; with `task=`, by task",
             Self::Lateness => "from the scheduled instant to the start, by job",
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
@@ -72,6 +77,7 @@ impl Question {
         match self {
             Self::Duration | Self::Lateness => "p95_ms",
             Self::Slower => "lost_ms",
+            Self::Waits => "slots_total_ms",
             Self::Missed => "slots",
             Self::Flaky => "flaky",
             // What is far off may be too little as well, and the order of changes is that of time: no bar shows either.

@@ -12,6 +12,7 @@ mod series;
 mod slower;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use duckdb::{params_from_iter, types::Value as Stored};
 use serde_json::Value;
@@ -28,6 +29,7 @@ impl History {
         let found = match question {
             Question::Duration => duration::answer(self, filter, now)?,
             Question::Slower => slower::answer(self, filter, now)?,
+            Question::Waits => waits::answer(self, filter, now)?,
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
