@@ -14,6 +14,8 @@ pub enum Question {
     Slower,
     /// What tasks wait for.
     Waits,
+    /// Who held pools, and who waited.
+    Contention,
     /// How late runs start.
     Lateness,
     /// Which slots did not run.
@@ -36,10 +38,11 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Duration,
         Self::Slower,
         Self::Waits,
+        Self::Contention,
         Self::Lateness,
         Self::Missed,
         Self::Flaky,
@@ -52,6 +55,7 @@ impl Question {
             Self::Duration => "duration",
             Self::Slower => "slower",
             Self::Waits => "waits",
+            Self::Contention => "contention",
             Self::Lateness => "lateness",
             Self::Missed => "missed",
             Self::Flaky => "flaky",
@@ -65,6 +69,7 @@ impl Question {
             Self::Duration => "how long runs take, by job; with `task=`, attempts by task",
             Self::Slower => "which change of a job made what slower, the most time lost first",
             Self::Waits => "waiting for dependencies, for slots, and running, by job; with `task=`, by task",
+            Self::Contention => "each pool of slots: which job held it, and which waited for it",
             Self::Lateness => "from the scheduled instant to the start, by job",
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
@@ -78,6 +83,7 @@ impl Question {
             Self::Duration | Self::Lateness => "p95_ms",
             Self::Slower => "lost_ms",
             Self::Waits => "slots_total_ms",
+            Self::Contention => "waited_ms",
             Self::Missed => "slots",
             Self::Flaky => "flaky",
             // What is far off may be too little as well, and the order of changes is that of time: no bar shows either.

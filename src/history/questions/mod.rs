@@ -4,6 +4,7 @@
 //! here writes.
 
 mod changes;
+mod contention;
 mod duration;
 mod flaky;
 mod lateness;
@@ -30,6 +31,7 @@ impl History {
             Question::Duration => duration::answer(self, filter, now)?,
             Question::Slower => slower::answer(self, filter, now)?,
             Question::Waits => waits::answer(self, filter, now)?,
+            Question::Contention => contention::answer(self, filter, now)?,
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
