@@ -16,6 +16,8 @@ pub enum Question {
     Waits,
     /// Who held pools, and who waited.
     Contention,
+    /// What tasks ask for, and what they use.
+    Sizing,
     /// How late runs start.
     Lateness,
     /// Which slots did not run.
@@ -38,11 +40,12 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Duration,
         Self::Slower,
         Self::Waits,
         Self::Contention,
+        Self::Sizing,
         Self::Lateness,
         Self::Missed,
         Self::Flaky,
@@ -56,6 +59,7 @@ impl Question {
             Self::Slower => "slower",
             Self::Waits => "waits",
             Self::Contention => "contention",
+            Self::Sizing => "sizing",
             Self::Lateness => "lateness",
             Self::Missed => "missed",
             Self::Flaky => "flaky",
@@ -70,6 +74,7 @@ impl Question {
             Self::Slower => "which change of a job made what slower, the most time lost first",
             Self::Waits => "waiting for dependencies, for slots, and running, by job; with `task=`, by task",
             Self::Contention => "each pool of slots: which job held it, and which waited for it",
+            Self::Sizing => "memory and processors: what tasks ask for, what they used, and what would do",
             Self::Lateness => "from the scheduled instant to the start, by job",
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
@@ -84,6 +89,7 @@ impl Question {
             Self::Slower => "lost_ms",
             Self::Waits => "slots_total_ms",
             Self::Contention => "waited_ms",
+            Self::Sizing => "spare_bytes",
             Self::Missed => "slots",
             Self::Flaky => "flaky",
             // What is far off may be too little as well, and the order of changes is that of time: no bar shows either.

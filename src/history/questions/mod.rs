@@ -10,6 +10,7 @@ mod flaky;
 mod lateness;
 mod missed;
 mod series;
+mod sizing;
 mod slower;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ impl History {
             Question::Slower => slower::answer(self, filter, now)?,
             Question::Waits => waits::answer(self, filter, now)?,
             Question::Contention => contention::answer(self, filter, now)?,
+            Question::Sizing => sizing::answer(self, filter, now)?,
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
