@@ -12,6 +12,8 @@ pub enum Question {
     Duration,
     /// Which change made what slower.
     Slower,
+    /// When runs fail.
+    Calendar,
     /// What tasks wait for.
     Waits,
     /// Who held pools, and who waited.
@@ -40,9 +42,10 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Duration,
         Self::Slower,
+        Self::Calendar,
         Self::Waits,
         Self::Contention,
         Self::Sizing,
@@ -57,6 +60,7 @@ impl Question {
         match self {
             Self::Duration => "duration",
             Self::Slower => "slower",
+            Self::Calendar => "calendar",
             Self::Waits => "waits",
             Self::Contention => "contention",
             Self::Sizing => "sizing",
@@ -72,6 +76,7 @@ impl Question {
         match self {
             Self::Duration => "how long runs take, by job; with `task=`, attempts by task",
             Self::Slower => "which change of a job made what slower, the most time lost first",
+            Self::Calendar => "when runs fail, by weekday and hour in UTC",
             Self::Waits => "waiting for dependencies, for slots, and running, by job; with `task=`, by task",
             Self::Contention => "each pool of slots: which job held it, and which waited for it",
             Self::Sizing => "memory and processors: what tasks ask for, what they used, and what would do",
@@ -87,6 +92,7 @@ impl Question {
         match self {
             Self::Duration | Self::Lateness => "p95_ms",
             Self::Slower => "lost_ms",
+            Self::Calendar => "failed",
             Self::Waits => "slots_total_ms",
             Self::Contention => "waited_ms",
             Self::Sizing => "spare_bytes",

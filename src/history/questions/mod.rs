@@ -3,6 +3,7 @@
 //! A question decides what to ask and how the columns are shown; asking, and what becomes of values, is here. Nothing in
 //! here writes.
 
+mod calendar;
 mod changes;
 mod contention;
 mod duration;
@@ -31,6 +32,7 @@ impl History {
         let found = match question {
             Question::Duration => duration::answer(self, filter, now)?,
             Question::Slower => slower::answer(self, filter, now)?,
+            Question::Calendar => calendar::answer(self, filter, now)?,
             Question::Waits => waits::answer(self, filter, now)?,
             Question::Contention => contention::answer(self, filter, now)?,
             Question::Sizing => sizing::answer(self, filter, now)?,
