@@ -26,6 +26,8 @@ pub enum Question {
     Missed,
     /// Which tasks fail and then pass.
     Flaky,
+    /// What retries cost and save.
+    Retries,
     /// What changed the jobs.
     Changes,
 }
@@ -42,7 +44,7 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Duration,
         Self::Slower,
         Self::Calendar,
@@ -52,6 +54,7 @@ impl Question {
         Self::Lateness,
         Self::Missed,
         Self::Flaky,
+        Self::Retries,
         Self::Changes,
     ];
 
@@ -67,6 +70,7 @@ impl Question {
             Self::Lateness => "lateness",
             Self::Missed => "missed",
             Self::Flaky => "flaky",
+            Self::Retries => "retries",
             Self::Changes => "changes",
         }
     }
@@ -83,6 +87,7 @@ impl Question {
             Self::Lateness => "from the scheduled instant to the start, by job",
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
+            Self::Retries => "what retries cost, and how many runs they saved, by task",
             Self::Changes => "reconciles, newest first: what changed or was refused, by whom, from which commit",
         }
     }
@@ -98,6 +103,7 @@ impl Question {
             Self::Sizing => "spare_bytes",
             Self::Missed => "slots",
             Self::Flaky => "flaky",
+            Self::Retries => "cost_ms",
             // What is far off may be too little as well, and the order of changes is that of time: no bar shows either.
             Self::Changes => "",
         }

@@ -10,6 +10,7 @@ mod duration;
 mod flaky;
 mod lateness;
 mod missed;
+mod retries;
 mod series;
 mod sizing;
 mod slower;
@@ -39,6 +40,7 @@ impl History {
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
+            Question::Retries => retries::answer(self, filter, now)?,
             Question::Changes => changes::answer(self, filter, now)?,
         };
         let ignored = (!found.ignored.is_empty()).then(|| {
