@@ -28,6 +28,8 @@ pub enum Question {
     Flaky,
     /// What retries cost and save.
     Retries,
+    /// What tasks published.
+    Outputs,
     /// What changed the jobs.
     Changes,
 }
@@ -44,7 +46,7 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Duration,
         Self::Slower,
         Self::Calendar,
@@ -55,6 +57,7 @@ impl Question {
         Self::Missed,
         Self::Flaky,
         Self::Retries,
+        Self::Outputs,
         Self::Changes,
     ];
 
@@ -71,6 +74,7 @@ impl Question {
             Self::Missed => "missed",
             Self::Flaky => "flaky",
             Self::Retries => "retries",
+            Self::Outputs => "outputs",
             Self::Changes => "changes",
         }
     }
@@ -88,6 +92,7 @@ impl Question {
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
             Self::Retries => "what retries cost, and how many runs they saved, by task",
+            Self::Outputs => "numbers that tasks published, those furthest from their usual value first",
             Self::Changes => "reconciles, newest first: what changed or was refused, by whom, from which commit",
         }
     }
@@ -105,7 +110,7 @@ impl Question {
             Self::Flaky => "flaky",
             Self::Retries => "cost_ms",
             // What is far off may be too little as well, and the order of changes is that of time: no bar shows either.
-            Self::Changes => "",
+            Self::Outputs | Self::Changes => "",
         }
     }
 }

@@ -10,6 +10,7 @@ mod duration;
 mod flaky;
 mod lateness;
 mod missed;
+mod outputs;
 mod retries;
 mod series;
 mod sizing;
@@ -41,6 +42,7 @@ impl History {
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
             Question::Retries => retries::answer(self, filter, now)?,
+            Question::Outputs => outputs::answer(self, filter, now)?,
             Question::Changes => changes::answer(self, filter, now)?,
         };
         let ignored = (!found.ignored.is_empty()).then(|| {
