@@ -16,16 +16,17 @@ use crate::{
 /// change of the next one.
 const LEAST: u32 = 20;
 
-/// By how many standard errors medians must differ. History compares thousands of pairs, of which chance alone lets three
-/// in a thousand differ by more than two.
-const SURE: u32 = 3;
+/// By how many standard errors medians must differ: thousands of pairs are compared, the error is itself uncertain, and what
+/// chance makes of one long job would stand before the true loss of a short one.
+const SURE: u32 = 4;
 
 /// Attempts that passed, by task, and whole runs that succeeded, which have no task here. A row is a change that made one of
 /// them slower by more than chance would, the most time lost since first. What a change did to several tasks stands
 /// together, and a run goes behind the tasks that explain it.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
     let (samples, values) = samples(filter, now);
-    // The standard error of a median comes from the quartiles, so that a few outliers do not hide a change.
+    // The standard error of a median comes from the quartiles, so that a few outliers do not hide a change. The greater of
+    // both sides counts for each: quartiles that lie close together by chance must not make a change of noise.
     let ranked = history.ranked(
         &format!(
             "WITH versions AS (
@@ -39,7 +40,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
                  FROM versions WINDOW before AS (PARTITION BY job, task ORDER BY begun, spec_hash)
              ), slower AS (
                  SELECT *, (middle - was) * n AS lost FROM pairs
-                 WHERE middle - was > {SURE} * sqrt(error * error + error_was * error_was)
+                 WHERE middle - was > {SURE} * sqrt(2) * greatest(error, error_was)
              ), weighed AS (
                  SELECT *, max(lost) OVER change AS worst,
                         CASE WHEN task IS NULL THEN lost - coalesce(sum(lost) FILTER (task IS NOT NULL) OVER change, 0)
