@@ -7,14 +7,21 @@ use crate::{
 
 /// Ask about the past: what got slower, what waits, what fails and when, and more
 #[derive(Debug, clap::Args)]
-#[command(after_help = views())]
+#[command(after_help = views(), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    chore: Option<Chore>,
     /// The question
-    #[arg(value_name = "VIEW")]
-    question: Question,
+    #[arg(value_name = "VIEW", required = true)]
+    question: Option<Question>,
     /// What to restrict it to, such as `job=etl-* status=failed since=30d`
     #[arg(value_name = "FILTERS")]
     filters: Vec<String>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Chore {
+    Export(super::export::Args),
 }
 
 fn views() -> String {
@@ -24,7 +31,11 @@ fn views() -> String {
 
 /// Prints the answer: ranked rows.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
-    answer::print(globals, args.question, &filters::read(globals, &args.filters)?)
+    match (&args.chore, args.question) {
+        (Some(Chore::Export(args)), _) => super::export::run(globals, args),
+        (None, Some(question)) => answer::print(globals, question, &filters::read(globals, &args.filters)?),
+        (None, None) => Err(CliError::usage("expected a view, or `export`")),
+    }
 }
 
 #[cfg(not(feature = "history"))]
