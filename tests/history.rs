@@ -6,6 +6,7 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     fs,
     process::{Child, Stdio},
     time::Duration,
@@ -14,9 +15,10 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use petit::{
     core::{
-        id::{JobId, SpecHash},
-        record::SlotRecord,
-        state::{SlotOutcome, SlotReason},
+        ending::Ending,
+        id::{JobId, RunId, SpecHash, TaskId},
+        record::{AttemptRecord, RunRecord, SlotRecord, SpecRecord, TaskRecord},
+        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
     storage::{Change, Sqlite, Storage},
 };
@@ -215,4 +217,202 @@ fn each_fact_lands_once_whenever_a_catch_up_is_killed() {
     }
     let breaks = place.json(&["sql", "SELECT count(*) AS n FROM breaks"]);
     assert_eq!(breaks[0]["n"], 0, "{breaks}");
+}
+
+/// A journal of `jobs` jobs, `runs` runs each, all of which were edited halfway. Runs take from 1 to 100 s, by the job, and a
+/// tenth more or less; but the edit of `slowed` made its `load` slower by two fifths.
+fn edited(place: &Place, jobs: u32, runs: i64, slowed: &str) {
+    let folder = place.path().join(".petit");
+    fs::create_dir_all(&folder).expect("a writable folder");
+    let journal = Sqlite::open(&folder.join("journal.db")).expect("a journal");
+    let begin: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("an instant");
+    let mut chance = 1_u64;
+    for n in 0..jobs {
+        let job = JobId::new(&format!("job-{n:03}")).expect("a name");
+        let mut changes = Vec::new();
+        for at in 0..runs {
+            let is_new = at >= runs / 2;
+            let canonical = format!(
+                r#"{{"id":"{job}","tasks":{{"load":{{"command":["load","{}"]}}}}}}"#,
+                if is_new { "--all" } else { "--some" }
+            );
+            let hash = SpecHash::of(canonical.as_bytes());
+            let created = begin + TimeDelta::minutes(at * 5);
+            if at == 0 || at == runs / 2 {
+                changes.push(Change::PutSpec(SpecRecord {
+                    hash: hash.clone(),
+                    job: job.clone(),
+                    yaml: format!(
+                        "tasks:\n  load:\n    command: load {}\n",
+                        if is_new { "--all" } else { "--some" }
+                    ),
+                    canonical,
+                    first_seen: created,
+                }));
+            }
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let noise = i64::try_from((chance >> 33) % 201).expect("small") - 100;
+            let usual = 1_000 + i64::from(n * 37 % 100) * 1_000;
+            let factor = if is_new && job.as_str() == slowed { 1_400 } else { 1_000 };
+            let took = usual * factor / 1_000 * (1_000 + noise) / 1_000;
+            changes.extend(one_run(&job, &hash, created, created + TimeDelta::milliseconds(took)));
+        }
+        journal.commit(changes).wait_blocking().expect("commits");
+    }
+}
+
+/// What is recorded of a run of one task that went well.
+fn one_run(job: &JobId, spec_hash: &SpecHash, begun: DateTime<Utc>, ended: DateTime<Utc>) -> Vec<Change> {
+    let number = job.as_str()[4..].parse::<u128>().expect("a number");
+    let (id, load) = (RunId::from_parts(begun, number), TaskId::new("load").expect("a name"));
+    let run = RunRecord {
+        id,
+        job: job.clone(),
+        status: RunStatus::Queued,
+        trigger: Trigger::Schedule,
+        slot: Some(begun),
+        scheduled_at: begun,
+        spec_hash: spec_hash.clone(),
+        revision: None,
+        created_at: begun,
+        started_at: None,
+        ended_at: None,
+        params: serde_json::Map::new(),
+        consumed: Vec::new(),
+        retry_of: None,
+        wait_until: None,
+        reason: None,
+    };
+    let task = TaskRecord {
+        run: id,
+        task: load.clone(),
+        state: TaskState::Pending,
+        attempts: 0,
+        retry_at: None,
+        outputs: BTreeMap::new(),
+        reason: None,
+        reused_from: None,
+    };
+    let attempt = AttemptRecord {
+        run: id,
+        task: load,
+        attempt: 1,
+        queued_at: begun,
+        granted_at: begun,
+        started_at: Some(begun),
+        ended_at: Some(ended),
+        ending: Some(Ending::Exited(0)),
+        pid: None,
+        pid_start: None,
+        cpu_user_ms: None,
+        cpu_system_ms: None,
+        max_rss_bytes: None,
+        bytes_out: None,
+        error: None,
+    };
+    vec![
+        Change::CreateRun { run, tasks: vec![task] },
+        Change::StartRun { run: id, at: begun },
+        Change::EndAttempt(attempt),
+        Change::EndRun {
+            run: id,
+            status: RunStatus::Succeeded,
+            at: ended,
+            reason: None,
+        },
+    ]
+}
+
+#[test]
+fn of_five_hundred_edits_the_one_that_slowed_a_task_comes_first_with_its_diff() {
+    let place = Place::new();
+    edited(&place, 500, 44, "job-123");
+    let rows = place.json(&["history", "slower"]);
+    let first = &rows[0];
+    assert_eq!(
+        (&first["job"], &first["task"]),
+        (&"job-123".into(), &"load".into()),
+        "{rows:#}"
+    );
+    let slower = first["slower"].as_f64().expect("a ratio");
+    assert!((0.3..0.5).contains(&slower), "{first}");
+    // What chance made of the other 499 is hardly ever worth a row.
+    let others = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .filter(|row| row["job"] != "job-123");
+    assert!(others.count() < 5, "{rows:#}");
+    let command = first["diff"].as_str().expect("a command");
+    let words: Vec<_> = command.split(' ').skip(1).collect();
+    let diff = place.run(&words);
+    assert_eq!(diff.code, 0, "{diff:?}");
+    for line in ["-    command: load --some", "+    command: load --all"] {
+        assert!(diff.stdout.lines().any(|found| found == line), "{diff:?}");
+    }
+    assert_eq!(place.run(&["diff", "job-123"]).stdout, diff.stdout);
+    assert_eq!(place.json(&["diff", "job-123"])["job"], "job-123");
+}
+
+#[test]
+fn tables_are_exported_whole_or_filtered_and_nothing_is_lost_to_it() {
+    let place = Place::new();
+    let none = place.run(&["history", "export", "out"]);
+    assert!(
+        none.code == 1 && none.stderr.contains("there is no history"),
+        "{none:?}"
+    );
+    edited(&place, 2, 6, "job-001");
+    let done = place.json(&["history", "export", "out"]);
+    let rows = |table: &str| {
+        let found = done
+            .as_array()
+            .expect("tables")
+            .iter()
+            .find(|row| row["table"] == table);
+        found.expect(table)["rows"].as_u64()
+    };
+    assert_eq!(
+        (rows("runs"), rows("attempts"), rows("specs"), rows("slots")),
+        (Some(12), Some(12), Some(4), Some(0))
+    );
+    let parquet = fs::read(place.path().join("out/runs.parquet")).expect("a file");
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    let again = place.run(&["history", "export", "out"]);
+    assert!(again.code == 1 && again.stderr.contains("--force"), "{again:?}");
+    assert_eq!(place.run(&["history", "export", "out", "--force"]).code, 0);
+    let one = [
+        "history",
+        "export",
+        "--table",
+        "attempts",
+        "a.csv",
+        "job=job-001",
+        "since=2026-01-01T00:10:00Z",
+    ];
+    assert_eq!(place.run(&one).code, 0);
+    let csv = fs::read_to_string(place.path().join("a.csv")).expect("a file");
+    assert!(csv.starts_with("run_id,job,task,attempt"), "{csv}");
+    assert_eq!(csv.lines().count(), 1 + 4, "{csv}");
+    for (args, code, says) in [
+        (
+            &["history", "export", "--table", "attempt", "b.csv"][..],
+            64,
+            "did you mean `attempts`?",
+        ),
+        (
+            &["history", "export", "--table", "runs", "b.json"],
+            64,
+            "does not end in",
+        ),
+        (&["history", "export"], 64, "TARGET"),
+        (&["history"], 64, "VIEW"),
+    ] {
+        let refused = place.run(args);
+        assert!(refused.code == code && refused.stderr.contains(says), "{refused:?}");
+    }
+    let left: Vec<_> = fs::read_dir(place.path().join("out")).expect("a folder").collect();
+    assert_eq!(left.len(), 7, "{left:?}");
 }

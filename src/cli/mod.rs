@@ -68,6 +68,7 @@ enum Command {
     Logs(command::logs::Args),
     History(command::history::Args),
     Sql(command::sql::Args),
+    Diff(command::diff::Args),
     #[cfg(feature = "tui")]
     Tui(command::tui::Args),
     Schema(command::schema::Args),
@@ -135,6 +136,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Logs(args) => command::logs::run(&globals, &args),
         Command::History(args) => command::history::run(&globals, &args),
         Command::Sql(args) => command::sql::run(&globals, &args),
+        Command::Diff(args) => command::diff::run(&globals, &args),
         #[cfg(feature = "tui")]
         Command::Tui(args) => command::tui::run(&globals, &args),
         Command::Schema(args) => command::schema::run(&globals, &args),

@@ -66,6 +66,34 @@ impl Conditions {
         }
     }
 
+    /// What follows `SELECT …` to take the attempts of the runs that a filter picks, with its parameters. Of the runs these
+    /// columns come along. Where nothing is asked of the runs themselves they are not looked up, which is most of the work,
+    /// and an attempt counts from the moment at which its task was ready.
+    pub fn attempts(filter: &Filter, now: Timestamp, of_run: &[&str]) -> (String, Vec<Value>) {
+        let alone = of_run.is_empty() && filter.statuses.is_empty() && filter.triggers.is_empty();
+        let mut these = Self::default();
+        these.named("task", &filter.tasks);
+        these.named("attempts.job", &filter.jobs);
+        if alone {
+            these.between("queued_at", "queued_at", filter, now);
+            return (format!("FROM attempts WHERE {}", these.sql()), these.values);
+        }
+        // Follows from the runs' creation, and spares DuckDB the older part of the table.
+        let since = Filter {
+            until: None,
+            ..filter.clone()
+        };
+        these.between("queued_at", "queued_at", &since, now);
+        let runs = Self::of_runs(filter, now);
+        let of_run: String = of_run.iter().map(|column| format!(", {column}")).collect();
+        let text = format!(
+            "FROM attempts JOIN (SELECT run_id{of_run} FROM runs WHERE {}) AS run USING (run_id) WHERE {}",
+            runs.sql(),
+            these.sql()
+        );
+        (text, [runs.values, these.values].concat())
+    }
+
     /// For a `WHERE`.
     pub fn sql(&self) -> String {
         if self.texts.is_empty() {

@@ -1,11 +1,14 @@
 //! The rows of a query into a file, CSV or Parquet: written by DuckDB itself, which never holds them all.
 //!
 //! The fences are those of [`super::sql`], with one gap: the connection may touch one file beside the history, which has a
-//! name of its own until it is whole. A file that is there is never written over, also not one that came meanwhile.
+//! name of its own until it is whole. A file that is there is never written over unless that is asked for, also not one that
+//! came meanwhile.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::Duration,
 };
 
@@ -47,17 +50,45 @@ impl From<NotOneQuery> for ExportError {
     }
 }
 
+/// How an export is carried out.
+pub struct ExportOptions<'a> {
+    /// How long it waits for others who write to the history.
+    pub patience: Duration,
+    /// Whether a file that is there gives way to the new one, once that is whole.
+    pub replace: bool,
+    /// Told now and then how many bytes are written.
+    pub watch: &'a mut dyn FnMut(u64),
+}
+
+/// How often the growing file is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
 impl History {
     /// Writes all rows of a query into a new file, and says how many there are. The history at `history` is read; while
     /// others write it waits, for `patience` at most.
     pub fn export(history: &Path, text: &str, target: &Path, patience: Duration) -> Result<u64, ExportError> {
+        let options = ExportOptions {
+            patience,
+            replace: false,
+            watch: &mut |_| {},
+        };
+        Self::export_as(history, text, target, options)
+    }
+
+    /// The same with a say in how.
+    pub fn export_as(
+        history: &Path,
+        text: &str,
+        target: &Path,
+        options: ExportOptions<'_>,
+    ) -> Result<u64, ExportError> {
         let form = match target.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => "FORMAT csv, HEADER true",
             Some("parquet") => "FORMAT parquet",
             _ => return Err(ExportError::UnknownForm(target.to_owned())),
         };
         let query = only_query(text)?;
-        if fs::symlink_metadata(target).is_ok() {
+        if !options.replace && fs::symlink_metadata(target).is_ok() {
             return Err(ExportError::Exists(target.to_owned()));
         }
         let failed = |source| ExportError::Write {
@@ -72,18 +103,41 @@ impl History {
         let folder = folder.canonicalize().map_err(failed)?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let part = folder.join(format!(".{name}.{}.part", std::process::id()));
-        let written = write(history, query, &part, form, patience).and_then(|rows| {
-            // Unlike a rename, a link never takes the place of a file.
-            fs::hard_link(&part, target).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => ExportError::Exists(target.to_owned()),
-                _ => failed(error),
-            })?;
+        let written = watched(&part, options.watch, || {
+            write(history, query, &part, form, options.patience)
+        });
+        let written = written.and_then(|rows| {
+            if options.replace {
+                fs::rename(&part, target).map_err(failed)?;
+            } else {
+                // Unlike a rename, a link never takes the place of a file.
+                fs::hard_link(&part, target).map_err(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => ExportError::Exists(target.to_owned()),
+                    _ => failed(error),
+                })?;
+            }
             Ok(rows)
         });
         // It may not have been begun.
         let _ = fs::remove_file(&part);
         written
     }
+}
+
+/// Does something that lets a file grow, and tells of its size meanwhile.
+fn watched<T: Send>(file: &Path, watch: &mut dyn FnMut(u64), work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        // Nothing is ever sent: the channel closes when the work has ended, also by a panic.
+        let (ended, end) = mpsc::channel::<()>();
+        let worker = scope.spawn(move || {
+            let _ended = ended;
+            work()
+        });
+        while end.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
+            watch(fs::metadata(file).map_or(0, |file| file.len()));
+        }
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn write(history: &Path, query: &str, part: &Path, form: &str, patience: Duration) -> Result<u64, ExportError> {

@@ -9,7 +9,7 @@
 //! both or neither. Whoever comes next begins where the cursor stands, whichever process that is.
 //!
 //! Reading order: [`schema`] says what is kept, [`file`] how the file is opened beside others, [`projection`] how facts
-//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, and
+//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, [`versions`] jobs, and
 //! [`export`] writes rows into a file.
 
 mod alone;
@@ -24,18 +24,22 @@ mod rows;
 mod schema;
 mod sql;
 mod statement;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod values;
+mod versions;
 
 use std::path::{Path, PathBuf};
 
 pub use error::HistoryError;
-pub use export::ExportError;
+pub use export::{ExportError, ExportOptions};
 pub use file::{Damage, Holder};
 pub use projection::{CatchUp, up_to_date};
 pub use schema::{Column, TABLES, Table};
 pub use sql::{Reader, Rows, SqlError};
+pub use tables::TableQuery;
+pub use versions::Version;
 
 use self::{alone::Alone, file::Opened};
 use crate::core::Timestamp;
@@ -80,6 +84,13 @@ impl History {
     /// What keeps answers from being complete, in sentences.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// How many rows a query of Petit's own gives.
+    pub fn count(&self, query: &str) -> Result<u64, HistoryError> {
+        self.connection
+            .query_row(&format!("SELECT count(*) FROM ({query})"), [], |row| row.get(0))
+            .map_err(self.failed("ask"))
     }
 
     fn begin(opened: Opened, path: &Path, alone: Option<Alone>) -> Result<Self, HistoryError> {

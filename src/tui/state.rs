@@ -8,7 +8,7 @@ use crate::{
         Timestamp,
         id::{JobId, RunId},
     },
-    view::{Answer, JobDetail, JobView, RunView, StatusView},
+    view::{Answer, JobDetail, JobView, Question, RunView, StatusView},
 };
 
 use super::{
@@ -88,7 +88,15 @@ impl Screen {
 }
 
 /// The questions that History asks, in the order of its tabs.
-pub const QUESTIONS: [&str; 5] = ["duration", "lateness", "missed", "flaky", "changes"];
+pub const QUESTIONS: [&str; Question::ALL.len()] = {
+    let mut names = [""; Question::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Question::ALL[at].name();
+        at += 1;
+    }
+    names
+};
 
 /// Whether a daemon answers.
 #[derive(Debug, Clone, PartialEq, Eq)]

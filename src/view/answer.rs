@@ -9,7 +9,7 @@ use crate::core::Timestamp;
 /// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The question's name: `duration`, `lateness`, `missed`, `flaky`, `changes`.
+    /// The question's name, such as `duration`.
     pub view: String,
     /// What the ranked rows hold, from left to right.
     pub columns: Vec<Column>,

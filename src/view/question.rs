@@ -10,12 +10,26 @@ use crate::core::suggest::did_you_mean;
 pub enum Question {
     /// How long runs take.
     Duration,
+    /// Which change made what slower.
+    Slower,
+    /// When runs fail.
+    Calendar,
+    /// What tasks wait for.
+    Waits,
+    /// Who held pools, and who waited.
+    Contention,
+    /// What tasks ask for, and what they use.
+    Sizing,
     /// How late runs start.
     Lateness,
     /// Which slots did not run.
     Missed,
     /// Which tasks fail and then pass.
     Flaky,
+    /// What retries cost and save.
+    Retries,
+    /// What tasks published.
+    Outputs,
     /// What changed the jobs.
     Changes,
 }
@@ -32,15 +46,35 @@ pub struct UnknownQuestion {
 
 impl Question {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 5] = [Self::Duration, Self::Lateness, Self::Missed, Self::Flaky, Self::Changes];
+    pub const ALL: [Self; 12] = [
+        Self::Duration,
+        Self::Slower,
+        Self::Calendar,
+        Self::Waits,
+        Self::Contention,
+        Self::Sizing,
+        Self::Lateness,
+        Self::Missed,
+        Self::Flaky,
+        Self::Retries,
+        Self::Outputs,
+        Self::Changes,
+    ];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Duration => "duration",
+            Self::Slower => "slower",
+            Self::Calendar => "calendar",
+            Self::Waits => "waits",
+            Self::Contention => "contention",
+            Self::Sizing => "sizing",
             Self::Lateness => "lateness",
             Self::Missed => "missed",
             Self::Flaky => "flaky",
+            Self::Retries => "retries",
+            Self::Outputs => "outputs",
             Self::Changes => "changes",
         }
     }
@@ -49,9 +83,16 @@ impl Question {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Duration => "how long runs take, by job; with `task=`, attempts by task",
+            Self::Slower => "which change of a job made what slower, the most time lost first",
+            Self::Calendar => "when runs fail, by weekday and hour in UTC",
+            Self::Waits => "waiting for dependencies, for slots, and running, by job; with `task=`, by task",
+            Self::Contention => "each pool of slots: which job held it, and which waited for it",
+            Self::Sizing => "memory and processors: what tasks ask for, what they used, and what would do",
             Self::Lateness => "from the scheduled instant to the start, by job",
             Self::Missed => "slots that did not run, by day, job and reason",
             Self::Flaky => "tasks that failed and then passed, on the same spec in the same run",
+            Self::Retries => "what retries cost, and how many runs they saved, by task",
+            Self::Outputs => "numbers that tasks published, those furthest from their usual value first",
             Self::Changes => "reconciles, newest first: what changed or was refused, by whom, from which commit",
         }
     }
@@ -60,10 +101,16 @@ impl Question {
     pub const fn measure(self) -> &'static str {
         match self {
             Self::Duration | Self::Lateness => "p95_ms",
+            Self::Slower => "lost_ms",
+            Self::Calendar => "failed",
+            Self::Waits => "slots_total_ms",
+            Self::Contention => "waited_ms",
+            Self::Sizing => "spare_bytes",
             Self::Missed => "slots",
             Self::Flaky => "flaky",
-            // Their order is that of time, which no bar shows.
-            Self::Changes => "",
+            Self::Retries => "cost_ms",
+            // What is far off may be too little as well, and the order of changes is that of time: no bar shows either.
+            Self::Outputs | Self::Changes => "",
         }
     }
 }

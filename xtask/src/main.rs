@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask schema`, `ci`, `bench` and `long`.
+//! The project's own chores: `cargo xtask schema`, `ci`, `bench`, `history` and `long`.
 //!
 //! A chore that needs more than plain Cargo lives here, in Rust, so that it runs the same on every machine and is
 //! compiled and linted with the rest. `ci` runs what a submission must pass, step by step; the files beside this one
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod ci;
+mod history;
 mod hook;
 mod long;
 mod programs;
@@ -30,6 +31,7 @@ enum Chore {
     Schema(schema::Arguments),
     Ci(ci::Arguments),
     Bench(bench::Arguments),
+    History(history::Arguments),
     Long(long::Arguments),
 }
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Chore::Schema(arguments) => schema::run(&workshop, &arguments),
         Chore::Ci(arguments) => ci::run(&workshop, &arguments),
         Chore::Bench(arguments) => bench::run(&workshop, &arguments),
+        Chore::History(arguments) => history::run(&workshop, &arguments),
         Chore::Long(arguments) => long::run(&workshop, &arguments),
     });
     match result {

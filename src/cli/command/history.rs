@@ -5,26 +5,37 @@ use crate::{
     view::{Filter, Question},
 };
 
-/// Ask about the past: duration, lateness, missed, flaky, changes
+/// Ask about the past: what got slower, what waits, what fails and when, and more
 #[derive(Debug, clap::Args)]
-#[command(after_help = views())]
+#[command(after_help = views(), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    chore: Option<Chore>,
     /// The question
-    #[arg(value_name = "VIEW")]
-    question: Question,
+    #[arg(value_name = "VIEW", required = true)]
+    question: Option<Question>,
     /// What to restrict it to, such as `job=etl-* status=failed since=30d`
     #[arg(value_name = "FILTERS")]
     filters: Vec<String>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Chore {
+    Export(super::export::Args),
+}
+
 fn views() -> String {
-    let views = Question::ALL.map(|view| format!("\n  {view:<9} {}", view.about()));
+    let views = Question::ALL.map(|view| format!("\n  {view:<10} {}", view.about()));
     format!("Views:{}\n\n{}", views.concat(), filters::examples())
 }
 
 /// Prints the answer: ranked rows.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
-    answer::print(globals, args.question, &filters::read(globals, &args.filters)?)
+    match (&args.chore, args.question) {
+        (Some(Chore::Export(args)), _) => super::export::run(globals, args),
+        (None, Some(question)) => answer::print(globals, question, &filters::read(globals, &args.filters)?),
+        (None, None) => Err(CliError::usage("expected a view, or `export`")),
+    }
 }
 
 #[cfg(not(feature = "history"))]
@@ -111,8 +122,9 @@ mod answer {
                 |_| text.clone(),
                 |at| at.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true),
             ),
+            (ColumnKind::Bytes, value) => value.as_f64().map_or_else(|| value.to_string(), bytes),
             (_, Value::String(text)) => text.clone(),
-            (ColumnKind::Text | ColumnKind::Count | ColumnKind::Bytes | ColumnKind::Time, value) => value.to_string(),
+            (ColumnKind::Text | ColumnKind::Count | ColumnKind::Time, value) => value.to_string(),
         }
     }
 
@@ -123,6 +135,19 @@ mod answer {
         } else {
             duration(millis.round() as i64)
         }
+    }
+
+    /// In the largest unit of which there is one.
+    fn bytes(bytes: f64) -> String {
+        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut value = bytes;
+        let mut unit = 0;
+        while value.abs() >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        let digits = usize::from(unit > 0 && value.abs() < 100.0 && value.fract() != 0.0);
+        format!("{value:.digits$}{}", UNITS[unit])
     }
 
     fn largest(rows: &[Vec<Value>], column: usize) -> f64 {
@@ -156,6 +181,9 @@ mod answer {
                 (ColumnKind::Millis, json!(61_000), "1m1s"),
                 (ColumnKind::Ratio, json!(0.125), "12.5 %"),
                 (ColumnKind::Count, json!(7), "7"),
+                (ColumnKind::Bytes, json!(1_000), "1000B"),
+                (ColumnKind::Bytes, json!(-100 * 1024 * 1024), "-100MiB"),
+                (ColumnKind::Bytes, json!(1_610_612_736), "1.5GiB"),
                 (ColumnKind::Text, Value::Null, "-"),
                 (
                     ColumnKind::Time,

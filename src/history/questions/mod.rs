@@ -3,14 +3,21 @@
 //! A question decides what to ask and how the columns are shown; asking, and what becomes of values, is here. Nothing in
 //! here writes.
 
+mod calendar;
 mod changes;
+mod contention;
 mod duration;
 mod flaky;
 mod lateness;
 mod missed;
+mod outputs;
+mod retries;
 mod series;
+mod sizing;
+mod slower;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use duckdb::{params_from_iter, types::Value as Stored};
 use serde_json::Value;
@@ -26,9 +33,16 @@ impl History {
     pub fn ask(&self, question: Question, filter: &Filter, now: Timestamp) -> Result<Answer, HistoryError> {
         let found = match question {
             Question::Duration => duration::answer(self, filter, now)?,
+            Question::Slower => slower::answer(self, filter, now)?,
+            Question::Calendar => calendar::answer(self, filter, now)?,
+            Question::Waits => waits::answer(self, filter, now)?,
+            Question::Contention => contention::answer(self, filter, now)?,
+            Question::Sizing => sizing::answer(self, filter, now)?,
             Question::Lateness => lateness::answer(self, filter, now)?,
             Question::Missed => missed::answer(self, filter, now)?,
             Question::Flaky => flaky::answer(self, filter, now)?,
+            Question::Retries => retries::answer(self, filter, now)?,
+            Question::Outputs => outputs::answer(self, filter, now)?,
             Question::Changes => changes::answer(self, filter, now)?,
         };
         let ignored = (!found.ignored.is_empty()).then(|| {

@@ -98,7 +98,7 @@ fn ask(question: Question, filter: &str) -> Answer {
 }
 
 /// A line for each row, then one for each series, for a snapshot that people can check.
-fn text(answer: &Answer) -> String {
+pub(super) fn text(answer: &Answer) -> String {
     let names: Vec<_> = answer.columns.iter().map(|column| column.name.as_str()).collect();
     let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let rows = answer
@@ -219,4 +219,53 @@ fn runs_are_picked_newest_first() {
     let failed = picked("status=failed", 100).runs;
     assert_eq!((failed.len(), failed[0].duration_ms), (1, Some(10_000)));
     assert_eq!(picked("task=nothing", 100).runs, []);
+}
+
+/// A history whose rows are written by hand. Instants are milliseconds from the beginning of 2026, a Thursday.
+pub(super) struct Hand(pub History);
+
+impl Hand {
+    pub fn new() -> Self {
+        Self(History::of_nothing().expect("a history in memory"))
+    }
+
+    pub fn sql(&self, sql: &str) {
+        self.0.connection.execute_batch(sql).expect(sql);
+    }
+
+    /// A run that was created, started and ended.
+    pub fn run(&self, run: &str, job: &str, spec: &str, trigger: &str, status: &str, times: [i64; 3]) {
+        let [created, started, ended] = times.map(instant);
+        self.sql(&format!(
+            "INSERT INTO runs BY NAME SELECT '{run}' AS run_id, '{job}' AS job, '{trigger}' AS trigger,
+                 '{spec}' AS spec_hash, 'rev-of-{spec}' AS revision, '{status}' AS status, {created} AS created_at,
+                 {started} AS started_at, {ended} AS ended_at, '{{}}' AS params, 'j' AS journal, 0 AS fact"
+        ));
+    }
+
+    /// An attempt that was queued, granted, started, and exited with a code.
+    pub fn attempt(&self, run: &str, job: &str, task: &str, attempt: u32, code: i32, times: [i64; 4]) {
+        let [queued, granted, started, ended] = times.map(instant);
+        self.sql(&format!(
+            "INSERT INTO attempts BY NAME SELECT '{run}' AS run_id, '{job}' AS job, '{task}' AS task,
+                 {attempt} AS attempt, 'exited' AS ending, {code} AS exit_code, {queued} AS queued_at,
+                 {granted} AS granted_at, {started} AS started_at, {ended} AS ended_at, 'j' AS journal, 0 AS fact"
+        ));
+    }
+
+    pub fn ask(&self, question: Question, filter: &str) -> Answer {
+        let filter: Filter = filter.parse().expect(filter);
+        let answer = self.0.ask(question, &filter, now()).expect("an answer");
+        let sql = answer.sql.as_deref().expect("a query");
+        let (_, again) = self
+            .0
+            .named_rows(sql, &[])
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert_eq!(again, answer.rows, "{sql}");
+        answer
+    }
+}
+
+fn instant(ms: i64) -> String {
+    format!("make_timestamp_ms({})", 1_767_225_600_000 + ms)
 }

@@ -1,5 +1,7 @@
 //! The questions as tabs, the filter, the chart, and the ranked rows under it.
 
+use std::ops::Range;
+
 use ratatui::{
     style::Style,
     symbols::Marker,
@@ -23,25 +25,20 @@ use crate::{
 const MOST_LINES: usize = 6;
 
 pub(super) fn draw(state: &State, now: Timestamp, pen: &mut Pen<'_>) {
-    let mut x = 0;
-    for (at, question) in QUESTIONS.iter().enumerate() {
-        let (tone, shown) = match at == state.question {
-            true => (Tone::Heading, format!("[{question}]")),
-            false => (Tone::Muted, format!(" {question} ")),
-        };
-        x = pen.text(x, 0, tone, &shown);
-    }
     let filter = &state.place().filter;
     let chips: Vec<String> = filter.split_whitespace().map(|part| format!("<{part}>")).collect();
-    x = pen.text(x + 1, 0, Tone::Active, &chips.join(" "));
+    let chips = chips.join(" ");
+    let as_of = state.answer.as_ref();
+    let as_of = as_of.map_or(String::new(), |answer| {
+        format!("as of {}", text::clock(answer.as_of, now))
+    });
+    // What is asked matters more than what else could be.
+    let beside = text::width(&text::clean(&chips)) + text::width(&as_of) + 2;
+    let mut x = draw_tabs(state.question, usize::from(pen.width()).saturating_sub(beside), pen);
+    x = pen.text(x + 1, 0, Tone::Active, &chips);
     let mut top = 1;
     if let Some(answer) = &state.answer {
-        pen.text(
-            x + 1,
-            0,
-            Tone::Muted,
-            &format!("as of {}", text::clock(answer.as_of, now)),
-        );
+        pen.text(x + 1, 0, Tone::Muted, &as_of);
         if let Some(note) = &answer.note {
             pen.text(0, 1, Tone::Active, &format!("! {note}"));
             top += 1;
@@ -55,6 +52,35 @@ pub(super) fn draw(state: &State, now: Timestamp, pen: &mut Pen<'_>) {
     }
     let height = pen.height().saturating_sub(top);
     table::draw(state, &state.sections(now), &mut pen.part(0, top, pen.width(), height));
+}
+
+/// The questions in so much room, and the column behind them.
+fn draw_tabs(chosen: usize, room: usize, pen: &mut Pen<'_>) -> u16 {
+    let shown = tabs_within(chosen, room);
+    let more = |hidden: bool, sign| if hidden { sign } else { "" };
+    let mut x = pen.text(0, 0, Tone::Muted, more(shown.start > 0, "<"));
+    for at in shown.clone() {
+        let (tone, tab) = match at == chosen {
+            true => (Tone::Heading, format!("[{}]", QUESTIONS[at])),
+            false => (Tone::Muted, format!(" {} ", QUESTIONS[at])),
+        };
+        x = pen.text(x, 0, tone, &tab);
+    }
+    pen.text(x, 0, Tone::Muted, more(shown.end < QUESTIONS.len(), ">"))
+}
+
+/// Which tabs fit: the chosen one, as many as there is room for after it, then those before it.
+fn tabs_within(chosen: usize, room: usize) -> Range<usize> {
+    // Two columns are for the signs that there are more, and each name stands between two.
+    let wide = |tabs: &Range<usize>| tabs.clone().map(|at| QUESTIONS[at].len() + 2).sum::<usize>() + 2;
+    let mut shown = chosen..chosen + 1;
+    while shown.end < QUESTIONS.len() && wide(&(shown.start..shown.end + 1)) <= room {
+        shown.end += 1;
+    }
+    while shown.start > 0 && wide(&(shown.start - 1..shown.end)) <= room {
+        shown.start -= 1;
+    }
+    shown
 }
 
 fn draw_chart(state: &State, answer: &Answer, now: Timestamp, pen: &mut Pen<'_>) {
@@ -186,4 +212,20 @@ fn kind_of(answer: &Answer) -> ColumnKind {
         .into_iter()
         .find(|kind| answer.columns.iter().any(|column| column.kind == *kind));
     found.unwrap_or(ColumnKind::Count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chosen_tab_is_there_in_any_room() {
+        for chosen in 0..QUESTIONS.len() {
+            for room in 0..200 {
+                let shown = tabs_within(chosen, room);
+                assert!(shown.contains(&chosen), "{chosen} in {room}: {shown:?}");
+            }
+            assert_eq!(tabs_within(chosen, 1_000), 0..QUESTIONS.len());
+        }
+    }
 }
