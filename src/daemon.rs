@@ -1,11 +1,14 @@
 //! The daemon: builds every room's loop, connects them, and ends them in order. The only place that sees every room.
 //!
 //! It decides nothing about jobs. What flows back against the stream of data (orders to the executor, commands from the
-//! socket, the active set to the scheduler) is a channel that is laid here. Starting goes from the journal outwards:
+//! socket, the active set to the scheduler) is a channel that is laid here, or in `assembly`, which is what the daemon has
+//! in common with a program that embeds Petit ([`embedded`]). Starting goes from the journal outwards:
 //! leftover processes of a crash are ended before anything may run again, and the last good versions of all jobs are
 //! active before the files are looked at. Stopping goes the other way, and leaves nothing running.
 
+mod assembly;
 mod backend;
+pub mod embedded;
 mod foreground;
 #[cfg(feature = "history")]
 mod projector;
@@ -19,32 +22,35 @@ use chrono::Utc;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    task::{JoinError, JoinHandle},
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 
 pub use self::foreground::{Ended, Foreground, ForegroundError};
 pub use self::state_dir::{StateDir, StateDirError, journal_path};
-use self::{backend::Backend, supervisor::Supervisor};
+use self::{
+    assembly::{Assembly, Going, Parts, ended_early},
+    backend::Backend,
+    supervisor::Supervisor,
+};
 use crate::{
     config::settings::Settings,
     control,
-    core::{error_text::chain, job::Job, record::Actor},
-    events::Bus,
+    core::{error_text::chain, record::Actor, task::TaskRegistry},
+    events::EventBus,
     execution::{
-        self, Clock, Executor, capacity,
-        executor::RunStart,
+        capacity,
         inputs::{Surroundings, base_environment},
         local::LocalEngine,
-        process, recovery,
+        process,
         secrets::Vault,
     },
     reconcile::{
         self, Reconciler, Trust, load_active,
         status::{Source, SyncStatus},
     },
-    scheduler::{self, Order, Parts, Scheduler, SystemClock},
-    storage::{RunDetail, Sqlite, Storage, StorageError},
+    scheduler::SystemClock,
+    storage::{Sqlite, Storage, StorageError},
     view::DaemonInfo,
 };
 
@@ -61,6 +67,15 @@ pub struct Options {
     pub trust: Trust,
     /// Petit's own environment, of which tasks see a part.
     pub environment: Vec<(String, String)>,
+    /// The Rust tasks that job files may use; plain `petit` has none.
+    pub tasks: Arc<TaskRegistry>,
+}
+
+/// The environment of this process. A variable that is no text cannot be passed on, and is no reason not to start.
+pub fn own_environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Why the daemon ended in another way than by a signal.
@@ -83,8 +98,6 @@ pub enum DaemonError {
     },
 }
 
-/// How long processes that outlived a crash may take to end by themselves.
-const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How long the socket may go on answering while everything else has stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long late slots may wait for the first look at the files: several times what ten thousand of them take.
@@ -93,8 +106,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 const RELOAD: Duration = Duration::from_secs(10);
 /// How often the daemon looks whether its state folder is still its own.
 const LOOK_AT_STATE: Duration = Duration::from_secs(5);
-/// How many orders may wait: the executor takes them as fast as they are committed.
-const ORDERS: usize = 256;
 
 /// Runs until SIGTERM, SIGINT or a message of `asked`, then lets running tasks end for `shutdown_grace`; a second one
 /// hurries. Whoever never asks may drop the sender.
@@ -118,12 +129,8 @@ pub async fn run(options: Options, asked: mpsc::Receiver<()>) -> Result<(), Daem
 /// All loops of a running daemon.
 struct Daemon {
     engine: Arc<LocalEngine>,
-    executor: execution::Handle,
-    executing: JoinHandle<()>,
+    going: Going,
     reconciler: Reconciler,
-    scheduler: scheduler::Handle,
-    scheduling: JoinHandle<Result<(), StorageError>>,
-    carrying: JoinHandle<()>,
     #[cfg(feature = "history")]
     projector: projector::Projector,
     serving: JoinHandle<io::Result<()>>,
@@ -143,38 +150,27 @@ impl Daemon {
             settings,
             trust,
             environment,
+            tasks,
         } = options;
         let state = StateDir::hold(&state_dir)?;
         let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path()))?);
         process::collect_strangers().map_err(failed("become the parent of orphaned tasks"))?;
-        let instance = storage.journal_id()?;
-        let recovered = recovery::recover(storage.unfinished()?);
-        recovery::end_leftovers(&instance, &recovered.processes, LEFTOVER_GRACE).await;
+        let going = assembly::recover(storage.as_ref()).await?;
 
-        let bus = Bus::default();
-        let clock: Clock = Arc::new(Utc::now);
+        let bus = EventBus::default();
         let capacity = capacity::of_machine(&settings);
         let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();
         let vault = Vault::new(environment.iter().cloned());
-        let engine = LocalEngine::new(log_size, Arc::clone(&clock))
-            .with_vault(vault)
+        let engine = LocalEngine::new(log_size, Arc::new(Utc::now))
+            .with_vault(vault.clone())
             .with_cgroups(process::Cgroups::claim());
         let engine = Arc::new(engine);
         let surroundings = Surroundings {
             env: base_environment(environment, &settings.pass_env),
             home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),
             state_dir: state_dir.clone(),
-            instance,
+            instance: storage.journal_id()?,
         };
-        let (executor, executing) = Executor {
-            surroundings,
-            capacity: capacity.clone(),
-            clock,
-            storage: Arc::clone(&storage),
-            engine: engine.clone(),
-            bus: bus.clone(),
-        }
-        .spawn();
 
         let loaded = load_active(storage.as_ref(), Utc::now())?;
         for lost in &loaded.lost {
@@ -184,20 +180,24 @@ impl Daemon {
         let follow = reconcile::Options {
             trust,
             revisions: git,
-            ..reconcile::Options::from_settings(jobs_dir.clone(), &settings, capacity.clone())
+            ..reconcile::Options::with_tasks(jobs_dir.clone(), &settings, capacity.clone(), Arc::clone(&tasks))
         };
         let reconciler = Reconciler::start(follow, Arc::clone(&storage), bus.clone(), loaded);
         let files = reconciler.handle();
 
-        let (orders, ordered) = mpsc::channel(ORDERS);
-        let (scheduler, scheduler_handle) = Scheduler::new(Parts {
+        let assembly = Assembly::new(Parts {
             storage: Arc::clone(&storage),
             clock: Arc::new(SystemClock),
+            random: Box::new(|| ulid::Ulid::generate().random()),
+            commands: Arc::clone(&engine) as _,
+            tasks,
+            vault,
+            log_size,
+            surroundings,
+            capacity: capacity.clone(),
+            bus: bus.clone(),
             active: files.active(),
             revision: revision.clone(),
-            orders,
-            bus: bus.clone(),
-            random: Box::new(|| ulid::Ulid::generate().random()),
         });
         let files_seen = files.status();
         let info = DaemonInfo {
@@ -210,8 +210,8 @@ impl Daemon {
             info,
             storage: Arc::clone(&storage),
             files,
-            scheduler: scheduler_handle.clone(),
-            executor: executor.clone(),
+            scheduler: assembly.scheduler.clone(),
+            executor: assembly.executor.clone(),
             bus: bus.clone(),
             capacity,
             revision,
@@ -224,16 +224,7 @@ impl Daemon {
         })
         .map_err(failed("listen on the control socket"))?;
         // From here on processes may exist, and nothing may fail any more: whoever fails to start stops nothing.
-        for detail in recovered.going {
-            resume(&executor, storage.as_ref(), detail).await;
-        }
-        let carrying = tokio::spawn(carry_orders(ordered, executor.clone()));
-        let scheduling = tokio::spawn({
-            async move {
-                first_look(files_seen).await;
-                scheduler.run().await
-            }
-        });
+        let going = assembly.begin(going, first_look(files_seen)).await;
         #[cfg(feature = "history")]
         let projector = projector::Projector::start(crate::history::history_path(state.path()), storage, &bus);
         tracing::info!(
@@ -242,12 +233,8 @@ impl Daemon {
         );
         Ok(Self {
             engine,
-            executor,
-            executing,
+            going,
             reconciler,
-            scheduler: scheduler_handle,
-            scheduling,
-            carrying,
             #[cfg(feature = "history")]
             projector,
             serving: tokio::spawn(serving),
@@ -257,8 +244,7 @@ impl Daemon {
         })
     }
 
-    /// Obeys signals until one asks to stop, or until a part fails without which nothing is recorded or run: a daemon that
-    /// only looks alive is worse than one that its supervisor starts again.
+    /// Obeys signals until one asks to stop, or until a part fails without which nothing is recorded or run.
     async fn watch(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
         let mut look = interval(LOOK_AT_STATE);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -272,12 +258,7 @@ impl Daemon {
                     Supervisor::reloading();
                     tokio::spawn(reload(self.reconciler.handle()));
                 }
-                ended = &mut self.scheduling => return match ended {
-                    Ok(ended) => ended.map_err(DaemonError::from),
-                    Err(panic) => Err(failed("keep the scheduler alive")(panic.into())),
-                },
-                ended = &mut self.executing => return Err(ended_early("keep the executor alive", ended.map(Ok))),
-                ended = &mut self.carrying => return Err(ended_early("carry orders to the executor", ended.map(Ok))),
+                ended = self.going.ended_early() => return ended,
                 ended = &mut self.serving => return Err(ended_early("answer on the control socket", ended)),
             }
         }
@@ -285,16 +266,13 @@ impl Daemon {
 
     /// Stops firing, lets what runs end for `grace`, and then ends everything, from the outside inwards.
     async fn stop(self, grace: Duration, signals: &mut Signals) {
-        self.scheduler.stop().await;
-        let shutdown = self.executor.shutdown(grace);
-        tokio::pin!(shutdown);
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                () = signals.stop.recv() => {
-                    tracing::info!("stopping at once");
-                    let executor = self.executor.clone();
-                    tokio::spawn(async move { executor.shutdown(Duration::ZERO).await });
+        {
+            let stopping = self.going.stop_runs(grace);
+            tokio::pin!(stopping);
+            loop {
+                tokio::select! {
+                    () = &mut stopping => break,
+                    () = signals.stop.recv() => self.going.hurry(),
                 }
             }
         }
@@ -305,15 +283,9 @@ impl Daemon {
         if !serving.is_finished() && timeout(LAST_ANSWERS, &mut serving).await.is_err() {
             serving.abort();
         }
-        self.carrying.abort();
         let reconciler = self.reconciler;
         let stopped = tokio::task::spawn_blocking(move || reconciler.stop()).await;
-        // One that failed has been heard of already.
-        let executed = match self.executing.is_finished() {
-            true => Ok(()),
-            false => self.executing.await,
-        };
-        if let Err(panic) = stopped.and(executed) {
+        if let Err(panic) = stopped.and(self.going.finish().await) {
             tracing::error!("a part of the daemon had panicked: {panic}");
         }
         // When every fact is in the journal.
@@ -357,43 +329,6 @@ async fn first_look(mut status: watch::Receiver<Arc<SyncStatus>>) {
     let _: Result<_, _> = timeout(FIRST_LOOK, seen).await;
 }
 
-/// Carries the scheduler's orders to the executor.
-async fn carry_orders(mut orders: mpsc::Receiver<Order>, executor: execution::Handle) {
-    while let Some(order) = orders.recv().await {
-        // The executor is gone only when Petit is stopping: then every run stops, and a queued one waits for the next start.
-        match order {
-            Order::Start { run, job, reused } => {
-                let start = RunStart {
-                    record: *run,
-                    job,
-                    tasks: reused,
-                };
-                let _ = executor.start(start).await;
-            }
-            Order::Cancel { run, reason, unstarted } => {
-                let _ = executor.cancel(run, reason, unstarted).await;
-            }
-        }
-    }
-}
-
-/// Hands over a run that was going when an earlier Petit ended, bound to the version that it began with.
-async fn resume(executor: &execution::Handle, storage: &dyn Storage, detail: RunDetail) {
-    let run = detail.run.id;
-    match bound_job(storage, &detail) {
-        Ok(job) => drop(executor.resume(detail, job).await),
-        Err(problem) => tracing::error!(%run, "cannot go on with a run: {problem}"),
-    }
-}
-
-fn bound_job(storage: &dyn Storage, detail: &RunDetail) -> Result<Arc<Job>, String> {
-    let spec = storage.spec(&detail.run.spec_hash).map_err(|error| chain(&error))?;
-    let spec = spec.ok_or("its version of the job is not in the journal")?;
-    Job::from_canonical(&spec.canonical)
-        .map(Arc::new)
-        .map_err(|error| chain(&error))
-}
-
 /// The signals that a daemon obeys.
 struct Signals {
     stop: Stop,
@@ -429,16 +364,6 @@ impl Stop {
             Some(()) = self.asked.recv() => {}
         }
     }
-}
-
-/// A part ended that was to go on until it is stopped.
-fn ended_early(operation: &'static str, ended: Result<io::Result<()>, JoinError>) -> DaemonError {
-    let cause = match ended {
-        Ok(Ok(())) => io::Error::other("it ended by itself"),
-        Ok(Err(error)) => error,
-        Err(panic) => panic.into(),
-    };
-    failed(operation)(cause)
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> DaemonError {

@@ -25,7 +25,7 @@ use petit::{
         id::{JobId, SpecHash},
         record::Actor,
     },
-    events::Bus,
+    events::EventBus,
     execution::capacity,
     reconcile::{Options, PlanId, Reconciler, SyncOutcome, SyncState, load_active},
     storage::{Memory, Storage},
@@ -145,6 +145,19 @@ impl Model {
         self.leaving.retain(|file, _| !self.files.contains_key(file));
         self.knows_leaving = !restarted;
         if restarted {
+            // What was known to be gone has to be missed again, like every other file from which a job is active.
+            let unknown = Content {
+                id: None,
+                priority: 0,
+                comment: 0,
+                is_good: true,
+            };
+            let missing = self
+                .active
+                .values()
+                .filter(|active| !self.files.contains_key(&active.file));
+            self.leaving
+                .extend(missing.map(|active| (active.file.clone(), unknown.clone())));
             // The journal tells which jobs went lately, and not which of them were active together.
             let went = self.generations.len() > self.active.len();
             self.before = went
@@ -273,7 +286,7 @@ struct Following {
 impl Following {
     async fn start(options: &Options, storage: &Arc<Memory>) -> Self {
         let loaded = load_active(&**storage, Utc::now()).expect("a journal in memory");
-        let bus = Bus::default();
+        let bus = EventBus::default();
         let journal = Arc::clone(storage) as Arc<dyn Storage>;
         let reconciler = Reconciler::start(options.clone(), journal, bus.clone(), loaded);
         let files = reconciler.handle();

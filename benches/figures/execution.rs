@@ -8,13 +8,14 @@ use std::{
     path::PathBuf,
     process::{self, Child, Command, Stdio},
     sync::Arc,
+    thread,
     time::Instant,
 };
 
 use chrono::Utc;
 use petit::{
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         id::{JobId, RunId},
         job::Job,
         record::{RunRecord, SpecRecord, TaskRecord},
@@ -22,7 +23,7 @@ use petit::{
         state::{RunStatus, Trigger},
     },
     daemon::journal_path,
-    events::{Bus, Event},
+    events::{Event, EventBus},
     execution::{
         Clock, Executor,
         executor::RunStart,
@@ -43,10 +44,12 @@ const TASKS: usize = 2_000;
 const AT_A_TIME: u32 = 8;
 const CHAIN: usize = 200;
 const ROUNDS: usize = 5;
+const LANES: usize = 8;
+const LANES_ROUNDS: usize = 3;
 
-pub fn spawn() -> Vec<Row> {
+pub fn throughput() -> Vec<Row> {
     let runtime = Runtime::new().expect("a runtime");
-    let job = job(TASKS, false);
+    let job = independent(TASKS);
     let mut peaks = Vec::new();
     let mut homes = Vec::new();
     let pair = in_turn(
@@ -74,7 +77,7 @@ pub fn spawn() -> Vec<Row> {
 
 pub fn chain() -> Vec<Row> {
     let runtime = Runtime::new().expect("a runtime");
-    let job = job(CHAIN, true);
+    let job = job((0..CHAIN).map(|number| (number, "true", number.checked_sub(1))));
     let mut homes = Vec::new();
     let pair = in_turn(
         ROUNDS,
@@ -82,7 +85,7 @@ pub fn chain() -> Vec<Row> {
         || {
             let begun = Instant::now();
             for _ in 0..CHAIN {
-                drain(spawn_true());
+                drain(spawn("true"));
             }
             begun.elapsed().as_secs_f64() / CHAIN as f64
         },
@@ -91,18 +94,61 @@ pub fn chain() -> Vec<Row> {
     vec![pair.row("chain", what, Unit::Seconds, "under 1.2 ms")]
 }
 
-fn job(tasks: usize, in_a_chain: bool) -> Arc<Job> {
+/// Lanes of tasks side by side, in each of which another one is slow: none waits for a sibling in another lane.
+pub fn lanes() -> Vec<Row> {
+    let runtime = Runtime::new().expect("a runtime");
+    let tasks = (0..LANES).flat_map(|lane| {
+        (0..LANES).map(move |place| {
+            let number = lane * LANES + place;
+            (number, nap(lane, place), (place > 0).then(|| number - 1))
+        })
+    });
+    let job = job(tasks);
+    let mut homes = Vec::new();
+    let pair = in_turn(
+        LANES_ROUNDS,
+        || runtime.block_on(seconds_of_run(&job, new_home(&mut homes))),
+        || {
+            let begun = Instant::now();
+            thread::scope(|scope| {
+                for lane in 0..LANES {
+                    scope.spawn(move || (0..LANES).for_each(|place| drain(spawn(nap(lane, place)))));
+                }
+            });
+            begun.elapsed().as_secs_f64()
+        },
+    );
+    let what = format!("{LANES} lanes of {LANES} with one slow task each; as many loops of spawns");
+    vec![pair.row("lanes", what, Unit::Seconds, "1.2")]
+}
+
+/// How long a task of a lane sleeps.
+fn nap(lane: usize, place: usize) -> &'static str {
+    if lane == place { "sleep 1" } else { "sleep 0.05" }
+}
+
+fn independent(tasks: usize) -> Arc<Job> {
+    job((0..tasks).map(|number| (number, "true", None)))
+}
+
+/// Of numbered tasks: what each runs, and after which other.
+fn job(tasks: impl Iterator<Item = (usize, &'static str, Option<usize>)>) -> Arc<Job> {
     let mut yaml = String::from("tasks:\n");
-    for number in 0..tasks {
-        let needs = match number.checked_sub(1) {
-            Some(before) if in_a_chain => format!(", depends_on: [t{before}]"),
-            Some(_) | None => String::new(),
-        };
-        writeln!(yaml, "  t{number}: {{command: [/bin/true]{needs}}}").expect("writing to a String does not fail");
+    for (number, command, after) in tasks {
+        let needs = after
+            .map(|before| format!(", depends_on: [t{before}]"))
+            .unwrap_or_default();
+        let command = words(command).collect::<Vec<_>>().join("', '");
+        writeln!(yaml, "  t{number}: {{command: ['/bin/{command}']{needs}}}")
+            .expect("writing to a String does not fail");
     }
     let spec: JobSpec = serde_yaml::from_str(&yaml).expect("it is valid");
     let id = JobId::new("bench").expect("a slug");
     Arc::new(Job::new(spec, &id, chrono_tz::UTC).expect("it is valid"))
+}
+
+fn words(command: &'static str) -> impl Iterator<Item = &'static str> {
+    command.split(' ')
 }
 
 /// A home for one run. All of them are kept until nothing is measured any more: for some seconds after thousands of files
@@ -119,7 +165,7 @@ fn new_home(homes: &mut Vec<TempDir>) -> PathBuf {
 async fn seconds_of_run(job: &Arc<Job>, home: PathBuf) -> f64 {
     let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(&home)).expect("a new journal"));
     let clock: Clock = Arc::new(Utc::now);
-    let bus = Bus::default();
+    let bus = EventBus::default();
     let mut listener = bus.listen();
     let (executor, executing) = Executor {
         surroundings: Surroundings {
@@ -128,7 +174,7 @@ async fn seconds_of_run(job: &Arc<Job>, home: PathBuf) -> f64 {
             home,
             instance: storage.journal_id().expect("a new journal has one"),
         },
-        capacity: Capacity {
+        capacity: SystemResources {
             tasks: AT_A_TIME,
             cpu_millis: 1_000_000,
             memory_bytes: u64::MAX,
@@ -210,16 +256,18 @@ fn seconds_of_bare_loop() -> f64 {
         if going.len() == AT_A_TIME as usize {
             going.drain(..1).for_each(drain);
         }
-        going.push_back(spawn_true());
+        going.push_back(spawn("true"));
     }
     going.into_iter().for_each(drain);
     begun.elapsed().as_secs_f64()
 }
 
 /// `std` takes `posix_spawn` for this, as nothing is asked for that it cannot do.
-fn spawn_true() -> Child {
-    let mut command = Command::new("/bin/true");
+fn spawn(command: &'static str) -> Child {
+    let mut words = words(command);
+    let mut command = Command::new(format!("/bin/{}", words.next().expect("a program")));
     command
+        .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

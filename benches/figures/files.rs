@@ -12,7 +12,7 @@ use chrono::Utc;
 use petit::{
     config::settings::Settings,
     core::{active::ActiveSet, id::SpecHash, record::Actor},
-    events::Bus,
+    events::EventBus,
     execution::capacity,
     reconcile::{
         Loaded, Options, Policy, Reconciler,
@@ -205,7 +205,7 @@ fn options(folder: &Path) -> Options {
 
 /// A reconciler, once every file has been looked at and is active.
 async fn all_active(options: &Options, storage: Arc<dyn Storage>, loaded: Loaded) -> Reconciler {
-    let reconciler = Reconciler::start(options.clone(), storage, Bus::default(), loaded);
+    let reconciler = Reconciler::start(options.clone(), storage, EventBus::default(), loaded);
     let mut status = reconciler.handle().status();
     let synced = status.wait_for(|status| status.looked_at.is_some() && status.settling.is_empty());
     synced.await.expect("a reconciler that follows");

@@ -57,16 +57,21 @@ struct Figure {
 }
 
 /// What takes memory in this process stands first, so that its peak is its own.
-const FIGURES: [Figure; 10] = [
+const FIGURES: [Figure; 11] = [
     Figure {
         name: "spawn",
         about: "2,000 independent tasks, 8 at a time, against a bare loop of spawns",
-        measure: |_| execution::spawn(),
+        measure: |_| execution::throughput(),
     },
     Figure {
         name: "chain",
         about: "a chain of 200 tasks, against one spawn and wait",
         measure: |_| execution::chain(),
+    },
+    Figure {
+        name: "lanes",
+        about: "8 lanes of 8 tasks with one slow task each, against as many loops of spawns",
+        measure: |_| execution::lanes(),
     },
     Figure {
         name: "commit",

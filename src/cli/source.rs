@@ -8,7 +8,7 @@ use super::{CliError, Exit, Globals, globals::Place};
 use crate::{
     control::{Client, ClientError, NextQuery, RunsQuery, WhyQuery},
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         error_text::chain,
         id::{JobId, RunId},
     },
@@ -163,7 +163,7 @@ impl Stores {
     }
 
     /// What the files would change on a machine that has `capacity`.
-    pub fn plan(self, capacity: &Capacity) -> Result<PlanView, CliError> {
+    pub fn plan(self, capacity: &SystemResources) -> Result<PlanView, CliError> {
         let proposal = self.offline.plan;
         proposal
             .map(|proposal| PlanView::of(proposal, capacity))

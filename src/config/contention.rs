@@ -14,13 +14,13 @@ use super::{
     set::{Member, diagnose},
 };
 use crate::core::{
-    capacity::Capacity,
+    capacity::SystemResources,
     job::{Job, Violation},
     schedule::{CronExpr, Timing},
 };
 
 /// Warns each of the jobs that meet, at the expression that it shares.
-pub fn check_contention(members: &[Member<'_>], capacity: &Capacity) -> Vec<Diagnostic> {
+pub fn check_contention(members: &[Member<'_>], capacity: &SystemResources) -> Vec<Diagnostic> {
     let mut meetings: HashMap<(&str, Tz, CronExpr), Vec<Guest<'_, '_>>> = HashMap::new();
     for member in members {
         for (pool, slots) in wanted(member.job) {
@@ -131,7 +131,7 @@ mod tests {
                 yaml: &checked.yaml,
             })
             .collect();
-        let capacity = Capacity {
+        let capacity = SystemResources {
             pools: [("gpu".to_owned(), slots)].into(),
             tasks: 8,
             cpu_millis: 8_000,

@@ -4,11 +4,13 @@
 //! ([`schema`], whose errors [`explain`] puts into words), the types, and the rules of [`crate::core::job`]. [`check`]
 //! leads a single file through them, [`set`] asks what only all files together can answer, and [`settings`] does for
 //! `petit.yaml` what `check` does for a job. Every mistake becomes a [`diagnostic`] with its place in the file, and
-//! [`render`] writes those for people and machines. [`share`] lets many files be checked by all processors.
+//! [`render`] writes those for people and machines. [`share`] lets many files be checked by all processors. [`build`] makes
+//! a job in Rust and leads it through the same gates.
 //!
 //! This room reads no folder, watches nothing and decides nothing about jobs that are active. In go bytes and the name
 //! of a file; out come values. Only [`settings`] opens a file, because nothing runs before it.
 
+pub mod build;
 pub mod check;
 pub mod contention;
 pub mod diagnostic;

@@ -12,10 +12,11 @@ use super::{
     yaml,
 };
 use crate::core::{
-    capacity::{Capacity, cpu_millis, cpu_text},
+    capacity::{SystemResources, cpu_millis, cpu_text},
     id::JobId,
     job::{Job, Violation, pointer_to},
     suggest::did_you_mean,
+    task::TaskRegistry,
     units::ByteSize,
 };
 
@@ -50,7 +51,7 @@ pub fn check_set(members: &[Member<'_>]) -> Vec<Diagnostic> {
 }
 
 /// Checks that one job's tasks ask for no more than there is, which concerns its file alone.
-pub fn check_capacity(member: &Member<'_>, capacity: &Capacity) -> Vec<Diagnostic> {
+pub fn check_capacity(member: &Member<'_>, capacity: &SystemResources) -> Vec<Diagnostic> {
     diagnose(
         member,
         too_much(member.job, capacity)
@@ -58,6 +59,38 @@ pub fn check_capacity(member: &Member<'_>, capacity: &Capacity) -> Vec<Diagnosti
             .collect(),
         Severity::Error,
     )
+}
+
+/// Checks that the Rust tasks which one job uses are registered in this program; plain `petit` has none.
+pub fn check_uses(member: &Member<'_>, tasks: &TaskRegistry) -> Vec<Diagnostic> {
+    let used = member
+        .job
+        .spec
+        .tasks
+        .iter()
+        .filter_map(|(id, task)| Some((id, task.uses.as_deref()?)));
+    let unknown = used.filter(|(_, uses)| tasks.get(uses).is_none());
+    let violations = unknown.map(|(id, uses)| Violation {
+        expected: Some(if tasks.is_empty() {
+            "`command`, since this program has no Rust tasks".to_owned()
+        } else {
+            let names: Vec<String> = tasks.names().map(|name| format!("`{name}`")).collect();
+            format!("one of {}", names.join(", "))
+        }),
+        hint: did_you_mean(uses, tasks.names()).or_else(|| {
+            Some(
+                "`uses` names a task of the program that embeds Petit and registers it; see README.md, \"The library\""
+                    .to_owned(),
+            )
+        }),
+        ..Violation::new(
+            pointer_to(&["tasks", id.as_str(), "uses"]),
+            "unknown-rust-task",
+            format!("no Rust task is registered as `{uses}`"),
+        )
+    });
+    let violations = violations.map(|violation| (Kind::File, violation)).collect();
+    diagnose(member, violations, Severity::Error)
 }
 
 /// The violations with their places in the member's file.
@@ -259,7 +292,7 @@ fn shortest_way_round<'a>(
 }
 
 /// Requests that could wait for ever.
-fn too_much<'a>(job: &'a Job, capacity: &'a Capacity) -> impl Iterator<Item = Violation> + 'a {
+fn too_much<'a>(job: &'a Job, capacity: &'a SystemResources) -> impl Iterator<Item = Violation> + 'a {
     job.spec.tasks.iter().flat_map(move |(id, task)| {
         let asked = &task.resources;
         let at = move |keys: &[&str]| pointer_to(&[&["tasks", id.as_str(), "resources"], keys].concat());

@@ -14,11 +14,11 @@ use super::{
     diagnostic::{Diagnostic, Kind, Severity},
     explain::{self, Subject},
     render, schema,
-    set::{Member, check_capacity, check_set},
+    set::{Member, check_capacity, check_set, check_uses},
     settings::{self, LoadedSettings, Settings, SettingsError},
     yaml,
 };
-use crate::core::{capacity::Capacity, job::Job, spec::JobSpec};
+use crate::core::{capacity::SystemResources, job::Job, spec::JobSpec, task::TaskRegistry};
 
 fn fixtures(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,8 +31,8 @@ fn check(name: &str, text: &str) -> Checked {
 }
 
 /// A machine with little.
-fn capacity() -> Capacity {
-    Capacity {
+fn capacity() -> SystemResources {
+    SystemResources {
         tasks: 8,
         cpu_millis: 4_000,
         memory_bytes: 8 << 30,
@@ -42,6 +42,51 @@ fn capacity() -> Capacity {
 
 fn rendered(checked: &Checked) -> String {
     render::render_human(&checked.diagnostics, |_| Some(&checked.yaml), false)
+}
+
+#[test]
+fn a_rust_task_must_be_registered_in_this_program() {
+    let text = "tasks:\n  load:\n    uses: lode\n    with: {n: 3}\n  other: {uses: load}";
+    let checked = check("j.yaml", text);
+    let job = checked.job.as_ref().expect("good by itself");
+    let yaml = &checked.yaml;
+    let file = "j.yaml";
+    let found = |names: &[&str]| {
+        let mut tasks = TaskRegistry::default();
+        for name in names {
+            let task = async |_: crate::TaskContext| Ok(());
+            tasks.register(*name, task).expect("a new name");
+        }
+        let found = check_uses(&Member { file, job, yaml }, &tasks);
+        render::render_human(&found, |_| Some(yaml), false)
+    };
+    insta::assert_snapshot!(found(&["load", "page"]), @r"
+    error[unknown-rust-task]: no Rust task is registered as `lode`
+     --> j.yaml:3:11
+      |
+    3 |     uses: lode
+      |           ^^^^ expected one of `load`, `page`
+      |
+      = help: did you mean `load`?
+    ");
+    insta::assert_snapshot!(found(&[]), @r#"
+    error[unknown-rust-task]: no Rust task is registered as `lode`
+     --> j.yaml:3:11
+      |
+    3 |     uses: lode
+      |           ^^^^ expected `command`, since this program has no Rust tasks
+      |
+      = help: `uses` names a task of the program that embeds Petit and registers it; see README.md, "The library"
+
+    error[unknown-rust-task]: no Rust task is registered as `load`
+     --> j.yaml:5:17
+      |
+    5 |   other: {uses: load}
+      |                 ^^^^ expected `command`, since this program has no Rust tasks
+      |
+      = help: `uses` names a task of the program that embeds Petit and registers it; see README.md, "The library"
+    "#);
+    assert_eq!(found(&["load", "lode"]), "");
 }
 
 /// Every fixture of a folder: invalid, and told as its snapshot shows.

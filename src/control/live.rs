@@ -159,7 +159,7 @@ mod tests {
     use crate::{
         control::Client,
         core::{id::RunId, state::RunStatus},
-        events::Bus,
+        events::EventBus,
     };
 
     fn event(random: u128) -> Event {
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_listener_is_told_what_it_lost_and_goes_on() {
-        let bus = Bus::default();
+        let bus = EventBus::default();
         let listener = bus.listen();
         for n in 0..5_000 {
             bus.publish(event(n));
@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_hears_events_and_the_end() {
         let folder = tempfile::tempdir().unwrap();
-        let bus = Arc::new(Bus::default());
+        let bus = Arc::new(EventBus::default());
         let (running, stopping) = watch::channel(());
         let heard = Arc::clone(&bus);
         let router = Router::new().route(

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{id::JobId, job::Job, record::ActiveRecord};
+use super::{Timestamp, id::JobId, job::Job, record::ActiveRecord};
 
 /// A job as it is active.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,22 @@ pub struct ActiveJob {
     pub job: Arc<Job>,
     /// Since when, from which file, in which generation.
     pub record: ActiveRecord,
+}
+
+impl ActiveJob {
+    /// A job that became active for the first time at an instant, from which its slots and its period count.
+    pub fn since(job: Arc<Job>, at: Timestamp) -> Self {
+        let record = ActiveRecord {
+            job: job.id.clone(),
+            file: format!("{}.yaml", job.id),
+            spec_hash: job.hash.clone(),
+            generation: 1,
+            applied_at: at,
+            anchor: at,
+            scheduled_since: at,
+        };
+        Self { job, record }
+    }
 }
 
 /// All active jobs.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// How much there is in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capacity {
+pub struct SystemResources {
     /// Tasks at a time, over all jobs.
     pub tasks: u32,
     /// Processors, in thousandths.

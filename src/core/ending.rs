@@ -34,6 +34,12 @@ pub enum Ending {
     BadInput,
     /// A secret could not be read, or not be kept secret, so nothing was started.
     BadSecret,
+    /// A Rust task returned an error.
+    Failed,
+    /// A Rust task returned an error that may pass by itself.
+    FailedForNow,
+    /// A Rust task panicked.
+    Panicked,
 }
 
 /// sysexits.h: "temporary failure; the user is invited to retry".
@@ -48,7 +54,7 @@ impl Ending {
     /// Whether trying again may help: what `retry.when: transient` asks.
     pub const fn is_transient(self) -> bool {
         match self {
-            Self::TimedOut | Self::Signalled(_) | Self::CouldNotSpawn | Self::Interrupted => true,
+            Self::TimedOut | Self::Signalled(_) | Self::CouldNotSpawn | Self::Interrupted | Self::FailedForNow => true,
             Self::Exited(code) => code == EX_TEMPFAIL,
             Self::OverMemory
             | Self::Cancelled
@@ -57,7 +63,9 @@ impl Ending {
             | Self::OutputHeldOpen
             | Self::BadOutput
             | Self::BadInput
-            | Self::BadSecret => false,
+            | Self::BadSecret
+            | Self::Failed
+            | Self::Panicked => false,
         }
     }
 
@@ -77,6 +85,9 @@ impl Ending {
             Self::BadOutput => "bad_output",
             Self::BadInput => "bad_input",
             Self::BadSecret => "bad_secret",
+            Self::Failed => "failed",
+            Self::FailedForNow => "failed_for_now",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -114,6 +125,9 @@ impl Ending {
             "bad_output" => Self::BadOutput,
             "bad_input" => Self::BadInput,
             "bad_secret" => Self::BadSecret,
+            "failed" => Self::Failed,
+            "failed_for_now" => Self::FailedForNow,
+            "panicked" => Self::Panicked,
             _ => return None,
         })
     }
@@ -136,6 +150,9 @@ impl fmt::Display for Ending {
             Self::BadOutput => f.write_str("its outputs could not be taken"),
             Self::BadInput => f.write_str("an expression could not be rendered"),
             Self::BadSecret => f.write_str("a secret could not be used"),
+            Self::Failed => f.write_str("failed"),
+            Self::FailedForNow => f.write_str("failed for now"),
+            Self::Panicked => f.write_str("panicked"),
         }
     }
 }
@@ -153,6 +170,9 @@ mod tests {
             Ending::OverMemory,
             Ending::OutputHeldOpen,
             Ending::BadSecret,
+            Ending::Failed,
+            Ending::FailedForNow,
+            Ending::Panicked,
         ] {
             assert_eq!(
                 Ending::from_parts(ending.name(), ending.exit_code(), ending.signal()),
@@ -165,6 +185,9 @@ mod tests {
     #[test]
     fn transient_endings_are_those_of_the_environment() {
         assert!(Ending::Exited(75).is_transient() && Ending::Interrupted.is_transient());
+        assert!(
+            Ending::FailedForNow.is_transient() && !Ending::Failed.is_transient() && !Ending::Panicked.is_transient()
+        );
         assert!(!Ending::Exited(1).is_transient() && !Ending::Cancelled.is_transient());
     }
 }

@@ -8,6 +8,7 @@
 //! - [`id`] and [`units`] name and measure;
 //! - [`spec`] is a job as written; [`dag`] and [`schedule`] are its two hard parts made safe, [`template`] the expressions
 //!   in it, [`job`] the checked whole, [`capacity`] what all jobs share, [`active`] the set of those that fire;
+//! - [`task`] is what a task written in Rust is and what it gets;
 //! - [`ending`], [`state`] and [`record`] say what became of it;
 //! - [`pattern`] picks several names at once; `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
 //!   act on a terminal, an error with its causes.
@@ -26,6 +27,7 @@ pub mod schedule;
 pub mod spec;
 pub mod state;
 pub(crate) mod suggest;
+pub mod task;
 pub mod template;
 pub mod units;
 

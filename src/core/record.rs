@@ -32,6 +32,19 @@ pub struct SpecRecord {
     pub first_seen: Timestamp,
 }
 
+impl SpecRecord {
+    /// This version of a job, with the text that it was read from.
+    pub fn of(job: &Job, yaml: String, first_seen: Timestamp) -> Self {
+        Self {
+            hash: job.hash.clone(),
+            job: job.id.clone(),
+            canonical: job.spec.canonical(),
+            yaml,
+            first_seen,
+        }
+    }
+}
+
 /// A job of the active set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActiveRecord {
@@ -322,7 +335,7 @@ pub struct AttemptRecord {
     pub cpu_user_ms: Option<u64>,
     /// Processor time in the kernel, in milliseconds.
     pub cpu_system_ms: Option<u64>,
-    /// The largest resident size, in bytes.
+    /// The most memory that its processes were seen to hold, in bytes.
     pub max_rss_bytes: Option<u64>,
     /// How much it printed, in bytes.
     pub bytes_out: Option<u64>,

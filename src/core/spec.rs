@@ -333,13 +333,13 @@ pub struct RetryPolicy {
     /// After which endings to try again.
     #[serde(skip_serializing_if = "is_default")]
     #[schemars(extend("default" = "always"))]
-    pub when: RetryWhen,
+    pub when: RetryCondition,
 }
 
 /// After which endings a task is tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RetryWhen {
+pub enum RetryCondition {
     /// After any ending but a success or a cancel.
     #[default]
     Always,
@@ -392,7 +392,7 @@ pub struct TaskSpec {
     /// The name of a Rust task that the embedding program registered.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub uses: Option<String>,
-    /// The inputs of that Rust task.
+    /// The inputs of that Rust task. `${{ … }}` is replaced in texts, at any depth.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub with: Map<String, Value>,
     /// What a command written as one string runs in; by default `/bin/sh -eu -c`.

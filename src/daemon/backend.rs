@@ -13,13 +13,13 @@ use crate::{
     },
     core::{
         active::ActiveSet,
-        capacity::Capacity,
+        capacity::SystemResources,
         error_text::chain,
         id::{JobId, RunId},
         record::Actor,
         state::RunStatus,
     },
-    events::{Bus, Event, Listener},
+    events::{Event, EventBus, Listener},
     execution::{
         self,
         process::{ProcessId, StartTime, resident_memory},
@@ -39,8 +39,8 @@ pub(super) struct Backend {
     pub files: reconcile::Handle,
     pub scheduler: scheduler::Handle,
     pub executor: execution::Handle,
-    pub bus: Bus,
-    pub capacity: Capacity,
+    pub bus: EventBus,
+    pub capacity: SystemResources,
     /// The revision of the folder of jobs.
     pub revision: watch::Receiver<Option<String>>,
 }

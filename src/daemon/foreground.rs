@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{DaemonError, Options, bound_job, failed, journal_path, revision, state_dir::StateDir};
+use super::{DaemonError, Options, assembly::bound_job, failed, journal_path, revision, state_dir::StateDir};
 use crate::{
     control::TriggerRequest,
     core::{
@@ -24,13 +24,15 @@ use crate::{
         record::SpecRecord,
         state::SlotReason,
     },
-    events::{Bus, Event, Listener},
+    events::{Event, EventBus, Listener},
     execution::{
         self, Clock, Executor, capacity,
+        engines::Engines,
         executor::RunStart,
         inputs::{Surroundings, base_environment},
         local::LocalEngine,
         process,
+        rust::RustEngine,
         secrets::Vault,
     },
     reconcile,
@@ -45,6 +47,7 @@ use crate::{
 /// A run that is under way in this process.
 pub struct Foreground {
     engine: Arc<LocalEngine>,
+    engines: Engines,
     executor: execution::Handle,
     executing: JoinHandle<()>,
     storage: Arc<dyn Storage>,
@@ -98,6 +101,7 @@ impl Foreground {
             settings,
             trust,
             environment,
+            tasks,
         } = options;
         let state = StateDir::hold(&state_dir).map_err(DaemonError::from)?;
         let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path())).map_err(DaemonError::from)?);
@@ -109,19 +113,21 @@ impl Foreground {
         let capacity = capacity::of_machine(&settings);
         let follow = reconcile::Options {
             trust,
-            ..reconcile::Options::from_settings(jobs_dir.clone(), &settings, capacity.clone())
+            ..reconcile::Options::with_tasks(jobs_dir.clone(), &settings, capacity.clone(), Arc::clone(&tasks))
         };
         let (job, new_version) = version(storage.as_ref(), &follow, &request.job)?;
         let (mut changes, start, made) = decide(storage.as_ref(), &job, request, revision)?;
         changes.splice(0..0, new_version.map(Change::PutSpec));
         storage.commit(changes).wait().await.map_err(DaemonError::from)?;
 
-        let bus = Bus::default();
+        let bus = EventBus::default();
         let listener = bus.listen();
         let clock: Clock = Arc::new(Utc::now);
         let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();
         let vault = Vault::new(environment.iter().cloned());
-        let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)).with_vault(vault));
+        let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)).with_vault(vault.clone()));
+        let rust = RustEngine::new(tasks, engine.clone(), log_size, Arc::clone(&clock)).with_vault(vault);
+        let engines = Engines::new(engine.clone(), rust);
         let (executor, executing) = Executor {
             surroundings: Surroundings {
                 env: base_environment(environment, &settings.pass_env),
@@ -132,7 +138,7 @@ impl Foreground {
             capacity,
             clock,
             storage: Arc::clone(&storage),
-            engine: engine.clone(),
+            engine: Arc::new(engines.clone()),
             bus,
         }
         .spawn();
@@ -140,6 +146,7 @@ impl Foreground {
         let _ = executor.start(start).await;
         let this = Self {
             engine,
+            engines,
             executor,
             executing,
             storage,
@@ -182,8 +189,8 @@ impl Foreground {
                     if signals_seen == 1 {
                         let _ = self.executor.cancel(self.run, "interrupted by a signal", SlotReason::Cancelled).await;
                     } else {
-                        let engine = Arc::clone(&self.engine);
-                        tokio::spawn(async move { engine.settle().await });
+                        let (engines, engine) = (self.engines.clone(), Arc::clone(&self.engine));
+                        tokio::spawn(async move { tokio::join!(engines.settle_rust(), engine.settle()) });
                     }
                 }
             }
@@ -191,6 +198,7 @@ impl Foreground {
         if !self.executing.is_finished() {
             self.executor.shutdown(Duration::ZERO).await;
         }
+        self.engines.settle_rust().await;
         self.engine.settle().await;
         ended.map(|()| match signals_seen {
             0 => Ended::ByItself,

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     core::error_text::chain,
-    events::{Bus, Event, Listener},
+    events::{Event, EventBus, Listener},
     history::{self, HistoryError},
     storage::Storage,
 };
@@ -45,7 +45,7 @@ pub(super) struct Projector {
 
 impl Projector {
     /// Begins with what happened before the start.
-    pub fn start(path: PathBuf, journal: Arc<dyn Storage>, bus: &Bus) -> Self {
+    pub fn start(path: PathBuf, journal: Arc<dyn Storage>, bus: &EventBus) -> Self {
         let (stop, stopped) = oneshot::channel();
         let work = Work {
             path,

@@ -12,18 +12,18 @@ const CAPACITY: usize = 4_096;
 
 /// Where events are published.
 #[derive(Debug, Clone)]
-pub struct Bus(broadcast::Sender<Event>);
+pub struct EventBus(broadcast::Sender<Event>);
 
-/// The receiving end of a [`Bus`].
+/// The receiving end of a [`EventBus`].
 pub type Listener = broadcast::Receiver<Event>;
 
-impl Default for Bus {
+impl Default for EventBus {
     fn default() -> Self {
         Self(broadcast::channel(CAPACITY).0)
     }
 }
 
-impl Bus {
+impl EventBus {
     /// Tells every listener; nobody listening is fine.
     pub fn publish(&self, event: Event) {
         let _ = self.0.send(event);

@@ -5,8 +5,10 @@
 //! lost by a slow listener, and is never the only record of anything.
 
 mod bus;
+mod handler;
 
-pub use bus::{Bus, Listener};
+pub use bus::{EventBus, Listener};
+pub use handler::{EventHandler, Subscription};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
@@ -90,4 +92,55 @@ pub enum Event {
     Slot(SlotRecord),
     /// The active set changed, or something was refused.
     Reconcile(ReconcileRecord),
+}
+
+/// What most listeners want to know of an event, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Milestone {
+    /// An attempt of a task begins.
+    TaskStarted,
+    /// A task succeeded.
+    TaskCompleted,
+    /// A task failed, and is not tried again.
+    TaskFailed,
+    /// An attempt of a task failed, and another follows.
+    TaskRetrying,
+    /// A task did not run: its condition did not come true, or a task above it failed.
+    TaskSkipped,
+    /// A task was stopped, or never started, because its run was.
+    TaskCancelled,
+    /// The first task of a run was granted.
+    JobStarted,
+    /// A run succeeded.
+    JobCompleted,
+    /// A run failed, was interrupted for good, or took too long.
+    JobFailed,
+    /// A run was stopped on request.
+    JobCancelled,
+}
+
+impl Event {
+    /// What it means in a word. `None` for what lies between, such as a task that waits, and for slots and reconciles.
+    pub fn milestone(&self) -> Option<Milestone> {
+        match self {
+            Self::Task { state, .. } => match state {
+                TaskState::Pending | TaskState::Waiting => None,
+                TaskState::Running => Some(Milestone::TaskStarted),
+                TaskState::Retrying => Some(Milestone::TaskRetrying),
+                TaskState::Succeeded => Some(Milestone::TaskCompleted),
+                TaskState::Failed | TaskState::Interrupted => Some(Milestone::TaskFailed),
+                TaskState::Skipped | TaskState::UpstreamFailed => Some(Milestone::TaskSkipped),
+                TaskState::Cancelled => Some(Milestone::TaskCancelled),
+            },
+            Self::Run { status, .. } => match status {
+                RunStatus::Queued => None,
+                RunStatus::Running => Some(Milestone::JobStarted),
+                RunStatus::Succeeded => Some(Milestone::JobCompleted),
+                RunStatus::Failed | RunStatus::Interrupted | RunStatus::TimedOut => Some(Milestone::JobFailed),
+                RunStatus::Cancelled => Some(Milestone::JobCancelled),
+            },
+            Self::Slot(_) | Self::Reconcile(_) => None,
+        }
+    }
 }

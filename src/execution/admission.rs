@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use self::request::Amounts;
 pub use self::request::{Request, Resource, TaskKey, TooLarge};
-use crate::core::{Timestamp, capacity::Capacity, id::RunId};
+use crate::core::{Timestamp, capacity::SystemResources, id::RunId};
 
 /// What a waiting request lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ struct Holding {
 /// The pools and the queue.
 #[derive(Debug)]
 pub struct Admission {
-    capacity: Capacity,
+    capacity: SystemResources,
     run_limits: HashMap<RunId, u32>,
     used: HashMap<Resource, u64>,
     queue: BTreeMap<Rank, Waiting>,
@@ -84,7 +84,7 @@ pub struct Admission {
 
 impl Admission {
     /// Empty pools.
-    pub fn new(capacity: Capacity) -> Self {
+    pub fn new(capacity: SystemResources) -> Self {
         Self {
             capacity,
             run_limits: HashMap::new(),
@@ -228,7 +228,7 @@ impl Admission {
 
     /// Changes how much there is. Returns the requests that have become larger than the whole; they are out of the
     /// queue. Tasks that hold more than there is keep it until they end.
-    pub fn set_capacity(&mut self, capacity: Capacity) -> Vec<(TaskKey, TooLarge)> {
+    pub fn set_capacity(&mut self, capacity: SystemResources) -> Vec<(TaskKey, TooLarge)> {
         self.capacity = capacity;
         let checked = self
             .queue

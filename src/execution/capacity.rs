@@ -8,15 +8,15 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::{
     config::settings::Settings,
-    core::capacity::{Capacity, cpu_millis},
+    core::capacity::{SystemResources, cpu_millis},
 };
 
 /// The capacity under these settings, here and now.
-pub fn of_machine(settings: &Settings) -> Capacity {
+pub fn of_machine(settings: &Settings) -> SystemResources {
     let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     let resources = &settings.resources;
-    Capacity {
+    SystemResources {
         tasks: settings.max_concurrency.unwrap_or_else(|| cpus.saturating_mul(2)),
         cpu_millis: cpu_millis(resources.cpu.unwrap_or_else(|| f64::from(cpus))),
         memory_bytes: resources.memory.map_or_else(memory, |memory| memory.as_bytes()),

@@ -2,7 +2,8 @@
 //! retries or the journal.
 //!
 //! In goes an [`Attempt`], ready to be carried out; out come [`Report`]s: at most one that it started, exactly one that
-//! it ended, whatever happens to it. `local` is the engine of this machine.
+//! it ended, whatever happens to it. `local` is the engine of this machine's processes, `rust` that of tasks written in
+//! Rust, and `engines` hands each attempt to the one that can carry it out.
 
 use std::{
     collections::BTreeMap,
@@ -10,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::secrets::Secrets;
 use crate::core::{
     Timestamp,
     ending::Ending,
-    id::{RunId, TaskId},
+    id::{JobId, RunId, TaskId},
 };
 
 /// Names an attempt.
@@ -41,6 +42,11 @@ impl AttemptFolder {
     pub fn new(state_dir: &Path, key: &AttemptKey) -> Self {
         let runs = state_dir.join("runs").join(key.run.to_string());
         Self(runs.join(format!("{}.{}", key.task, key.attempt)))
+    }
+
+    /// A folder of a part of the attempt, with files of its own.
+    pub fn inside(&self, part: &str) -> Self {
+        Self(self.0.join(part))
     }
 
     /// The folder itself.
@@ -79,8 +85,8 @@ pub fn log_path(state_dir: &Path, run: RunId, task: &TaskId, attempt: u32) -> Pa
 pub struct Attempt {
     /// Which one.
     pub key: AttemptKey,
-    /// The program and its arguments; never empty.
-    pub argv: Vec<String>,
+    /// What it does.
+    pub work: Work,
     /// The whole environment but for the secrets.
     pub env: BTreeMap<String, String>,
     /// Where the engine finds the values that it adds to the environment and hides everywhere else.
@@ -97,6 +103,30 @@ pub struct Attempt {
     pub memory_limit: Option<u64>,
     /// The time between asking it to end and ending it.
     pub kill_grace: Duration,
+}
+
+/// What an attempt does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// A program and its arguments; never empty.
+    Command(Vec<String>),
+    /// A task written in Rust.
+    Rust(RustWork),
+}
+
+/// A task written in Rust, with what only such a task is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RustWork {
+    /// The name under which it is registered.
+    pub uses: String,
+    /// What the job's file says in `with`, its expressions replaced.
+    pub with: Map<String, Value>,
+    /// The job.
+    pub job: JobId,
+    /// The slot, or the run's creation.
+    pub scheduled_at: Timestamp,
+    /// The git commit of the folder of jobs.
+    pub revision: Option<String>,
 }
 
 /// What became of an attempt.
@@ -121,7 +151,7 @@ pub struct Usage {
     pub cpu_user_ms: Option<u64>,
     /// Processor time in the kernel, in milliseconds.
     pub cpu_system_ms: Option<u64>,
-    /// The largest resident size, in bytes.
+    /// The most memory that its processes were seen to hold, in bytes.
     pub max_rss_bytes: Option<u64>,
     /// How much it printed, in bytes.
     pub bytes_out: Option<u64>,
@@ -152,14 +182,14 @@ pub struct ProcessMark {
 /// What an engine tells of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
-    /// Its process exists.
+    /// It runs.
     Started {
         /// Which attempt.
         key: AttemptKey,
         /// When.
         at: Timestamp,
-        /// The process.
-        process: ProcessMark,
+        /// Its process, if it is one of its own.
+        process: Option<ProcessMark>,
     },
     /// It is over, and nothing of it is left.
     Ended {

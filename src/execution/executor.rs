@@ -37,8 +37,8 @@ use super::{
     machine::{Effect, Input, RunMachine, Timer},
 };
 use crate::{
-    core::{Timestamp, capacity::Capacity, dag::TaskIndex, ending::Ending, id::RunId, job::Job},
-    events::{Bus, Event},
+    core::{Timestamp, capacity::SystemResources, dag::TaskIndex, ending::Ending, id::RunId, job::Job},
+    events::{Event, EventBus},
     storage::{Change, RunDetail, Storage},
 };
 
@@ -48,12 +48,52 @@ const QUEUE: usize = 256;
 /// How many inputs are taken together at most, so that a flood of ends cannot hold back its own commit for ever.
 const BATCH: usize = 256;
 
-/// What an executor works with.
+/// What an executor works with. Its other end is a [`Handle`].
+///
+/// It can be used by itself, without schedules: whoever does so creates the runs in the journal.
+///
+/// ```
+/// use std::{collections::BTreeMap, sync::Arc};
+/// use petit::{CommandTask, DagBuilder, EventBus, Executor, Milestone, RunId, Storage, SystemResources};
+/// use petit::execution::{executor::RunStart, inputs::{Surroundings, base_environment}, local::LocalEngine};
+/// use petit::storage::Memory;
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let storage: Arc<dyn Storage> = Arc::new(Memory::default());
+/// let bus = EventBus::default();
+/// let mut events = bus.listen();
+/// let folder = std::env::temp_dir().join(format!("petit-executor-{}", std::process::id()));
+/// let (handle, executing) = Executor {
+///     surroundings: Surroundings {
+///         env: base_environment(std::env::vars(), &[]),
+///         home: "/".into(),
+///         state_dir: folder.clone(),
+///         instance: storage.journal_id().unwrap(),
+///     },
+///     capacity: SystemResources { tasks: 4, cpu_millis: 4_000, memory_bytes: 1 << 30, pools: BTreeMap::new() },
+///     clock: Arc::new(chrono::Utc::now),
+///     storage: Arc::clone(&storage),
+///     engine: Arc::new(LocalEngine::new(1 << 20, Arc::new(chrono::Utc::now))),
+///     bus,
+/// }
+/// .spawn();
+///
+/// let job = DagBuilder::new("hello").task("say", CommandTask::new(["echo", "hello"])).build().unwrap();
+/// let now = chrono::Utc::now();
+/// let start = RunStart::by_hand(Arc::new(job), RunId::from_parts(now, 1), now);
+/// storage.commit(start.creation()).wait().await.unwrap();
+/// handle.start(start).await.unwrap();
+/// while events.recv().await.unwrap().milestone() != Some(Milestone::JobCompleted) {}
+/// handle.shutdown(std::time::Duration::ZERO).await;
+/// executing.await.unwrap();
+/// # std::fs::remove_dir_all(folder).unwrap();
+/// # });
+/// ```
 pub struct Executor {
     /// What is the same for all tasks.
     pub surroundings: Surroundings,
     /// How much may run at a time.
-    pub capacity: Capacity,
+    pub capacity: SystemResources,
     /// Tells the wall time.
     pub clock: Clock,
     /// Where what happens is kept.
@@ -61,7 +101,7 @@ pub struct Executor {
     /// What runs the attempts.
     pub engine: Arc<dyn Engine>,
     /// Where what happened is told.
-    pub bus: Bus,
+    pub bus: EventBus,
 }
 
 impl Executor {
@@ -112,7 +152,7 @@ struct Loop {
     surroundings: Surroundings,
     clock: Clock,
     engine: Arc<dyn Engine>,
-    bus: Bus,
+    bus: EventBus,
     reports: Reports,
     journal: Journal,
     admission: Admission,

@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         id::{JobId, RunId},
         job::Job,
-        record::{RunRecord, SlotRecord, SpecRecord, TaskRecord},
+        record::{SlotRecord, SpecRecord},
         spec::JobSpec,
-        state::{RunStatus, TaskState, Trigger},
+        state::{TaskState, Trigger},
     },
-    events::{Bus, Event, Listener},
+    events::{Event, EventBus, Listener},
     storage::{Change, RunDetail, Storage},
 };
 
@@ -47,8 +47,8 @@ pub fn clock() -> Clock {
     Arc::new(chrono::Utc::now)
 }
 
-pub fn capacity(tasks: u32) -> Capacity {
-    Capacity {
+pub fn capacity(tasks: u32) -> SystemResources {
+    SystemResources {
         tasks,
         cpu_millis: 4_000,
         memory_bytes: 1 << 30,
@@ -67,8 +67,8 @@ pub fn job(id: &str, yaml: &str) -> Arc<Job> {
 
 impl Bench {
     /// An executor that works in `home`.
-    pub fn new(home: &Path, storage: Arc<dyn Storage>, engine: Arc<dyn Engine>, capacity: Capacity) -> Self {
-        let bus = Bus::default();
+    pub fn new(home: &Path, storage: Arc<dyn Storage>, engine: Arc<dyn Engine>, capacity: SystemResources) -> Self {
+        let bus = EventBus::default();
         let listener = bus.listen();
         let executor = Executor {
             surroundings: Surroundings {
@@ -97,29 +97,10 @@ impl Bench {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let now = clock()();
         let id = RunId::from_parts(now, NUMBER.fetch_add(1, Ordering::Relaxed).into());
-        let record = RunRecord {
-            id,
-            job: job.id.clone(),
-            status: RunStatus::Queued,
-            trigger: Trigger::Schedule,
-            slot: Some(now),
-            scheduled_at: now,
-            spec_hash: job.hash.clone(),
-            revision: None,
-            created_at: now,
-            started_at: None,
-            ended_at: None,
-            params: serde_json::Map::new(),
-            consumed: Vec::new(),
-            retry_of: None,
-            wait_until: None,
-            reason: None,
-        };
-        RunStart {
-            tasks: TaskRecord::of_new_run(job, id),
-            job: Arc::clone(job),
-            record,
-        }
+        let mut start = RunStart::by_hand(Arc::clone(job), id, now);
+        start.record.trigger = Trigger::Schedule;
+        start.record.slot = Some(now);
+        start
     }
 
     /// Creates a run of the job, with its claimed slot, and hands it over.
@@ -127,13 +108,7 @@ impl Bench {
         let start = self.new_run(job);
         let run = start.record.clone();
         let changes = vec![
-            Change::PutSpec(SpecRecord {
-                hash: job.hash.clone(),
-                job: job.id.clone(),
-                canonical: job.spec.canonical(),
-                yaml: String::new(),
-                first_seen: run.created_at,
-            }),
+            Change::PutSpec(SpecRecord::of(job, String::new(), run.created_at)),
             Change::PutSlot(SlotRecord {
                 job: job.id.clone(),
                 at: run.scheduled_at,

@@ -10,7 +10,7 @@ use chrono::SecondsFormat;
 use serde_json::{Map, Value, json};
 
 use super::{
-    engine::{Attempt, AttemptFolder, AttemptKey},
+    engine::{Attempt, AttemptFolder, AttemptKey, RustWork, Work},
     machine::RunMachine,
     secrets::{Secrets, Source},
 };
@@ -52,8 +52,8 @@ pub enum InputError {
         #[source]
         source: TemplateError,
     },
-    /// Neither words nor a script.
-    #[error("task `{task}` has no command: expected a list of words or a script")]
+    /// Neither words nor a script, nor the name of a Rust task.
+    #[error("task `{task}` has no command: expected a list of words, a script, or the name of a Rust task")]
     NoCommand {
         /// The task.
         task: TaskId,
@@ -104,7 +104,16 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
         }
     }
     renderer.scope["env"] = json!(written);
-    let argv = renderer.command(spec)?;
+    let work = match &spec.uses {
+        Some(uses) => Work::Rust(RustWork {
+            uses: uses.clone(),
+            with: renderer.with(&spec.with)?,
+            job: job.id.clone(),
+            scheduled_at: run.run().scheduled_at,
+            revision: run.run().revision.clone(),
+        }),
+        None => Work::Command(renderer.command(spec)?),
+    };
     let working_dir = match &spec.working_dir {
         Some(folder) => place.home.join(renderer.text(folder, || "working_dir".to_owned())?),
         None => place.home.clone(),
@@ -127,7 +136,7 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
     env.extend(own.map(|(name, value)| (name.to_owned(), value)));
     Ok(Attempt {
         key,
-        argv,
+        work,
         env,
         secrets: secrets(place, job, task),
         working_dir,
@@ -208,6 +217,33 @@ impl Renderer<'_> {
             task: self.task.clone(),
             field: field(),
             source,
+        })
+    }
+
+    /// The inputs of a Rust task, with the expressions in their texts replaced, at any depth.
+    fn with(&self, inputs: &Map<String, Value>) -> Result<Map<String, Value>, InputError> {
+        let rendered = inputs.iter().map(|(key, value)| {
+            let value = self.value(value, &format!("with.{key}"))?;
+            Ok((key.clone(), value))
+        });
+        rendered.collect()
+    }
+
+    fn value(&self, value: &Value, field: &str) -> Result<Value, InputError> {
+        Ok(match value {
+            Value::String(text) => Value::String(self.text(text, || field.to_owned())?),
+            Value::Array(items) => {
+                let items = items.iter().map(|item| self.value(item, field));
+                Value::Array(items.collect::<Result<_, _>>()?)
+            }
+            Value::Object(map) => {
+                let entries = map.iter().map(|(key, value)| {
+                    let value = self.value(value, &format!("{field}.{key}"))?;
+                    Ok((key.clone(), value))
+                });
+                Value::Object(entries.collect::<Result<_, _>>()?)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         })
     }
 
@@ -312,6 +348,13 @@ mod tests {
         machine
     }
 
+    fn words(attempt: &Attempt) -> Vec<String> {
+        match &attempt.work {
+            Work::Command(words) => words.clone(),
+            Work::Rust(work) => panic!("expected a command: {work:?}"),
+        }
+    }
+
     const JOB: &str = r#"
 params: {day: {}, n: {type: integer}}
 config: {root: /data, nested: {batch: 500}}
@@ -334,7 +377,7 @@ tasks:
         let attempt = render(&place(), &machine, 1, 2).expect("every name exists");
         let file = "/data/raw/1970-01-02.csv";
         assert_eq!(
-            attempt.argv,
+            words(&attempt),
             ["run", "--day=2026-01-31", "1200 succeeded", "$HOME ${x}", file]
         );
         assert_eq!(attempt.working_dir, PathBuf::from("/srv/petit/work/500"));
@@ -387,10 +430,31 @@ tasks:
     }
 
     #[test]
+    fn what_a_rust_task_is_given_is_rendered_at_any_depth() {
+        let yaml = r#"
+params: {day: {}, n: {type: integer}}
+tasks:
+  first: {command: [x]}
+  second:
+    depends_on: [first]
+    uses: load
+    with: {table: "t_${{ params.day }}", rows: 3, more: [{n: "${{ tasks.first.outputs.rows }}"}, null, "$x"]}
+"#;
+        let machine = machine(yaml, Ending::Exited(0), json!({"rows": 1200}));
+        let attempt = render(&place(), &machine, 1, 1).expect("every name exists");
+        let Work::Rust(work) = attempt.work else {
+            panic!("expected a Rust task: {:?}", attempt.work);
+        };
+        let with = json!({"table": "t_2026-01-31", "rows": 3, "more": [{"n": "1200"}, null, "$x"]});
+        assert_eq!((work.uses.as_str(), json!(work.with)), ("load", with));
+        assert_eq!((work.job.as_str(), work.scheduled_at), ("j", at(86_400)));
+    }
+
+    #[test]
     fn a_script_is_the_last_word_of_its_shell() {
         let job = "tasks: {a: {command: [x]}, b: {command: 'echo \"$A\"', shell: 'bash  -c'}, c: {command: 'true'}}";
         let machine = machine(job, Ending::Signalled(9), json!({}));
-        let argv = |task| render(&place(), &machine, task, 1).expect("no expressions").argv;
+        let argv = |task| words(&render(&place(), &machine, task, 1).expect("no expressions"));
         assert_eq!(argv(1), ["bash", "-c", "echo \"$A\""]);
         assert_eq!(argv(2), ["/bin/sh", "-eu", "-c", "true"]);
     }

@@ -6,28 +6,29 @@
 //! a delay, before it counts as one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, sleep},
 };
 
 use super::{
     Clock,
-    engine::{Attempt, AttemptEnd, AttemptKey, Engine, ProcessMark, Report, Reports, Stop, Usage},
+    engine::{Attempt, AttemptEnd, AttemptKey, Engine, ProcessMark, Report, Reports, Stop, Usage, Work},
     output::Mask,
     outputs::{self, OutputError},
     process::{self, AttemptSpec, Cgroups, Command, Ended, Processes, Running, SpawnError, StartTime},
     secrets::{SecretError, Vault},
+    stops::Stops,
 };
 use crate::core::{ending::Ending, error_text::chain, units::ByteSize};
 
@@ -46,9 +47,7 @@ pub struct LocalEngine {
     log_size: u64,
     clock: Clock,
     vault: Vault,
-    stops: Arc<Mutex<HashMap<AttemptKey, watch::Sender<Option<Stop>>>>>,
-    /// Notified whenever one of them is gone.
-    ended: Arc<Notify>,
+    stops: Stops,
 }
 
 impl LocalEngine {
@@ -59,8 +58,7 @@ impl LocalEngine {
             log_size,
             clock,
             vault: Vault::default(),
-            stops: Arc::default(),
-            ended: Arc::default(),
+            stops: Stops::default(),
         }
     }
 
@@ -83,30 +81,17 @@ impl LocalEngine {
     /// exits. After an orderly shutdown no attempt runs; after an executor that failed, or could not wait for the journal,
     /// nobody else ends them.
     pub async fn settle(&self) {
-        loop {
-            // Registered before the look, so that an end in between is not missed.
-            let ended = self.ended.notified();
-            {
-                let stops = self.stops();
-                if stops.is_empty() {
-                    break;
-                }
-                for stop in stops.values() {
-                    stop.send_replace(Some(Stop::InterruptedAtOnce));
-                }
-            }
-            ended.await;
-        }
+        self.stops.end_all().await;
         self.processes.settle().await;
     }
 
-    fn stops(&self) -> MutexGuard<'_, HashMap<AttemptKey, watch::Sender<Option<Stop>>>> {
-        self.stops.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn carry_out(&self, attempt: &Attempt, stop: watch::Receiver<Option<Stop>>, reports: &Reports) -> AttemptEnd {
+        let Work::Command(argv) = &attempt.work else {
+            let words = "this engine runs commands, and the task is one written in Rust".to_owned();
+            return AttemptEnd::without_process(Ending::NotFound, (self.clock)(), Some(words));
+        };
         let mut stop = stop;
-        let started = self.start_process(attempt, &mut stop, reports).await;
+        let started = self.start_process(attempt, argv, &mut stop, reports).await;
         let mask = Arc::new(self.vault.mask(&attempt.secrets));
         let running = match started {
             Ok(running) => running,
@@ -123,7 +108,7 @@ impl LocalEngine {
         let _ = reports.send(Report::Started {
             key: attempt.key.clone(),
             at: running.started_at(),
-            process,
+            process: Some(process),
         });
         let ended = watch_over(running, stop).await;
         let published = published(attempt.folder.output(), Arc::clone(&mask)).await;
@@ -136,6 +121,7 @@ impl LocalEngine {
     async fn start_process(
         &self,
         attempt: &Attempt,
+        argv: &[String],
         stop: &mut watch::Receiver<Option<Stop>>,
         reports: &Reports,
     ) -> Result<Running, NotStarted> {
@@ -150,7 +136,7 @@ impl LocalEngine {
             if let Some(why) = *stop.borrow() {
                 return Err(NotStarted::stopped(why));
             }
-            let problem = match self.try_to_start(attempt).await {
+            let problem = match self.try_to_start(attempt, argv).await {
                 Ok(running) => {
                     if was_delayed {
                         delayed(None);
@@ -176,7 +162,7 @@ impl LocalEngine {
         }
     }
 
-    async fn try_to_start(&self, attempt: &Attempt) -> Result<Running, StartProblem> {
+    async fn try_to_start(&self, attempt: &Attempt, argv: &[String]) -> Result<Running, StartProblem> {
         let folder = attempt.folder.clone();
         let context = attempt.context.to_string();
         let (vault, secrets) = (self.vault.clone(), attempt.secrets.clone());
@@ -211,7 +197,7 @@ impl LocalEngine {
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let spec = AttemptSpec {
             command: Command {
-                argv: attempt.argv.iter().map(OsString::from).collect(),
+                argv: argv.iter().map(OsString::from).collect(),
                 env: env.collect(),
                 working_dir: attempt.working_dir.clone(),
             },
@@ -229,20 +215,16 @@ impl LocalEngine {
 impl Engine for LocalEngine {
     fn start(&self, attempt: Attempt, reports: Reports) {
         let engine = self.clone();
-        let (sender, stop) = watch::channel(None);
-        self.stops().insert(attempt.key.clone(), sender);
+        let stop = self.stops.begin(&attempt.key);
         tokio::spawn(async move {
             let end = engine.carry_out(&attempt, stop, &reports).await;
-            engine.stops().remove(&attempt.key);
-            engine.ended.notify_waiters();
+            engine.stops.ended(&attempt.key);
             let _ = reports.send(Report::Ended { key: attempt.key, end });
         });
     }
 
     fn stop(&self, key: &AttemptKey, why: Stop) {
-        if let Some(stop) = self.stops().get(key) {
-            stop.send_replace(Some(why));
-        }
+        self.stops.stop(key, why);
     }
 }
 

@@ -3,8 +3,9 @@
 //! Two parts decide and know nothing of threads or files: [`machine`] says what a run does next, [`admission`] who may
 //! start. [`inputs`] and [`outputs`] turn expressions into environments and files into values. [`executor`] is the one
 //! loop that owns all runs that are going and carries out what the two decided. [`engine`] is what it starts attempts
-//! with, and [`local`] the engine of this machine, with [`process`] for their processes and [`output`] for what they
-//! print and [`secrets`] for what they must not. [`recovery`] deals with what a Petit that died left behind.
+//! with: [`local`] is the engine of this machine, with [`process`] for its processes, [`output`] for what they print and
+//! [`secrets`] for what they must not, [`rust`] that of tasks written in Rust, and [`engines`] hands each attempt to the one
+//! that can carry it out. [`recovery`] deals with what a Petit that died left behind.
 //!
 //! A run is created by whoever decided that it should exist and is handed over here with its job; which slot it belongs
 //! to and whether it may overlap another was settled before. What happened leaves as journal changes and events.
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub mod admission;
 pub mod capacity;
 pub mod engine;
+pub mod engines;
 pub mod executor;
 pub mod inputs;
 pub mod local;
@@ -22,7 +24,9 @@ pub mod output;
 pub mod outputs;
 pub mod process;
 pub mod recovery;
+pub mod rust;
 pub mod secrets;
+mod stops;
 
 #[cfg(test)]
 mod fixtures;

@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::core::task::{MAX_OUTPUT_BYTES, is_output_key};
+
 /// The most that a task may publish: 1 MiB.
-pub const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = MAX_OUTPUT_BYTES;
 
 /// Why a task's outputs cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +107,7 @@ pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Value>, OutputError> {
                 (key, block.join("\n"))
             }
         };
-        if !is_key(key) {
+        if !is_output_key(key) {
             return Err(OutputError::BadKey {
                 line: number,
                 key: key.to_owned(),
@@ -134,12 +136,6 @@ fn split(line: &str) -> Option<(&str, Assignment<'_>)> {
 fn block_at(line: &str, at: usize) -> Option<(&str, Assignment<'_>)> {
     let end = &line[at + 2..];
     (!end.is_empty()).then_some((&line[..at], Assignment::Block(end)))
-}
-
-fn is_key(key: &str) -> bool {
-    let mut bytes = key.bytes();
-    let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    first && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 fn typed(text: String) -> Value {

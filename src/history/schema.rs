@@ -105,7 +105,7 @@ pub const TABLES: &[Table] = &[
                 "ending",
                 "VARCHAR",
                 "exited, signalled, timed_out, over_memory, cancelled, not_found, not_permitted, could_not_spawn, \
-                 interrupted, output_held_open, bad_output, bad_input, bad_secret",
+                 interrupted, output_held_open, bad_output, bad_input, bad_secret, failed, failed_for_now, panicked",
             ),
             c("exit_code", "INTEGER", "the exit code, if it exited"),
             c(
@@ -119,7 +119,11 @@ pub const TABLES: &[Table] = &[
             c("ended_at", "TIMESTAMP", "when its process ended"),
             c("cpu_user_ms", "BIGINT", "processor time in user mode"),
             c("cpu_system_ms", "BIGINT", "processor time in the kernel"),
-            c("max_rss_bytes", "BIGINT", "the largest resident size"),
+            c(
+                "max_rss_bytes",
+                "BIGINT",
+                "the most memory that its processes were seen to hold",
+            ),
             c("declared_cpu", "DOUBLE", "the processors that its task asks for"),
             c("declared_memory_bytes", "BIGINT", "the memory that its task asks for"),
             c(

@@ -79,13 +79,8 @@ pub fn apply(plan: &Plan, before: Before<'_>, occasion: Occasion<'_>) -> Applied
         let old = active.get(job).map(|old| &**old);
         let retired = before.retired.get(job).copied().unwrap_or(0);
         let next = next_version(version, old, retired, occasion.now);
-        changes.push(Change::PutSpec(SpecRecord {
-            hash: next.job.hash.clone(),
-            job: job.clone(),
-            canonical: next.job.spec.canonical(),
-            yaml: String::from_utf8_lossy(&version.text.bytes).into_owned(),
-            first_seen: occasion.now,
-        }));
+        let yaml = String::from_utf8_lossy(&version.text.bytes).into_owned();
+        changes.push(Change::PutSpec(SpecRecord::of(&next.job, yaml, occasion.now)));
         changes.push(Change::SetActive(next.record.clone()));
         after.insert(job.clone(), Arc::new(next));
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     scan::{Look, SeenFiles},
     settle::{Settled, Unsettled},
-    status::{FileStatus, Standing, SyncState, SyncStatus},
+    status::{FileStatus, Source, Standing, SyncState, SyncStatus},
 };
 use crate::core::id::{JobId, SpecHash};
 
@@ -117,11 +117,14 @@ impl Awaited {
         })
     }
 
-    /// Whether all of it is followed now.
-    pub fn is_synced(&self) -> bool {
+    /// Whether all of it is followed now. A removal that is held is a part of what the whole folder says, also where the
+    /// job's file is there and states another.
+    pub fn is_synced(&self, status: &SyncStatus) -> bool {
         let saw_all = self.asked.as_ref().is_some_and(|asked| !asked.is_blind);
+        let nothing_held = !self.only.is_empty() || status.waiting_plan.is_none();
         let synced = |file: &AwaitedFile| file.outcome == AwaitedOutcome::Synced;
-        saw_all && self.is_over() && self.outcomes().iter().all(synced)
+        let available = status.source == Source::Ok;
+        available && saw_all && nothing_held && self.is_over() && self.outcomes().iter().all(synced)
     }
 
     /// What became of each file, by path.

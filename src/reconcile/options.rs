@@ -16,10 +16,10 @@ use super::{
 use crate::{
     config::{
         check::check_file,
-        set::{Member, check_capacity},
+        set::{Member, check_capacity, check_uses},
         settings::{Prune, Settings},
     },
-    core::capacity::Capacity,
+    core::{capacity::SystemResources, task::TaskRegistry},
 };
 
 /// What the reconciler works on, and how.
@@ -46,8 +46,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// As the settings say, for the folder `jobs_dir` on a machine that has `capacity`.
-    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings, capacity: Capacity) -> Self {
+    /// As the settings say, for the folder `jobs_dir` on a machine that has `capacity`, in a program without Rust tasks.
+    pub fn from_settings(jobs_dir: PathBuf, settings: &Settings, capacity: SystemResources) -> Self {
+        Self::with_tasks(jobs_dir, settings, capacity, Arc::default())
+    }
+
+    /// The same in a program whose Rust tasks job files may use.
+    pub fn with_tasks(
+        jobs_dir: PathBuf,
+        settings: &Settings,
+        capacity: SystemResources,
+        tasks: Arc<TaskRegistry>,
+    ) -> Self {
         let reconcile = &settings.reconcile;
         Self {
             jobs_dir,
@@ -57,7 +67,7 @@ impl Options {
             prune_guard: reconcile.prune_guard.get(),
             watch: WatchMode::Native,
             trust: Trust::of_this_process(),
-            check: check_with(settings.clone(), capacity),
+            check: check_with(settings.clone(), capacity, tasks),
             revisions: Arc::new(Unversioned),
         }
     }
@@ -71,13 +81,15 @@ impl Options {
     }
 }
 
-/// Judges a file as `petit validate` does: by itself, and against what the machine has.
-fn check_with(settings: Settings, capacity: Capacity) -> Arc<Check> {
+/// Judges a file as `petit validate` does: by itself, and against what the machine and the program have.
+fn check_with(settings: Settings, capacity: SystemResources, tasks: Arc<TaskRegistry>) -> Arc<Check> {
     Arc::new(move |path: &str, bytes: &[u8]| {
         let mut checked = check_file(Path::new(path), bytes, &settings);
         if let Some(job) = &checked.job {
             let yaml = &checked.yaml;
-            let beyond = check_capacity(&Member { file: path, job, yaml }, &capacity);
+            let member = Member { file: path, job, yaml };
+            let mut beyond = check_capacity(&member, &capacity);
+            beyond.extend(check_uses(&member, &tasks));
             if !beyond.is_empty() {
                 checked.job = None;
                 checked.diagnostics.extend(beyond);

@@ -458,6 +458,11 @@ impl Seen {
         }
     }
 
+    /// Whether the file changed while it was read.
+    pub(super) fn is_torn(&self) -> bool {
+        self.stamp == Stamp::default() && self.content.bytes().is_some()
+    }
+
     /// Whether a file of this stamp holds what was seen by a look at `looked_at`.
     pub(super) fn still_stands(&self, stamp: Stamp, looked_at: SystemTime) -> bool {
         let readable = !matches!(self.content, Content::Refused(Refusal::Unreadable(_)));

@@ -6,8 +6,9 @@
 //! The rules. A content counts when two looks at least `debounce` apart saw the same stamp and the same bytes. What is
 //! ready waits for what still changes, so that files saved together become one plan, but no longer than
 //! [`PATIENCE`]. An empty file is the middle of a save until it has been empty for [`EMPTY`]. A removal counts when the
-//! file was missing in looks [`REMOVAL`] apart. In the very first look, a file that the kernel saw change longer than
-//! `debounce` ago counts at once, because a second look could tell no more than its time does.
+//! file was missing in looks [`REMOVAL`] apart, and together with those of files that went right after it. In the very
+//! first look, a file that the kernel saw change longer than `debounce` ago counts at once, because a second look could
+//! tell no more than its time does.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,9 @@ use super::scan::{Content, Look, Seen, SeenFiles, Stamp};
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a file must be missing to count as removed.
 pub const REMOVAL: Duration = Duration::from_secs(2);
+/// Files that went missing less than this apart are removed together, so that a look in the middle of `rm *.yaml` does not
+/// let the first of them pass as few.
+pub const TOGETHER: Duration = Duration::from_millis(500);
 /// How long a file must be empty to be taken for finished.
 pub const EMPTY: Duration = Duration::from_secs(2);
 /// How long a file may change before that is a condition, and git may work before it is no longer waited for.
@@ -250,6 +254,8 @@ impl Settle {
         let mut changed = false;
         let git_until = self.git_until;
         let after_git = |since: Instant| git_until.map_or(since, |git| since.max(git));
+        let missing = self.files.values().filter_map(|file| file.missing_since);
+        let next = missing.map(after_git).filter(|since| now - *since < REMOVAL).min();
         self.files.retain(|path, file| {
             if look.files.contains_key(&**path) {
                 return true;
@@ -260,7 +266,9 @@ impl Settle {
             }
             changed |= file.missing_since.is_none();
             let since = *file.missing_since.get_or_insert(now);
-            let gone = now - after_git(since) >= REMOVAL && !git_busy;
+            let since = after_git(since);
+            let is_last = next.is_none_or(|next| next - since >= TOGETHER);
+            let gone = now - since >= REMOVAL && is_last && !git_busy;
             changed |= gone;
             !gone
         });
@@ -314,7 +322,9 @@ impl File {
             self.candidate = None;
             return;
         }
-        let same = |candidate: &Candidate| candidate.stamp == seen.stamp && candidate.content == seen.content;
+        let same = |candidate: &Candidate| {
+            !seen.is_torn() && candidate.stamp == seen.stamp && candidate.content == seen.content
+        };
         if self.candidate.as_ref().is_some_and(same) {
             return;
         }

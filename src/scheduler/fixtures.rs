@@ -10,7 +10,7 @@ use crate::core::{
     active::{ActiveJob, ActiveSet},
     id::{JobId, RunId},
     job::Job,
-    record::{ActiveRecord, RunRecord, SpecRecord},
+    record::{RunRecord, SpecRecord},
     spec::JobSpec,
     state::{RunStatus, Trigger},
 };
@@ -41,20 +41,7 @@ pub fn active(id: &str, yaml: &str, since: &str) -> Arc<ActiveJob> {
 
 /// As [`active`].
 pub fn active_at(id: &str, yaml: &str, since: Timestamp) -> Arc<ActiveJob> {
-    let job = job(id, yaml);
-    let record = ActiveRecord {
-        job: job.id.clone(),
-        file: format!("{id}.yaml"),
-        spec_hash: job.hash.clone(),
-        generation: 1,
-        applied_at: since,
-        anchor: since,
-        scheduled_since: since,
-    };
-    Arc::new(ActiveJob {
-        job: Arc::new(job),
-        record,
-    })
+    Arc::new(ActiveJob::since(Arc::new(job(id, yaml)), since))
 }
 
 /// An active set of these.
@@ -65,13 +52,7 @@ pub fn set(jobs: &[Arc<ActiveJob>]) -> Arc<ActiveSet> {
 
 /// What the journal keeps of a job's version.
 pub fn spec_record(active: &ActiveJob) -> SpecRecord {
-    SpecRecord {
-        hash: active.job.hash.clone(),
-        job: active.job.id.clone(),
-        canonical: active.job.spec.canonical(),
-        yaml: String::new(),
-        first_seen: active.record.applied_at,
-    }
+    SpecRecord::of(&active.job, String::new(), active.record.applied_at)
 }
 
 /// A run that has ended.

@@ -30,7 +30,7 @@ mod simulation;
 mod tests;
 
 pub use backlog::Hold;
-pub use clock::{Clock, SimulatedClock, SystemClock};
+pub use clock::{Clock, SystemClock};
 pub use desk::{Order, Retried, Triggered};
 pub use handle::{CommandError, Handle, Retry};
 pub use series::neighbours;

@@ -35,7 +35,7 @@ use crate::{
         record::{PauseRecord, RunRecord},
         state::RunStatus,
     },
-    events::{Bus, Event, Listener},
+    events::{Event, EventBus, Listener},
     storage::{Change, Storage, StorageError},
 };
 
@@ -58,12 +58,55 @@ pub struct Parts {
     /// executor's to take up again by itself.
     pub orders: mpsc::Sender<Order>,
     /// Where the executor says that runs started and ended, and where this room says what it recorded.
-    pub bus: Bus,
+    pub bus: EventBus,
     /// Randomness for the ids of runs.
     pub random: Box<dyn FnMut() -> u128 + Send>,
 }
 
-/// The loop.
+/// The loop that decides which runs start, and when. Its other end is a [`Handle`].
+///
+/// It can be used by itself: whoever does so carries out its orders, and says on the bus what became of the runs.
+///
+/// ```
+/// use std::{collections::BTreeMap, sync::Arc, time::Duration};
+/// use petit::{CommandTask, DagBuilder, EventBus, Scheduler, Storage};
+/// use petit::core::{active::ActiveJob, record::SpecRecord};
+/// use petit::scheduler::{Clock, Order, Parts};
+/// use petit::{storage::{Change, Memory}, testing::SimulatedClock};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+/// let job = DagBuilder::new("tick")
+///     .schedule("*/15 * * * *")
+///     .task("only", CommandTask::new(["true"]))
+///     .build()
+///     .unwrap();
+/// let clock = Arc::new(SimulatedClock::new("2026-01-01T10:07:00Z".parse().unwrap()));
+/// let job = ActiveJob::since(Arc::new(job), clock.now());
+/// let storage: Arc<dyn Storage> = Arc::new(Memory::default());
+/// let spec = SpecRecord::of(&job.job, String::new(), clock.now());
+/// storage.commit(vec![Change::PutSpec(spec)]).wait().await.unwrap();
+///
+/// let active = BTreeMap::from([(job.job.id.clone(), Arc::new(job))]);
+/// let (_active, active) = tokio::sync::watch::channel(Arc::new(active));
+/// let (_revision, revision) = tokio::sync::watch::channel(None);
+/// let (orders, mut ordered) = tokio::sync::mpsc::channel(16);
+/// let mut ids = 0;
+/// let (scheduler, handle) = Scheduler::new(Parts {
+///     storage,
+///     clock: clock.clone(),
+///     active,
+///     revision,
+///     orders,
+///     bus: EventBus::default(),
+///     random: Box::new(move || { ids += 1; ids }),
+/// });
+/// let scheduling = tokio::spawn(scheduler.run());
+/// let Some(Order::Start { run, .. }) = ordered.recv().await else { panic!("the slot is due") };
+/// assert_eq!(run.slot.unwrap().to_rfc3339(), "2026-01-01T10:15:00+00:00");
+/// handle.stop().await;
+/// scheduling.await.unwrap().unwrap();
+/// # });
+/// ```
 pub struct Scheduler {
     parts: Parts,
     listener: Listener,

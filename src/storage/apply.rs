@@ -219,7 +219,7 @@ fn apply(rows: &mut impl Rows, change: Change, now: Timestamp) -> Result<Option<
                 .ok_or_else(|| missing(format!("an unfinished attempt {attempt} of task `{task}` of run {run}")))?;
             rows.update_attempt(&AttemptRecord {
                 started_at: Some(at),
-                pid: Some(pid),
+                pid,
                 pid_start,
                 ..launched
             })?;

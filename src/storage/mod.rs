@@ -138,7 +138,7 @@ pub enum Change {
     SetTask(TaskRecord),
     /// An attempt of a task is about to start: committed before its process exists.
     LaunchAttempt(AttemptRecord),
-    /// An attempt's process exists.
+    /// An attempt runs.
     StartAttempt {
         /// The run.
         run: RunId,
@@ -148,8 +148,8 @@ pub enum Change {
         attempt: u32,
         /// When it started.
         at: Timestamp,
-        /// The process.
-        pid: u32,
+        /// Its process, if it is one of its own.
+        pid: Option<u32>,
         /// Its start time in ticks since boot.
         pid_start: Option<u64>,
     },

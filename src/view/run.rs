@@ -99,7 +99,7 @@ pub struct AttemptView {
     pub cpu_user_ms: Option<u64>,
     /// Processor time in the kernel.
     pub cpu_system_ms: Option<u64>,
-    /// The largest resident size.
+    /// The most memory that its processes were seen to hold, in bytes.
     pub max_rss_bytes: Option<u64>,
     /// How much it printed.
     pub bytes_out: Option<u64>,

@@ -11,7 +11,7 @@ use std::{
 use petit::{
     config::settings::Settings,
     core::{active::ActiveSet, record::Actor},
-    events::Bus,
+    events::EventBus,
     execution::capacity,
     reconcile::{Handle, Options, PlanId, Reconciler, SyncStatus, load_active},
     storage::{Memory, Storage},
@@ -190,7 +190,7 @@ fn start(options: &Options, storage: &Arc<Memory>) -> Started {
     let reconciler = Reconciler::start(
         options.clone(),
         Arc::clone(storage) as Arc<dyn Storage>,
-        Bus::default(),
+        EventBus::default(),
         loaded,
     );
     let published = Arc::new(Mutex::new(Vec::new()));

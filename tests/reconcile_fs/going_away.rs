@@ -9,7 +9,7 @@ use std::{
 };
 
 use petit::{
-    events::Bus,
+    events::EventBus,
     reconcile::{Source, SyncStatus},
 };
 
@@ -51,7 +51,7 @@ async fn a_folder_that_is_moved_away_and_back_costs_no_slot() {
     .await;
     followed.until_active("three jobs", |active| active.len() == 3).await;
     let before = followed.active();
-    let scheduling = Scheduling::start(&followed.storage, followed.handle.active(), Bus::default());
+    let scheduling = Scheduling::start(&followed.storage, followed.handle.active(), EventBus::default());
     let away = followed.temp.path().join("elsewhere");
     fs::rename(followed.root(), &away).expect("moved away");
     followed.until("an unavailable source", is_unavailable).await;

@@ -4,9 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod descriptors;
 mod endings;
 mod flood;
 mod foreground;
+mod full_disk;
 mod limits;
 mod secrets;
 mod service;

@@ -181,6 +181,16 @@ impl Daemon<'_> {
         self.child.id()
     }
 
+    /// Whether it has a file open whose path begins so.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let begins = path.to_string_lossy().into_owned();
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten();
+        descriptors
+            .flatten()
+            .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
+            .any(|open| open.to_string_lossy().starts_with(&begins))
+    }
+
     /// SIGKILL, as a crash would.
     pub fn kill(mut self) {
         self.child.kill().expect("a child of ours");

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::TimeDelta;
 use petit::{
     core::{active::ActiveSet, id::JobId},
-    events::Bus,
+    events::EventBus,
     scheduler::{self, Parts, Scheduler, SystemClock},
     storage::{Memory, Storage},
 };
@@ -28,7 +28,7 @@ pub struct Scheduling {
 
 impl Scheduling {
     /// Starts a scheduler that follows this active set.
-    pub fn start(storage: &Arc<Memory>, active: watch::Receiver<Arc<ActiveSet>>, bus: Bus) -> Self {
+    pub fn start(storage: &Arc<Memory>, active: watch::Receiver<Arc<ActiveSet>>, bus: EventBus) -> Self {
         let (orders, mut ordered) = mpsc::channel(16);
         let (_, revision) = watch::channel(None);
         let (scheduler, handle) = Scheduler::new(Parts {

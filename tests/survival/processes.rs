@@ -67,12 +67,3 @@ pub fn children(pid: u32) -> Vec<u32> {
         })
         .collect()
 }
-
-/// Whether a process has a file open whose name begins so.
-pub fn has_open(pid: u32, path: &Path) -> bool {
-    let begins = path.to_string_lossy().into_owned();
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    descriptors
-        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
-        .any(|open| open.to_string_lossy().starts_with(&begins))
-}

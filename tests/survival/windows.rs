@@ -132,7 +132,7 @@ fn await_window(window: Window, which: u32, place: &Place, daemon: &Daemon<'_>, 
             Window::ClaimToSpawn => unfinished(place).iter().any(is_claimed),
             Window::SpawnToRecord => is_unrecorded(place, daemon.pid()),
             Window::EndToCommit => going(place).iter().any(has_ended),
-            Window::Projection => processes::has_open(daemon.pid(), &history(place)),
+            Window::Projection => daemon.has_open(&history(place)),
             Window::Apply => match version(place) {
                 // Where the daemon stands in the middle of a commit, nobody can say.
                 None => false,

@@ -1,6 +1,6 @@
 //! `petit run`
 
-use std::io;
+use std::{io, sync::Arc};
 
 use clap::ValueEnum;
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -59,7 +59,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
 fn with_screens(globals: &Globals, args: &Args, place: Place) -> Result<Exit, CliError> {
     let screens = super::tui::Screens::new(globals, &place)?;
     let log = open_log(&place.state_dir)?;
-    start_log(globals, args.log_format, false, std::sync::Arc::new(log));
+    start_log(globals, args.log_format, false, Arc::new(log));
     let runtime = runtime()?;
     let (stop, asked) = mpsc::channel(1);
     let mut daemon = runtime.spawn(daemon::run(options(place), asked));
@@ -121,10 +121,8 @@ pub(super) fn options(place: Place) -> Options {
         state_dir: place.state_dir,
         settings: place.settings,
         trust: place.trust,
-        // A variable that is no text cannot be passed on, and is no reason not to start.
-        environment: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
+        environment: daemon::own_environment(),
+        tasks: Arc::default(),
     }
 }
 

@@ -22,10 +22,10 @@ use crate::{
         contention::check_contention,
         diagnostic::{Diagnostic, Severity},
         render,
-        set::{Member, check_capacity, check_set},
+        set::{Member, check_capacity, check_set, check_uses},
         share,
     },
-    core::{Timestamp, error_text::chain, job::Job, schedule::Timing},
+    core::{Timestamp, error_text::chain, job::Job, schedule::Timing, task::TaskRegistry},
     execution::capacity,
     reconcile::scan::{Blob, Content, Scanner},
 };
@@ -184,7 +184,12 @@ impl Files {
             })
             .collect();
         let capacity = capacity::of_machine(&place.settings);
-        let beyond = members.iter().flat_map(|member| check_capacity(member, &capacity));
+        let tasks = TaskRegistry::default();
+        let beyond = members.iter().flat_map(|member| {
+            let mut found = check_capacity(member, &capacity);
+            found.extend(check_uses(member, &tasks));
+            found
+        });
         let among = check_set(&members).into_iter().chain(beyond);
         let among = among.chain(check_contention(&members, &capacity));
         let own = self

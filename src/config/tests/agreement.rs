@@ -30,7 +30,7 @@ use crate::core::{
     id::{JobId, SLUG_PATTERN, TaskId},
     spec::{
         CommandSpec, Condition, JobCondition, JobDependency, JobSpec, Limits, MisfirePolicy, MisfireSpec, NotifySpec,
-        NotifyWhen, Overlap, ParamSpec, ParamType, ResourceRequirements, RetryPolicy, RetryWhen, ScheduleSpec,
+        NotifyWhen, Overlap, ParamSpec, ParamType, ResourceRequirements, RetryCondition, RetryPolicy, ScheduleSpec,
         SecretSource, TaskDefaults, TaskSpec,
     },
     units::{ByteSize, HumanDuration},
@@ -46,6 +46,8 @@ const RULES: &[&str] = &[
     "repeated-dependency",
     // One value that another one asks for, or forbids.
     "missing-window",
+    "with-without-uses",
+    "limits-of-rust-task",
     "pattern-without-string",
     "param-default",
     // Texts with a grammar of their own.
@@ -73,7 +75,6 @@ const RULES: &[&str] = &[
     "empty",
     "nul",
     // Keys that this version refuses rather than ignores.
-    "comes-later",
 ];
 
 const SUBJECT: fn() -> Subject = || Subject {
@@ -182,7 +183,7 @@ fn command() -> impl Strategy<Value = CommandSpec> {
 }
 
 fn retry() -> impl Strategy<Value = RetryPolicy> {
-    let when = select(&[RetryWhen::Always, RetryWhen::Transient, RetryWhen::Never][..]);
+    let when = select(&[RetryCondition::Always, RetryCondition::Transient, RetryCondition::Never][..]);
     (0..=1_000_u32, duration(), when).prop_map(|(retries, delay, when)| RetryPolicy { retries, delay, when })
 }
 

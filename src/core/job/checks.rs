@@ -221,6 +221,7 @@ fn check_task(id: &str, task: &TaskSpec, found: &mut Vec<Violation>) {
             }
         }
     }
+    check_uses(id, task, found);
     check_env(&task.env, &["tasks", id, "env"], found);
     check_timeout(task.timeout, &["tasks", id, "timeout"], found);
     if task.limits.memory.is_some_and(|memory| memory.as_bytes() == 0) {
@@ -236,6 +237,35 @@ fn check_task(id: &str, task: &TaskSpec, found: &mut Vec<Violation>) {
     }
     check_text(task.shell.as_deref(), &["tasks", id, "shell"], found);
     check_text(task.working_dir.as_deref(), &["tasks", id, "working_dir"], found);
+}
+
+/// What goes together with a Rust task, and what does not.
+fn check_uses(id: &str, task: &TaskSpec, found: &mut Vec<Violation>) {
+    check_text(task.uses.as_deref(), &["tasks", id, "uses"], found);
+    if task.uses.is_none() && !task.with.is_empty() {
+        found.push(Violation {
+            expected: Some("`with` beside `uses`".to_owned()),
+            hint: Some("remove it; a command takes its inputs as arguments and from `env`".to_owned()),
+            at_key: true,
+            ..Violation::new(
+                pointer_to(&["tasks", id, "with"]),
+                "with-without-uses",
+                "only a Rust task can be given `with`",
+            )
+        });
+    }
+    if task.uses.is_some() && task.limits.memory.is_some() {
+        found.push(Violation {
+            expected: Some("no limit beside `uses`".to_owned()),
+            hint: Some("remove it; a Rust task shares the memory of its program".to_owned()),
+            at_key: true,
+            ..Violation::new(
+                pointer_to(&["tasks", id, "limits", "memory"]),
+                "limits-of-rust-task",
+                "the memory of a Rust task cannot be limited",
+            )
+        });
+    }
 }
 
 fn check_env(env: &BTreeMap<String, String>, place: &[&str], found: &mut Vec<Violation>) {

@@ -67,6 +67,9 @@ pub fn check(spec: &JobSpec, dag: Option<&Dag>, found: &mut Vec<Violation>) {
         if let Some(text) = &task.shell {
             refuse_in_shell(text, pointer_to(&["tasks", id, "shell"]), found);
         }
+        for (key, value) in &task.with {
+            full.check_value(value, &["tasks", id, "with", key], found);
+        }
         match &task.command {
             None => {}
             Some(CommandSpec::Shell(text)) => refuse_in_shell(text, pointer_to(&["tasks", id, "command"]), found),
@@ -149,6 +152,24 @@ impl Scope<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Checks every text in a value, at any depth.
+    fn check_value(&self, value: &Value, place: &[&str], found: &mut Vec<Violation>) {
+        match value {
+            Value::String(text) => self.check(text, || pointer_to(place), found),
+            Value::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    self.check_value(item, &[place, &[i.to_string().as_str()]].concat(), found);
+                }
+            }
+            Value::Object(map) => {
+                for (key, item) in map {
+                    self.check_value(item, &[place, &[key.as_str()]].concat(), found);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 

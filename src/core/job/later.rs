@@ -38,18 +38,6 @@ struct Later {
 const TABLE: &[Later] = &[
     Later {
         document: Document::Job,
-        path: &["tasks", "*", "uses"],
-        verdict: Verdict::Refused,
-        consequence: "no such task could be started",
-    },
-    Later {
-        document: Document::Job,
-        path: &["tasks", "*", "with"],
-        verdict: Verdict::Refused,
-        consequence: "no task would receive it",
-    },
-    Later {
-        document: Document::Job,
         path: &["notify"],
         verdict: Verdict::Warned,
         consequence: "nobody is told",

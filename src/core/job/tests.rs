@@ -121,9 +121,8 @@ fn stored_specs_that_cannot_be_used_say_why() {
         ("{", "the stored spec cannot be read"),
         (r#"{"tasks":{"a":{"command":["x"]}}}"#, "the stored spec has no id"),
         (
-            r#"{"id":"j","tasks":{"a":{"uses":"x"}}}"#,
-            "the stored spec is not valid for this version of Petit: `uses` comes with a later version of Petit; today \
-             no such task could be started",
+            r#"{"id":"j","tasks":{"a":{"command":["x"],"with":{"n":1}}}}"#,
+            "the stored spec is not valid for this version of Petit: only a Rust task can be given `with`",
         ),
     ] {
         assert_eq!(Job::from_canonical(text).expect_err(text).to_string(), expected);

@@ -17,8 +17,8 @@ fn at(second: i64) -> Timestamp {
     chrono::DateTime::from_timestamp(second, 0).expect("a valid instant")
 }
 
-fn capacity(tasks: u32, cpu: u64, gpu: u32) -> Capacity {
-    Capacity {
+fn capacity(tasks: u32, cpu: u64, gpu: u32) -> SystemResources {
+    SystemResources {
         tasks,
         cpu_millis: cpu * 1_000,
         memory_bytes: 1 << 30,

@@ -10,13 +10,14 @@ use tokio::{
 use super::{ActiveRun, Conditions, WaitingTask};
 use crate::{
     core::{
-        capacity::Capacity,
+        Timestamp,
+        capacity::SystemResources,
         id::RunId,
         job::Job,
-        record::{RunRecord, TaskRecord},
-        state::SlotReason,
+        record::{RunRecord, SpecRecord, TaskRecord},
+        state::{RunStatus, SlotReason, Trigger},
     },
-    storage::RunDetail,
+    storage::{Change, RunDetail},
 };
 
 /// A run that is in the journal and has not begun.
@@ -28,6 +29,47 @@ pub struct RunStart {
     pub job: Arc<Job>,
     /// Of its tasks those that are not new: none was ever granted, but a retry has some that are done.
     pub tasks: Vec<TaskRecord>,
+}
+
+impl RunStart {
+    /// A run of a job without params, made by hand at an instant.
+    pub fn by_hand(job: Arc<Job>, id: RunId, now: Timestamp) -> Self {
+        let record = RunRecord {
+            id,
+            job: job.id.clone(),
+            status: RunStatus::Queued,
+            trigger: Trigger::Manual,
+            slot: None,
+            scheduled_at: now,
+            spec_hash: job.hash.clone(),
+            revision: None,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            params: serde_json::Map::new(),
+            consumed: Vec::new(),
+            retry_of: None,
+            wait_until: None,
+            reason: None,
+        };
+        Self {
+            tasks: TaskRecord::of_new_run(&job, id),
+            record,
+            job,
+        }
+    }
+
+    /// What the journal must have before the run is [started](Handle::start).
+    pub fn creation(&self) -> Vec<Change> {
+        let spec = SpecRecord::of(&self.job, String::new(), self.record.created_at);
+        vec![
+            Change::PutSpec(spec),
+            Change::CreateRun {
+                run: self.record.clone(),
+                tasks: self.tasks.clone(),
+            },
+        ]
+    }
 }
 
 /// The executor's loop has ended, because Petit is shutting down.
@@ -46,7 +88,7 @@ pub(super) enum Message {
         unstarted: SlotReason,
         known: oneshot::Sender<bool>,
     },
-    SetCapacity(Capacity),
+    SetCapacity(SystemResources),
     Waiting(oneshot::Sender<Vec<WaitingTask>>),
     Active(oneshot::Sender<Vec<ActiveRun>>),
     Shutdown {
@@ -119,7 +161,7 @@ impl Handle {
     }
 
     /// Changes how much may run at a time. Tasks that run keep what they have.
-    pub async fn set_capacity(&self, capacity: Capacity) -> Result<(), ExecutorGone> {
+    pub async fn set_capacity(&self, capacity: SystemResources) -> Result<(), ExecutorGone> {
         self.send(Message::SetCapacity(capacity)).await
     }
 

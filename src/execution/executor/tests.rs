@@ -21,6 +21,7 @@ use crate::{
         recovery::recover,
     },
     storage::{Ack, Beside, LatestRuns, Memory, NumberedFact, RunFilter, RunGlance, StorageError, Tally, TaskGlance},
+    testing::{FakeCommand, TestHarness},
 };
 
 /// An engine whose attempts end when the test says so, or at once.
@@ -79,7 +80,7 @@ impl Engine for Fake {
             known.iter().any(|a| a.task == key.task && a.attempt == key.attempt),
             "{key:?} is in the journal first"
         );
-        let process = ProcessMark { pid: 4, start: Some(2) };
+        let process = Some(ProcessMark { pid: 4, start: Some(2) });
         let at = clock()();
         let _ = reports.send(Report::Started {
             key: key.clone(),
@@ -170,20 +171,18 @@ tasks:
     assert_eq!(setup.bench.handle.active().await, Ok(Vec::new()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_output_that_is_missing_fails_the_task_that_asks() {
-    let mut setup = setup(true);
-    let job = job(
-        "j",
-        r#"
+    let job = r#"
 tasks:
   a: {command: [x]}
   b: {command: [x, "${{ tasks.a.outputs.rows }}"], depends_on: [a]}
-"#,
-    );
-    let detail = setup.bench.run_to_end(&job).await;
-    assert_eq!(detail.run.status, RunStatus::Failed);
-    let attempt = detail.attempts.last().expect("b was tried");
+"#;
+    let harness = TestHarness::builder().yaml("j", job).start().await;
+    let ran = harness.run("j").await;
+    assert_eq!((ran.status(), ran.started()), (RunStatus::Failed, vec!["a", "b"]));
+    assert_eq!(harness.commands("b"), Vec::<Vec<String>>::new(), "it was never started");
+    let attempt = ran.attempts("b")[0];
     assert_eq!(attempt.ending, Some(Ending::BadInput));
     let error = attempt.error.as_deref().expect("in words");
     assert!(
@@ -192,41 +191,70 @@ tasks:
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cancel_ends_what_runs_and_cleans_up() {
-    let mut setup = setup(false);
-    let job = job(
-        "j",
-        "
+    let job = "
 tasks:
   a: {command: [x]}
   b: {command: [x], depends_on: [a]}
   clean: {command: [x], depends_on: [b], condition: always}
-",
-    );
-    let run = setup.bench.start(&job).await;
-    until("a to start", || setup.engine.has("a")).await;
-    assert_eq!(
-        setup.bench.handle.cancel(run, "enough", SlotReason::Cancelled).await,
-        Ok(true)
-    );
-    until("clean to start", || setup.engine.has("clean")).await;
-    setup.engine.end("clean", Ending::Exited(0));
-    let detail = setup.bench.ended(run).await;
-    assert_eq!(
-        (detail.run.status, detail.run.reason.as_deref()),
-        (RunStatus::Cancelled, Some("enough"))
-    );
+";
+    let harness = TestHarness::builder()
+        .yaml("j", job)
+        .command("a", FakeCommand::succeeds().after(Duration::from_secs(3600)))
+        .start()
+        .await;
+    let run = harness.trigger("j", Default::default()).await;
+    harness.advance(Duration::from_secs(60)).await;
+    let executor = harness.petit().executor();
+    assert_eq!(executor.cancel(run, "enough", SlotReason::Cancelled).await, Ok(true));
+    let ran = harness.wait(run).await;
+    assert_eq!((ran.status(), ran.reason()), (RunStatus::Cancelled, Some("enough")));
+    assert_eq!(ran.started(), ["a", "clean"]);
     let expected = [
         ("a", TaskState::Cancelled),
         ("b", TaskState::Cancelled),
         ("clean", TaskState::Succeeded),
     ];
-    assert_eq!(states(&detail), expected.into());
+    assert_eq!(states(&ran.detail), expected.into());
+    assert_eq!(executor.cancel(run, "again", SlotReason::Cancelled).await, Ok(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_waits_its_delay_and_holds_nothing_meanwhile() {
+    let job = "
+max_concurrency: 1
+tasks:
+  flaky: {command: [x], retry: {retries: 3, delay: 10m, when: transient}}
+  other: {command: [x]}
+";
+    let minute = Duration::from_secs(60);
+    let harness = TestHarness::builder()
+        .yaml("j", job)
+        .command("flaky", FakeCommand::exits(75).after(minute))
+        .command("flaky", FakeCommand::ends(Ending::Signalled(9)))
+        .command("flaky", FakeCommand::succeeds().publishes("n", 1))
+        .command("other", FakeCommand::succeeds().after(minute))
+        .start()
+        .await;
+    let began = harness.now();
+    let ran = harness.run("j").await;
+    assert!(ran.succeeded(), "{:?}", ran.detail);
     assert_eq!(
-        setup.bench.handle.cancel(run, "again", SlotReason::Cancelled).await,
-        Ok(false)
+        (ran.started(), ran.ended()),
+        (vec!["flaky", "other"], vec!["other", "flaky"])
     );
+    let again: Vec<i64> = ran
+        .retried("flaky")
+        .iter()
+        .map(|at| (*at - began).num_minutes())
+        .collect();
+    assert_eq!(again, [11, 21]);
+    assert_eq!(
+        ran.attempts("other")[0].granted_at,
+        began + chrono::TimeDelta::minutes(1)
+    );
+    assert_eq!(ran.outputs("flaky")["n"], 1);
 }
 
 #[tokio::test]

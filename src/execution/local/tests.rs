@@ -1,6 +1,6 @@
 //! Whole runs with real processes and a journal on disk.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{

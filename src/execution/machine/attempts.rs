@@ -67,7 +67,7 @@ impl RunMachine {
         }
     }
 
-    pub(super) fn started(&mut self, task: TaskIndex, attempt: u32, at: Timestamp, process: ProcessMark) {
+    pub(super) fn started(&mut self, task: TaskIndex, attempt: u32, at: Timestamp, process: Option<ProcessMark>) {
         let Some(current) = self.tasks[task]
             .current
             .as_mut()
@@ -76,15 +76,15 @@ impl RunMachine {
             return;
         };
         current.started_at = Some(at);
-        current.pid = Some(process.pid);
-        current.pid_start = process.start;
+        current.pid = process.map(|process| process.pid);
+        current.pid_start = process.and_then(|process| process.start);
         let change = Change::StartAttempt {
             run: current.run,
             task: current.task.clone(),
             attempt,
             at,
-            pid: process.pid,
-            pid_start: process.start,
+            pid: current.pid,
+            pid_start: current.pid_start,
         };
         self.journal(change);
     }

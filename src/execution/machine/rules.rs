@@ -2,7 +2,7 @@
 
 use crate::core::{
     ending::Ending,
-    spec::{Condition, RetryPolicy, RetryWhen},
+    spec::{Condition, RetryCondition, RetryPolicy},
     state::TaskState,
 };
 
@@ -42,9 +42,9 @@ pub(super) fn verdict(condition: Condition, upstream: &[(&str, TaskState)]) -> V
 /// Whether another attempt follows one that ended like this, after `attempts` in all.
 pub(super) fn may_retry(policy: RetryPolicy, ending: Ending, attempts: u32) -> bool {
     let suits = match policy.when {
-        RetryWhen::Always => !ending.is_success() && ending != Ending::Cancelled,
-        RetryWhen::Transient => ending.is_transient(),
-        RetryWhen::Never => false,
+        RetryCondition::Always => !ending.is_success() && ending != Ending::Cancelled,
+        RetryCondition::Transient => ending.is_transient(),
+        RetryCondition::Never => false,
     };
     suits && attempts <= policy.retries
 }

@@ -18,7 +18,7 @@ pub enum Input {
         /// Why.
         reason: String,
     },
-    /// An attempt's process exists.
+    /// An attempt runs.
     Started {
         /// The task.
         task: TaskIndex,
@@ -26,8 +26,8 @@ pub enum Input {
         attempt: u32,
         /// When it started.
         at: Timestamp,
-        /// The process.
-        process: ProcessMark,
+        /// Its process, if it is one of its own.
+        process: Option<ProcessMark>,
     },
     /// An attempt is over.
     Ended {

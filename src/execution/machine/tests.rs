@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     core::{
-        capacity::Capacity,
+        capacity::SystemResources,
         id::{JobId, SpecHash},
         id::{RunId, TaskId},
-        spec::{JobSpec, RetryPolicy, RetryWhen},
+        spec::{JobSpec, RetryCondition, RetryPolicy},
         state::Trigger,
     },
     execution::{
@@ -489,9 +489,9 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
         1 => Just(Condition::Always),
     ];
     let when = prop_oneof![
-        Just(RetryWhen::Always),
-        Just(RetryWhen::Transient),
-        Just(RetryWhen::Never)
+        Just(RetryCondition::Always),
+        Just(RetryCondition::Transient),
+        Just(RetryCondition::Never)
     ];
     let retry = (0..3u32, when).prop_map(|(retries, when)| RetryPolicy {
         retries,
@@ -566,9 +566,9 @@ impl Scenario {
         }
         let tries = 1 + task.retry.retries as usize;
         let again = |ending: &Ending| match task.retry.when {
-            RetryWhen::Always => !ending.is_success(),
-            RetryWhen::Transient => ending.is_transient(),
-            RetryWhen::Never => false,
+            RetryCondition::Always => !ending.is_success(),
+            RetryCondition::Transient => ending.is_transient(),
+            RetryCondition::Never => false,
         };
         let mut endings = task.endings.iter().take(tries);
         let last = endings
@@ -594,7 +594,7 @@ fn play(scenario: &Scenario) -> (RunMachine, Vec<(TaskIndex, u32, bool)>) {
         attempts: Vec::new(),
     };
     let mut machine = RunMachine::new(Arc::clone(&job), detail.clone());
-    let capacity = Capacity {
+    let capacity = SystemResources {
         tasks: 100,
         cpu_millis: 0,
         memory_bytes: 0,

@@ -130,7 +130,7 @@ impl LogWriter {
     pub fn finish(&mut self, now: DateTime<Utc>) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let mut shown = Vec::new();
-            self.veils[stream as usize].finish(&self.mask, &mut shown);
+            self.veils[stream as usize].finish(&mut shown);
             self.lines(stream, &shown, now);
             let open = std::mem::take(&mut self.open_lines[stream as usize]);
             if !open.is_empty() {

@@ -295,7 +295,11 @@ impl Running {
         // An order or a timeout that comes between exit and the output's end changes nothing: the process has ended.
         let held_open = stopped.is_none() && !self.capture.drain(HELD_OPEN).await;
         let mut survivors = Vec::new();
-        let look = stopped.is_some() || held_open || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
+        // Whoever is left in a control group would be killed with it, without a grace.
+        let look = stopped.is_some()
+            || held_open
+            || self.group.is_some()
+            || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
         if look {
             let tree = Tree::new(vec![self.claim.clone()], Some(self.id().pid));
             survivors = self.end_tree(tree).await;

@@ -311,7 +311,8 @@ impl<'a> Draft<'a> {
     /// Whether so many jobs of the largest set of the last minute would be gone that somebody should be asked.
     fn loses_many(&self, stated: &Stated<'a>, active: &'a ActiveSet, past: Past<'_>, policy: &Policy) -> bool {
         let desired = stated.desired;
-        if desired.allow_empty && desired.files.is_empty() {
+        // A folder of which a part cannot be seen is not known to be empty.
+        if desired.allow_empty && desired.files.is_empty() && desired.blind.is_empty() {
             return false;
         }
         let largest = if past.largest.len() > active.len() {
@@ -405,7 +406,8 @@ impl<'a> Draft<'a> {
                 && let Some(old) = active.get(job)
             {
                 let reason = stated.why_missing(needs);
-                let (job, file) = (job.clone(), old.record.file.clone());
+                let file = self.moved.get(job).unwrap_or(&old.record.file).clone();
+                let job = job.clone();
                 blocked.push(Action::Block { job, file, reason });
             }
         }

@@ -50,8 +50,8 @@ fn read_one(path: &Path, trust: Trust) -> Option<Seen> {
     }
 }
 
-/// Reads a file between two looks at its stamp. When they differ, the second one counts, so that the next look
-/// cannot take what was read for what stands there then: it reads again, or sees yet another stamp.
+/// Reads a file between two looks at its stamp. When they differ, what was read bears neither: it may be the beginning of
+/// one content, or that and the end of another, and the next look must not take it for what stands there then.
 fn read(path: &Path, trust: Trust) -> io::Result<Seen> {
     // A pipe that took the file's place after it was listed must not make the open wait for a writer.
     let file = OpenOptions::new()
@@ -66,8 +66,15 @@ fn read(path: &Path, trust: Trust) -> io::Result<Seen> {
         return Ok(Seen::new(Stamp::of(&before), Content::Refused(distrust)));
     }
     let content = read_bounded(&file, before.len())?;
-    let after = Stamp::of(&file.metadata()?);
-    Ok(Seen::new(after, content))
+    let (before, after) = (Stamp::of(&before), Stamp::of(&file.metadata()?));
+    let seen = Seen::new(after, content);
+    Ok(match before == after {
+        true => seen,
+        false => Seen {
+            stamp: Stamp::default(),
+            ..seen
+        },
+    })
 }
 
 fn read_bounded(file: &File, size: u64) -> io::Result<Content> {

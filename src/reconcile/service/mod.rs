@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     core::{active::ActiveSet, record::Actor},
-    events::Bus,
+    events::EventBus,
     storage::Storage,
 };
 
@@ -137,7 +137,7 @@ pub struct Handle {
 
 impl Reconciler {
     /// Starts to follow the files, from the active set that [`load_active`](super::load_active) gave. The first look begins at once.
-    pub fn start(options: Options, storage: Arc<dyn Storage>, bus: Bus, mut loaded: Loaded) -> Self {
+    pub fn start(options: Options, storage: Arc<dyn Storage>, bus: EventBus, mut loaded: Loaded) -> Self {
         let (sender, receiver) = mpsc::channel();
         let queued = Arc::new(AtomicBool::new(false));
         let watch = Watch::new(options.watch, {

@@ -130,9 +130,10 @@ impl Publisher {
             change(status, &mut set);
             set.to(&mut status.watching, now.watching.clone());
             set.to(&mut status.active_set_hash, now.writer.set_hash().clone());
-            // A look that finds nothing new wakes nobody, but for its time being right when somebody asks.
-            status.looked_at = Some(now.at);
-            set.made
+            // A look that finds nothing new wakes nobody, but for its time being right when somebody asks. Only the first
+            // is news in itself: somebody may wait for it.
+            let first = status.looked_at.replace(now.at).is_none();
+            set.made || first
         });
     }
 }

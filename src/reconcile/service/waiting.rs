@@ -13,7 +13,7 @@ use crate::reconcile::{
     plan::{Action, PlanId},
     scan::Look,
     settle::Settled,
-    status::{Source, SyncStatus},
+    status::SyncStatus,
 };
 
 /// Somebody who waits for a sync.
@@ -49,10 +49,7 @@ impl Waiter {
     /// Answers; whoever asked may have gone.
     fn answer(self, status: &SyncStatus, committed: bool, timed_out: bool) {
         let (files, synced) = match self.ask.wait {
-            true => {
-                let synced = self.awaited.is_synced() && status.source == Source::Ok;
-                (self.awaited.outcomes(), synced)
-            }
+            true => (self.awaited.outcomes(), self.awaited.is_synced(status)),
             false => (Vec::new(), status.is_synced()),
         };
         let _ = self.reply.send(SyncOutcome {

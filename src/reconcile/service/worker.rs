@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     core::{Timestamp, active::ActiveSet, record::Actor},
-    events::{Bus, Event},
+    events::{Event, EventBus},
     reconcile::{
         apply::Occasion,
         desired::{Desired, Judge},
@@ -66,7 +66,7 @@ pub(super) enum Message {
 pub(super) struct Worker<W> {
     options: Options,
     world: W,
-    bus: Bus,
+    bus: EventBus,
     settle: Settle,
     judge: Judge,
     writer: Writer,
@@ -80,6 +80,8 @@ pub(super) struct Worker<W> {
     folder: Option<FolderId>,
     /// Whether the last plan was made for a folder that may be empty.
     allow_empty: bool,
+    /// The files that were said to be changing when the last plan was made.
+    said_changing: Vec<String>,
     /// Whether something may have changed since the last look began.
     dirty: bool,
     /// Who is behind what is settling.
@@ -98,7 +100,7 @@ impl<W: World> Worker<W> {
     pub(super) fn new(
         options: Options,
         world: W,
-        bus: Bus,
+        bus: EventBus,
         loaded: Loaded,
         queued: Arc<AtomicBool>,
         active_sender: watch::Sender<Arc<ActiveSet>>,
@@ -119,6 +121,7 @@ impl<W: World> Worker<W> {
             queued,
             folder: None,
             allow_empty: false,
+            said_changing: Vec::new(),
             dirty: false,
             cause: Actor::Start,
             by: None,
@@ -226,8 +229,11 @@ impl<W: World> Worker<W> {
                 self.look_again = settled.look_again;
                 self.poll = POLL.max(look.took * POLL_SHARE);
                 // A plan is made of what has settled, of whether the folder may be empty, and of what only plans change.
-                // When none of these is new, it would be the plan that was carried out last, and empty.
+                // When none of these is new, it would be the plan that was carried out last, and empty. But a file that
+                // came back to what it was has to be told of, though nothing has settled.
+                let changing = |file: &String| settled.changing.iter().any(|unsettled| unsettled.file == *file);
                 let due = settled.changed
+                    || !self.said_changing.iter().all(changing)
                     || self.allow_empty != look.allow_empty
                     || !self.waiters.approvals().is_empty()
                     || self.writer.is_behind(self.now());
@@ -265,6 +271,8 @@ impl<W: World> Worker<W> {
     fn reconcile(&mut self, settled: &Settled, allow_empty: bool, began: Instant) -> (Arc<Desired>, Plan) {
         let desired = self.judge.judge(settled, allow_empty);
         self.allow_empty = allow_empty;
+        let changing = settled.changing.iter().map(|unsettled| unsettled.file.clone());
+        self.said_changing = changing.collect();
         let now = self.now();
         self.writer.forget(began);
         let unapproved = self.plan(&desired, None, now);

@@ -13,7 +13,7 @@ use crate::{
         AwaitedOutcome, FileStatus, Health, JobStatus, Standing, SyncState, SyncStatus,
         awaited::Awaited,
         desired::Desired,
-        plan::{Past, Policy, plan, set_hash},
+        plan::{Past, PlanId, Policy, plan, set_hash},
         scan::{Blob, Content, FolderId, Look, Seen, Stamp},
         settle::{Settle, Settled},
         stale::Shown,
@@ -215,7 +215,20 @@ fn what_cannot_be_seen_is_not_said_to_be_synced() {
     folder.observe(&mut all);
     folder.observe(&mut mine);
     assert!(all.is_over() && mine.is_over());
-    assert_eq!((all.is_synced(), mine.is_synced()), (false, true));
+    let (_, _, status) = folder.look();
+    assert_eq!((all.is_synced(&status), mine.is_synced(&status)), (false, true));
+}
+
+#[test]
+fn nothing_is_said_to_be_synced_while_a_removal_is_held() {
+    let mut folder = Folder::of(&[("a.yaml", "one")]);
+    let (mut all, mut mine) = (Awaited::only([]), Awaited::only(["a.yaml".to_owned()]));
+    folder.observe(&mut all);
+    folder.observe(&mut mine);
+    let (_, _, mut status) = folder.look();
+    assert!(all.is_synced(&status) && mine.is_synced(&status));
+    status.waiting_plan = Some(PlanId::from_text("0123456789ab"));
+    assert_eq!((all.is_synced(&status), mine.is_synced(&status)), (false, true));
 }
 
 #[test]

@@ -289,6 +289,20 @@ fn the_guard_counts_a_job_that_would_come_back_and_is_blocked() {
 }
 
 #[test]
+fn a_job_that_moved_is_blocked_where_it_is_now() {
+    let (waits, needed) = (job("a", "depends_on: [{job: b}]"), job("b", ""));
+    let set = active([&waits, &needed]);
+    let moved = desired([("moved.yaml", version("moved.yaml", &waits))]);
+    assert_eq!(
+        lines(&planned(&moved, &set)),
+        [
+            "remove b (b.yaml is gone)",
+            "blocked a (moved.yaml): depends on `b`, which no file states"
+        ]
+    );
+}
+
+#[test]
 fn what_was_held_stays_held_when_the_minute_is_over() {
     let all = jobs(10);
     let files = files(&all[..4]);

@@ -254,6 +254,21 @@ fn what_only_one_look_saw_does_not_count() {
 }
 
 #[test]
+fn files_that_went_together_are_gone_together() {
+    let mut folder = Folder::with(&[("a.yaml", "one"), ("b.yaml", "one"), ("c.yaml", "one")]);
+    for (file, at) in [("a.yaml", 1_000), ("b.yaml", 1_400), ("c.yaml", 2_000)] {
+        folder.files.remove(file);
+        folder.look(at);
+    }
+    let left = |settled: &Settled| settled.files.len();
+    let waiting = folder.look(3_000);
+    assert_eq!((left(&waiting), waiting.changed), (3, false));
+    assert!(waiting.look_again.is_some_and(|at| at <= folder.start + millis(3_400)));
+    assert_eq!(left(&folder.look(3_400)), 1, "the third went later");
+    assert_eq!(left(&folder.look(4_000)), 0);
+}
+
+#[test]
 fn at_the_start_the_files_of_active_jobs_must_be_missed_like_any_other() {
     let mut folder = Folder::new(&["a.yaml"]);
     let first = folder.look(0);

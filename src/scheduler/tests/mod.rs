@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use super::{
-    clock::{Clock, SimulatedClock},
+    clock::Clock,
     desk::Order,
     fixtures::{active_at, at, finished, run_id, set, spec_record},
     handle::{CommandError, Handle},
@@ -45,11 +45,12 @@ use crate::{
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
-    events::{Bus, Event},
+    events::{Event, EventBus},
     storage::{
         Ack, Beside, Change, LatestRuns, Memory, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
         Tally, TaskGlance,
     },
+    testing::SimulatedClock,
 };
 
 const BEGIN: &str = "2026-01-10T10:00:00.300Z";
@@ -153,7 +154,7 @@ struct Machine {
 struct Petit {
     handle: Handle,
     orders: mpsc::Receiver<Order>,
-    bus: Bus,
+    bus: EventBus,
     disk: Arc<Disk>,
     clock: Arc<SimulatedClock>,
     task: JoinHandle<Result<(), StorageError>>,
@@ -203,7 +204,7 @@ impl Machine {
     /// Starts, and lets something happen before the loop begins.
     async fn start_and(&self, meanwhile: impl FnOnce()) -> Petit {
         let (send, orders) = mpsc::channel(1_024);
-        let bus = Bus::default();
+        let bus = EventBus::default();
         let mut random = u128::from(self.clock.now().timestamp_millis().unsigned_abs());
         let (scheduler, handle) = Scheduler::new(Parts {
             storage: Arc::clone(&self.disk) as Arc<dyn Storage>,

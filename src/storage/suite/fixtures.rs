@@ -203,7 +203,7 @@ pub(crate) fn start_attempt(n: u64, task: &str, attempt: u32) -> Change {
         task: task_id(task),
         attempt,
         at: at(13),
-        pid: 4711,
+        pid: Some(4711),
         pid_start: Some(1 << 40),
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
-        capacity::Capacity,
+        capacity::SystemResources,
         id::JobId,
     },
     scheduler::series::Series,
@@ -63,7 +63,7 @@ pub(super) fn new(
     before: &ActiveSet,
     after: &ActiveSet,
     changes: &[JobChange],
-    capacity: &Capacity,
+    capacity: &SystemResources,
     (from, until): (Timestamp, Timestamp),
     budget: &mut Budget,
 ) -> Vec<Collision> {

@@ -28,7 +28,7 @@ use crate::{
     core::{
         Timestamp,
         active::{ActiveJob, ActiveSet},
-        capacity::Capacity,
+        capacity::SystemResources,
         id::{JobId, SpecHash},
     },
     reconcile::{
@@ -112,11 +112,11 @@ impl Budget {
 
 impl PlanView {
     /// The consequences of a plan on a machine that has `capacity`.
-    pub fn of(proposal: Proposal, capacity: &Capacity) -> Self {
+    pub fn of(proposal: Proposal, capacity: &SystemResources) -> Self {
         Self::within(proposal, capacity, &mut Budget(MOST_COMPUTED))
     }
 
-    fn within(proposal: Proposal, capacity: &Capacity, budget: &mut Budget) -> Self {
+    fn within(proposal: Proposal, capacity: &SystemResources, budget: &mut Budget) -> Self {
         let before = &*proposal.active;
         let after = proposal.resulting();
         let from = proposal.plan.at;

@@ -64,7 +64,7 @@ fn view_at(now: &str, before: &[(&str, &str)], after: &[(&str, &str)], budget: u
     });
     let desired = Desired::new(files.collect(), Default::default(), false);
     let settings = Settings::default();
-    let capacity = Capacity {
+    let capacity = SystemResources {
         pools: [("gpu".to_owned(), 1)].into(),
         tasks: 8,
         cpu_millis: 8_000,

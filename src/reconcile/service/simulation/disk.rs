@@ -69,6 +69,15 @@ enum Coming {
     Remove(String),
 }
 
+/// What the looks so far have found to be missing.
+#[derive(Debug, Clone, Default)]
+pub struct Missing {
+    /// Since which look every look has found no such file; what nobody could see is not counted.
+    since: BTreeMap<String, Micros>,
+    /// The files of which it is known that they are gone, until they are seen again.
+    gone: BTreeSet<String>,
+}
+
 #[derive(Debug)]
 pub struct Disk {
     pub now: Micros,
@@ -91,6 +100,8 @@ pub struct Disk {
     /// Whether a listing may pass over a file that is there.
     pub sloppy: bool,
     pub dice: Dice,
+    /// When the last look began.
+    pub look_began: Micros,
     /// Events that have arrived and were not told.
     pub arrived: bool,
     folder: u64,
@@ -100,10 +111,7 @@ pub struct Disk {
     passed_over: BTreeSet<String>,
     /// The good texts that each file has held, and since when.
     pub said: Vec<(Micros, String, Arc<Text>)>,
-    /// Since which look every look has found no such file; what nobody could see is not counted.
-    missed_since: BTreeMap<String, Micros>,
-    /// The files of which it is known that they are gone, until they are seen again.
-    gone: BTreeSet<String>,
+    pub missing: Missing,
     last: SeenFiles,
     looked_at: SystemTime,
 }
@@ -126,14 +134,14 @@ impl Disk {
             sloppy: false,
             dice,
             arrived: false,
+            look_began: 0,
             folder: 1,
             inodes: 1,
             coming: BTreeMap::new(),
             sequence: 0,
             passed_over: BTreeSet::new(),
             said: Vec::new(),
-            missed_since: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            missing: Missing::default(),
             last: SeenFiles::default(),
             looked_at: SystemTime::UNIX_EPOCH,
         }
@@ -141,8 +149,8 @@ impl Disk {
 
     /// The clock on the wall.
     pub fn wall(&self) -> SystemTime {
-        let noon = i64::try_from(self.now).expect("a short story") + self.moved;
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + Duration::from_micros(noon.unsigned_abs())
+        let noon = i64::try_from(1_700_000_000_000_000 + self.now).expect("this century") + self.moved;
+        SystemTime::UNIX_EPOCH + Duration::from_micros(noon.unsigned_abs())
     }
 
     /// When the next thing happens by itself.
@@ -309,10 +317,10 @@ impl Disk {
         }
     }
 
-    /// Whether what stands in one file may stand in another, so that no job waits for itself.
+    /// Whether what stands in one file, or will once it is written, may stand in another, so that no job waits for itself.
     pub fn may_hold(&self, from: &str, to: &str) -> bool {
         let text = self.files.get(from).and_then(|node| node.text.as_ref());
-        text.is_none_or(|text| text.needs().is_none() || to > "d.yaml")
+        to > "d.yaml" || text.is_some_and(|text| text.needs().is_none())
     }
 
     /// Another folder in the place of the old one, with the same files anew, as a checkout beside it makes them: none of
@@ -331,8 +339,7 @@ impl Disk {
     /// Forgets what the process knew that looked until now.
     pub fn restarted(&mut self) {
         (self.last, self.looked_at) = (SeenFiles::default(), SystemTime::UNIX_EPOCH);
-        self.missed_since.clear();
-        self.gone.clear();
+        self.missing = Missing::default();
         self.arrived = false;
         self.listening = false;
     }
@@ -356,9 +363,10 @@ impl Disk {
 
     /// One look, as the scanner takes it.
     pub fn look(&mut self, wall: SystemTime) -> Result<Look, SourceUnavailable> {
+        self.look_began = self.now;
         let looked = self.look_through(wall);
         if looked.is_err() {
-            self.missed_since.clear();
+            self.missing.since.clear();
         }
         looked
     }
@@ -427,29 +435,29 @@ impl Disk {
     fn note_missing(&mut self, found: &BTreeMap<Arc<str>, Seen>, began: Micros) {
         for path in PATHS {
             if found.contains_key(path) {
-                self.gone.remove(path);
+                self.missing.gone.remove(path);
             }
             if found.contains_key(path) || self.is_hidden(path) {
-                self.missed_since.remove(path);
+                self.missing.since.remove(path);
                 continue;
             }
-            let since = *self.missed_since.entry(path.to_owned()).or_insert(began);
+            let since = *self.missing.since.entry(path.to_owned()).or_insert(began);
             if began - since >= MISSED {
-                self.gone.insert(path.to_owned());
+                self.missing.gone.insert(path.to_owned());
             }
         }
     }
 
     /// Whether it is known that there is no such file.
     pub fn is_gone(&self, path: &str) -> bool {
-        self.gone.contains(path)
+        self.missing.gone.contains(path)
     }
 
-    /// Reads a file between two pauses: the stamp is the one of the end.
+    /// Reads a file between two pauses: it has a stamp if both sides have the same.
     fn read(&mut self, path: &str, pause: Micros) -> Option<Seen> {
         let wait = self.dice.below(pause);
         self.pass(self.now + wait);
-        let (inode, bytes) = match self.files.get(path)? {
+        let (inode, before, bytes) = match self.files.get(path)? {
             node if node.unreadable => {
                 return Some(Seen {
                     stamp: Stamp::default(),
@@ -457,14 +465,15 @@ impl Disk {
                     content: Content::Refused(Refusal::Unreadable("input/output error".to_owned())),
                 });
             }
-            node => (node.inode, node.bytes.clone()),
+            node => (node.inode, node.stamp(), node.bytes.clone()),
         };
         let wait = self.dice.below(pause);
         self.pass(self.now + wait);
         // The open file stays the one that was opened, whatever has the path by now.
         let node = self.files.values().find(|node| node.inode == inode)?;
+        let after = node.stamp();
         Some(Seen {
-            stamp: node.stamp(),
+            stamp: if before == after { after } else { Stamp::default() },
             changed_at: node.changed,
             content: Content::Bytes(Arc::new(Blob::new(bytes))),
         })

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     config::settings::Settings,
-    core::{Timestamp, active::ActiveSet, capacity::Capacity, id::JobId, record::Actor},
-    events::Bus,
+    core::{Timestamp, active::ActiveSet, capacity::SystemResources, id::JobId, record::Actor},
+    events::EventBus,
     reconcile::{
         desired::{Check, Verdict},
         journal::load_active,
@@ -178,7 +178,7 @@ fn micros(wall: SystemTime) -> u64 {
 fn check() -> Arc<Check> {
     type Known = Mutex<HashMap<(String, Vec<u8>), Verdict>>;
     static CHECK: LazyLock<Arc<Check>> = LazyLock::new(|| {
-        let capacity = Capacity {
+        let capacity = SystemResources {
             tasks: 4,
             cpu_millis: 4_000,
             memory_bytes: 1 << 30,
@@ -243,7 +243,7 @@ impl Tale {
             let micros = i64::try_from(clock.load(Ordering::Relaxed)).expect("this century");
             DateTime::from_timestamp_micros(micros).expect("an instant")
         }));
-        let capacity = Capacity {
+        let capacity = SystemResources {
             tasks: 4,
             cpu_millis: 4_000,
             memory_bytes: 1 << 30,
@@ -553,7 +553,7 @@ impl Tale {
             Act::ClockForward | Act::ClockBack if !disk.is_being_written() => {
                 let by = i64::try_from(ms(3_000_000)).expect("50 minutes");
                 disk.moved += if act == Act::ClockForward { by } else { -by };
-                self.audit.forget();
+                self.audit.clock_moved();
             }
             Act::DiskFull => self.fate.set(Fate::Full(1 + self.dice.below(4))),
             Act::CrashBeforeCommit => self.fate.set(Fate::CrashBeforeCommit),
@@ -588,7 +588,10 @@ impl Tale {
             Act::DryPlan => {
                 let (reply, mut answer) = oneshot::channel();
                 let before = Arc::clone(&self.active.borrow());
+                let missing = self.disk.borrow().missing.clone();
                 let _ = self.worker.hear(Message::Plan(reply));
+                // Its look is none of those that must find a file missing.
+                self.disk.borrow_mut().missing = missing;
                 assert!(answer.try_recv().is_ok(), "a plan is answered at once");
                 assert!(Arc::ptr_eq(&before, &self.active.borrow()), "a plan changes nothing");
             }
@@ -650,7 +653,9 @@ impl Tale {
         self.say(|| self.standings());
         self.check_end();
         let waiting = self.status.borrow().waiting_plan.clone();
-        if waiting.is_some() && self.dice.chance(50) {
+        // A folder that is not there says of no removal whether it is meant.
+        let is_there = self.status.borrow().source == Source::Ok;
+        if waiting.is_some() && is_there && self.dice.chance(50) {
             self.say(|| "approving".to_owned());
             self.sync(true, waiting);
             self.live(self.now() + SLACK);
@@ -761,7 +766,7 @@ fn start(options: &Options, world: Simulated) -> Started {
     let worker = Worker::new(
         options.clone(),
         world,
-        Bus::default(),
+        EventBus::default(),
         loaded,
         Arc::new(AtomicBool::new(false)),
         active_sender,

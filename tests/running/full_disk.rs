@@ -1,0 +1,128 @@
+//! A disk that fills while runs are made, on a small file system of its own: what was acknowledged is kept, the daemon lives
+//! and says what is wrong, and goes on when there is space again.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::support::{Place, wait_for};
+
+/// A mounted file system; unmounted when dropped.
+struct Small(PathBuf);
+
+impl Small {
+    /// Why not, if nothing can be mounted here.
+    fn mount(at: &Path) -> Result<Self, String> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs"]).arg(at);
+        let output = mount.output().map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(Self(at.to_owned()));
+        }
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) -> PathBuf {
+        let filler = self.0.join("filler");
+        let mut file = File::create(&filler).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+        filler
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily, as the daemon may not be quite gone.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+const BEFORE: usize = 30;
+const MEANWHILE: usize = 40;
+const AFTER: usize = 30;
+
+#[test]
+fn what_was_acknowledged_outlives_a_full_disk() {
+    let place = Place::new();
+    let state = place.path().join(".petit");
+    fs::create_dir(&state).expect("a folder");
+    let small = match Small::mount(&state) {
+        Ok(small) => small,
+        Err(reason) => {
+            println!("skipped: nothing can be mounted here: {reason}");
+            return;
+        }
+    };
+    let daemon = place.daemon();
+    place.save(
+        "one.yaml",
+        "overlap: allow\ntasks: {a: {command: [sleep, '0.1']}, b: {command: [echo, b], depends_on: [a]}}\n",
+    );
+    place.save(
+        "tick.yaml",
+        "schedule: '* * * * * *'\noverlap: allow\ntasks: {a: {command: [echo, tick]}}\n",
+    );
+    place.wait_synced("one");
+    place.wait_synced("tick");
+
+    let trigger = || {
+        let mut command = place.petit(&["trigger", "one", "--format", "json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().expect("the binary starts")
+    };
+    let some = |count: usize| (0..count).map(|_| trigger()).collect::<Vec<_>>();
+    let mut acknowledged = BTreeSet::new();
+    let mut ask = |asked: Vec<Child>| {
+        for child in asked {
+            let output = child.wait_with_output().expect("a child of ours");
+            if output.status.success() {
+                let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                acknowledged.insert(said["run"].as_str().expect("an id").to_owned());
+            }
+        }
+        acknowledged.len()
+    };
+    assert_eq!(ask(some(BEFORE)), BEFORE);
+    let under_way = some(MEANWHILE / 2);
+    let filler = small.fill();
+    let stuck = some(MEANWHILE / 2);
+    let conditions = wait_for("the daemon to say what is wrong", || {
+        let conditions = place.json(&["status"])["conditions"].to_string();
+        conditions.contains("full").then_some(conditions)
+    });
+    assert!(conditions.contains("journal"), "{conditions}");
+    let pid = place.json(&["status"])["daemon"]["pid"].clone();
+    assert_eq!(pid, daemon.pid(), "it lives");
+
+    fs::remove_file(filler).expect("removable");
+    ask(under_way);
+    ask(stuck);
+    let before_the_rest = ask(Vec::new());
+    assert_eq!(ask(some(AFTER)), before_the_rest + AFTER, "work goes on");
+    wait_for("every run of the job to end", || {
+        let runs = place.runs("one");
+        runs.iter().all(|run| !run["ended_at"].is_null()).then_some(())
+    });
+    wait_for("the condition to pass", || {
+        let conditions = place.json(&["status"])["conditions"].to_string();
+        (!conditions.contains("full")).then_some(())
+    });
+    let args = ["runs", "one", "-n", "1000"];
+    let listed = place.json(&args);
+    let succeeded: BTreeSet<String> = listed
+        .as_array()
+        .expect("a listing")
+        .iter()
+        .filter(|run| run["status"] == "succeeded")
+        .map(|run| run["id"].as_str().expect("an id").to_owned())
+        .collect();
+    let lost: Vec<&String> = acknowledged.difference(&succeeded).collect();
+    assert!(lost.is_empty(), "{lost:?}\n{listed:#}");
+    println!("{} of {} acknowledged", acknowledged.len(), BEFORE + MEANWHILE + AFTER);
+    assert_eq!(daemon.stop(), 0);
+}
