@@ -228,7 +228,7 @@ fn edited(place: &Place, jobs: u32, runs: i64, slowed: &str) {
     let begin: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("an instant");
     let mut chance = 1_u64;
     for n in 0..jobs {
-        let job = JobId::new(&format!("job-{n:03}")).expect("a name");
+        let job = JobId::new(format!("job-{n:03}")).expect("a name");
         let mut changes = Vec::new();
         for at in 0..runs {
             let is_new = at >= runs / 2;
