@@ -567,12 +567,30 @@ fn described() -> BoxedStrategy<Value> {
     of_schema(schema, schema, "")
 }
 
+/// A value as a file has it: as JSON, which is YAML but for the line ends that only YAML 1.1 knows. Those must not stand in a
+/// key as they are.
+fn written(value: &Value) -> String {
+    value
+        .to_string()
+        .replace('\u{85}', "\\u0085")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+#[test]
+fn a_line_end_of_yaml_in_a_key_is_read_as_json_writes_it() {
+    let value = serde_json::json!({"tasks": {"a": {"command": ["true"]}}, "config": {"\u{85}\u{2028}\u{2029}": 1}});
+    let checked = check_file(Path::new("a.yaml"), written(&value).as_bytes(), &Settings::default());
+    let job = checked.job.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+    assert_eq!(serde_json::to_value(&job.spec.config).unwrap(), value["config"]);
+}
+
 #[test]
 fn what_the_schema_describes_is_refused_only_by_the_rules_that_are_listed() {
     let valid = Cell::new(0);
     let mut runner = TestRunner::new(Config::with_cases(512));
     let outcome = runner.run(&described(), |value| {
-        let text = value.to_string();
+        let text = written(&value);
         prop_assert!(
             schema::job_schema().validator.is_valid(&value),
             "not made as described: {}",
@@ -650,7 +668,7 @@ fn what_the_schema_refuses_is_refused() {
             return Ok(());
         }
         refused.set(refused.get() + 1);
-        let text = value.to_string();
+        let text = written(&value);
         let checked = check_file(Path::new("a.yaml"), text.as_bytes(), &Settings::default());
         prop_assert!(
             checked.job.is_none() && checked.diagnostics.iter().any(|it| it.is_error()),
