@@ -11,7 +11,7 @@ fn a_task_beyond_its_limit_fails_under_that_name_and_others_go_on() {
         "tasks:\n  \
          greedy:\n    limits: {memory: 40MiB}\n    command: 'head -c 80M /dev/zero | tail -c 80M | (sleep 600; cat)'\n    \
          retry: {retries: 2, when: transient}\n  \
-         modest: {limits: {memory: 200MiB}, command: [sleep, '0.5']}\n",
+         modest: {limits: {memory: 200MiB}, command: [sleep, '4']}\n",
     );
     place.wait_synced("greedy");
     let done = place.run(&["trigger", "greedy", "--wait"]);
@@ -29,6 +29,7 @@ fn a_task_beyond_its_limit_fails_under_that_name_and_others_go_on() {
     assert!(greedy["max_rss_bytes"].as_u64() > Some(40 << 20), "{greedy}");
     let modest = &of("modest")["attempts"][0];
     assert_eq!(modest["exit_code"], 0);
+    // On a busy machine looks are dear and so become rare; four seconds see one all the same.
     let peak = modest["max_rss_bytes"].as_u64().expect("it was weighed");
     assert!((100_000..20 << 20).contains(&peak), "{peak}");
     let told = place.run(&["show", "greedy"]);
