@@ -3,39 +3,17 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read},
-    num::NonZero,
     os::unix::fs::OpenOptionsExt,
-    panic,
     path::Path,
     sync::Arc,
-    thread,
 };
 
 use super::{Blob, Content, MAX_FILE_BYTES, Refusal, Seen, Stamp, Trust, describe};
-
-/// From so many files on, reading is shared among the processors.
-const WORTH_SHARING: usize = 64;
+use crate::config::share;
 
 /// Reads the files at these paths below `root`; those that are gone are left out.
 pub(super) fn read_all(root: &Path, paths: Vec<String>, trust: Trust) -> Vec<(String, Seen)> {
-    let one = |path: &String| read_one(&root.join(path), trust);
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    let seen: Vec<Option<Seen>> = if paths.len() < WORTH_SHARING || workers == 1 {
-        paths.iter().map(one).collect()
-    } else {
-        thread::scope(|scope| {
-            let share = paths.len().div_ceil(workers);
-            let parts: Vec<_> = paths
-                .chunks(share)
-                .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
-                .collect();
-            let join = |part: thread::ScopedJoinHandle<'_, Vec<Option<Seen>>>| match part.join() {
-                Ok(seen) => seen,
-                Err(panic) => panic::resume_unwind(panic),
-            };
-            parts.into_iter().flat_map(join).collect()
-        })
-    };
+    let seen = share::each(&paths, |path| read_one(&root.join(path), trust));
     let there = paths.into_iter().zip(seen);
     there.filter_map(|(path, seen)| Some((path, seen?))).collect()
 }
