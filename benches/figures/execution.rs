@@ -18,9 +18,8 @@ use petit::{
         capacity::SystemResources,
         id::{JobId, RunId},
         job::Job,
-        record::{RunRecord, SpecRecord, TaskRecord},
         spec::JobSpec,
-        state::{RunStatus, Trigger},
+        state::RunStatus,
     },
     daemon::journal_path,
     events::{Event, EventBus},
@@ -30,7 +29,7 @@ use petit::{
         inputs::{Surroundings, base_environment},
         local::LocalEngine,
     },
-    storage::{Change, Sqlite, Storage},
+    storage::{Sqlite, Storage},
 };
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::broadcast::error::RecvError};
@@ -188,27 +187,10 @@ async fn seconds_of_run(job: &Arc<Job>, home: PathBuf) -> f64 {
     .spawn();
 
     let begun = Instant::now();
-    let run = new_run(job);
-    let tasks = TaskRecord::of_new_run(job, run.id);
-    let spec = SpecRecord {
-        hash: job.hash.clone(),
-        job: job.id.clone(),
-        canonical: job.spec.canonical(),
-        yaml: String::new(),
-        first_seen: run.created_at,
-    };
-    let created = Change::CreateRun {
-        run: run.clone(),
-        tasks: tasks.clone(),
-    };
-    let committed = storage.commit(vec![Change::PutSpec(spec), created]).wait().await;
+    let now = Utc::now();
+    let start = RunStart::by_hand(Arc::clone(job), RunId::from_parts(now, 0), now);
+    let committed = storage.commit(start.creation()).wait().await;
     committed.expect("a journal that takes it");
-    let job = Arc::clone(job);
-    let start = RunStart {
-        record: run,
-        job,
-        tasks,
-    };
     executor.start(start).await.expect("an executor that runs");
     let status = loop {
         match listener.recv().await {
@@ -225,28 +207,6 @@ async fn seconds_of_run(job: &Arc<Job>, home: PathBuf) -> f64 {
     drop(executor);
     executing.await.expect("an executor that ends");
     took.as_secs_f64()
-}
-
-fn new_run(job: &Job) -> RunRecord {
-    let now = Utc::now();
-    RunRecord {
-        id: RunId::from_parts(now, 0),
-        job: job.id.clone(),
-        status: RunStatus::Queued,
-        trigger: Trigger::Manual,
-        slot: None,
-        scheduled_at: now,
-        spec_hash: job.hash.clone(),
-        revision: None,
-        created_at: now,
-        started_at: None,
-        ended_at: None,
-        params: serde_json::Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
-    }
 }
 
 fn seconds_of_bare_loop() -> f64 {
