@@ -12,10 +12,7 @@ use crate::{
     control::{Client, ClientError},
     core::harmless::harmless,
     execution::capacity,
-    reconcile::{
-        Action,
-        plan::{FieldChange, HoldReason},
-    },
+    reconcile::{Action, plan::FieldChange},
     view::{
         PlanView,
         consequences::{ClockChange, Collision, Direction, Fate, Fires, JobChange, Touched},
@@ -108,18 +105,7 @@ fn summary(actions: &[Action]) -> String {
 }
 
 fn waiting(view: &PlanView) -> Option<String> {
-    let held = view.plan.actions.iter().any(|action| match action {
-        Action::Hold { reason, .. } => match reason {
-            HoldReason::Guard | HoldReason::Hold => true,
-            HoldReason::Never => false,
-        },
-        Action::Add { .. }
-        | Action::Update { .. }
-        | Action::Remove { .. }
-        | Action::Invalid { .. }
-        | Action::Conflict { .. }
-        | Action::Block { .. } => false,
-    });
+    let held = view.plan.actions.iter().any(Action::waits_for_approval);
     // Applying the rest makes another plan of it.
     held.then(|| match view.plan.changes_jobs() {
         true => "what is held can be approved when the rest is applied: `petit plan` names it then".to_owned(),

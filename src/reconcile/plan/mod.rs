@@ -215,6 +215,24 @@ pub fn set_hash(active: &ActiveSet) -> SpecHash {
     SpecHash::of_parts(lines)
 }
 
+impl Action {
+    /// Whether it is a removal that somebody may approve.
+    pub const fn waits_for_approval(&self) -> bool {
+        match self {
+            Self::Hold { reason, .. } => match reason {
+                HoldReason::Guard | HoldReason::Hold => true,
+                HoldReason::Never => false,
+            },
+            Self::Add { .. }
+            | Self::Update { .. }
+            | Self::Remove { .. }
+            | Self::Invalid { .. }
+            | Self::Conflict { .. }
+            | Self::Block { .. } => false,
+        }
+    }
+}
+
 impl Plan {
     /// Whether there is nothing to do and nothing new to report.
     pub fn is_empty(&self) -> bool {
@@ -243,18 +261,7 @@ impl Plan {
 
     /// Whether removals wait for somebody to approve this plan.
     pub fn waits_for_approval(&self) -> bool {
-        self.refused.iter().any(|action| match action {
-            Action::Hold { reason, .. } => match reason {
-                HoldReason::Guard | HoldReason::Hold => true,
-                HoldReason::Never => false,
-            },
-            Action::Add { .. }
-            | Action::Update { .. }
-            | Action::Remove { .. }
-            | Action::Invalid { .. }
-            | Action::Conflict { .. }
-            | Action::Block { .. } => false,
-        })
+        self.refused.iter().any(Action::waits_for_approval)
     }
 }
 
