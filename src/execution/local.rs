@@ -1,9 +1,9 @@
 //! The engine of this machine: each attempt is a process of its own session.
 //!
 //! Makes the attempt's folder, reads its secrets, starts the process, watches over it with [`process`], and reads what it
-//! published. Nothing that leaves here holds a secret. It knows nothing of runs, retries or the journal. A shortage of the system (no processes, descriptors,
-//! memory or disk space left) is not the task's failure: starting is tried again with growing pauses, and reported as
-//! a delay, before it counts as one.
+//! published. Nothing that leaves here holds a secret. It knows nothing of runs, retries or the journal. A shortage of the
+//! system (no processes, descriptors, memory or disk space left) is not the task's failure: starting is tried again with
+//! growing pauses, and reported as a delay, before it counts as one.
 
 use std::{
     collections::BTreeMap,
@@ -310,11 +310,7 @@ fn read_outputs(path: &Path, mask: &Mask) -> Result<Outputs, String> {
     let secret = || {
         // If it cannot be removed, the file is as private as the rest of the state folder.
         let _ = fs::remove_file(path);
-        Err(
-            "what it wrote to $PETIT_OUTPUT contains a secret, and outputs are kept in the journal and the history: let \
-             the tasks that need it name the secret themselves"
-                .to_owned(),
-        )
+        Err(outputs::with_secret("wrote to $PETIT_OUTPUT"))
     };
     if mask.finds(&bytes) {
         return secret();

@@ -20,6 +20,14 @@ use crate::core::task::{MAX_OUTPUT_BYTES, is_output_key};
 /// The most that a task may publish: 1 MiB.
 pub const MAX_BYTES: usize = MAX_OUTPUT_BYTES;
 
+/// What there is to say of a task that published a secret. `did` is how, as in "what it wrote".
+pub(super) fn with_secret(did: &str) -> String {
+    format!(
+        "what it {did} contains a secret, and outputs are kept in the journal and the history: let the tasks that need it \
+         name the secret themselves"
+    )
+}
+
 /// Why a task's outputs cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutputError {

@@ -23,6 +23,7 @@ use super::{
     Clock,
     engine::{Attempt, AttemptEnd, AttemptKey, Engine, Report, Reports, RustWork, Stop, Usage, Work},
     output::{LogWriter, Mask},
+    outputs::with_secret,
     secrets::Vault,
     stops::Stops,
 };
@@ -145,11 +146,7 @@ impl RustEngine {
         let mut told = None;
         if outputs.values().any(|value| mask.finds_in(value)) {
             outputs.clear();
-            told = Some(
-                "what it published contains a secret, and outputs are kept in the journal and the history: let the tasks \
-                 that need it name the secret themselves"
-                    .to_owned(),
-            );
+            told = Some(with_secret("published"));
         }
         let ending = match (ending, &told) {
             (ending, Some(_)) if ending.is_success() => Ending::BadOutput,
