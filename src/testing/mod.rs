@@ -7,6 +7,8 @@ mod clock;
 mod commands;
 mod harness;
 mod mock;
+#[cfg(test)]
+pub(crate) mod story;
 
 pub use clock::SimulatedClock;
 pub use commands::FakeCommand;

@@ -21,14 +21,10 @@ mod world;
 
 use std::time::Instant;
 
-use stories::{Dice, Story};
+use stories::Story;
 use world::{Tale, World};
 
-/// What a variable of the environment says.
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
+use crate::testing::story::{Dice, number};
 
 /// Says which seed it was when a story fails.
 struct Telling(u64);

@@ -8,10 +8,10 @@ use chrono_tz::Tz;
 
 use super::{
     calendar::{Cron, Field, Times},
-    stories::{Act, Dice, Overlap, Policy, Spec},
+    stories::{Act, Overlap, Policy, Spec},
     world::World,
 };
-use crate::scheduler::fixtures::at;
+use crate::{scheduler::fixtures::at, testing::story::Dice};
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;

@@ -1,6 +1,4 @@
 //! The stories that the simulation tells: which jobs there are, and what happens to them, all of it from one number.
-//!
-//! The dice are written out here, so that a seed tells the same story whatever happens to a crate of random numbers.
 
 use std::fmt::Write as _;
 
@@ -8,47 +6,7 @@ use chrono::TimeDelta;
 use chrono_tz::Tz;
 
 use super::calendar::{Cron, Field, Times};
-use crate::{core::Timestamp, scheduler::fixtures::at};
-
-/// Numbers that a seed determines (SplitMix64).
-#[derive(Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        let mut dice = Self(seed);
-        // Neighbouring seeds are neighbouring states.
-        dice.0 = dice.roll();
-        dice
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From `low` up to and without `high`.
-    pub fn between(&mut self, low: i64, high: i64) -> i64 {
-        let width = u64::try_from(high - low).expect("a range");
-        low + i64::try_from(self.roll() % width).expect("within the range")
-    }
-
-    pub fn index(&mut self, many: usize) -> usize {
-        usize::try_from(self.roll() % many as u64).expect("an index")
-    }
-
-    /// Whether something happens that does so many times of a hundred.
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.roll() % 100 < percent
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.index(from.len())]
-    }
-}
+use crate::{core::Timestamp, scheduler::fixtures::at, testing::story::Dice};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {

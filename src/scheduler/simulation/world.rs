@@ -16,7 +16,7 @@ use chrono::{SubsecRound, TimeDelta};
 use super::{
     calendar::{Calendar, Times},
     oracle::{Key, Oracle, Told, Version},
-    stories::{Act, Death, Dice, Spec},
+    stories::{Act, Death, Spec},
 };
 use crate::{
     core::{
@@ -34,6 +34,7 @@ use crate::{
         series,
     },
     storage::{Change, LatestRuns, Memory, Storage},
+    testing::story::Dice,
 };
 
 const MEMORY_ANSWERS: &str = "memory answers";

@@ -9,10 +9,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::script::{Dice, PATHS, Text};
-use crate::reconcile::{
-    scan::{Blob, Content, FolderId, Look, Refusal, Seen, SeenFiles, SourceUnavailable, Stamp},
-    watch::WatchList,
+use super::script::{PATHS, Text};
+use crate::{
+    reconcile::{
+        scan::{Blob, Content, FolderId, Look, Refusal, Seen, SeenFiles, SourceUnavailable, Stamp},
+        watch::WatchList,
+    },
+    testing::story::Dice,
 };
 
 /// Instants and lengths of time are microseconds since the story began.

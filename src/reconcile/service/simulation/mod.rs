@@ -20,11 +20,7 @@ use std::{collections::HashSet, time::Instant};
 
 use tale::{Tale, Tally};
 
-/// What a variable of the environment says.
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
+use crate::testing::story::number;
 
 /// Says which seed it was when a story fails.
 struct Telling(u64);

@@ -1,45 +1,8 @@
 //! What happens in a story, all of it from one number: the texts that are written, and the acts.
-//!
-//! The dice are written out here, so that a seed tells the same story whatever happens to a crate of random numbers.
 
 use std::fmt::Write as _;
 
-use crate::core::id::JobId;
-
-/// Numbers that a seed determines (SplitMix64).
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        let mut dice = Self(seed);
-        // Neighbouring seeds are neighbouring states.
-        dice.0 = dice.roll();
-        dice
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below `bound`, which is not 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.roll() % bound
-    }
-
-    /// Whether something happens that does so many times of a hundred.
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[usize::try_from(self.below(from.len() as u64)).expect("an index")]
-    }
-}
+use crate::{core::id::JobId, testing::story::Dice};
 
 /// Every file that there can be. The last two are links into another folder, which flip together.
 pub const PATHS: [&str; 14] = [

@@ -19,7 +19,7 @@ use super::{
     States,
     audit::{Audit, GUARD, check_history, check_journal},
     disk::{Disk, Micros, Mount, ms},
-    script::{Act, Dice, LINKED, PATHS, Text},
+    script::{Act, LINKED, PATHS, Text},
 };
 use crate::{
     config::settings::Settings,
@@ -41,6 +41,7 @@ use crate::{
         watch::{WatchList, Watching},
     },
     storage::{Change, Memory, Storage, StorageError},
+    testing::story::Dice,
 };
 
 /// How often the loop looks, whatever it hears.
