@@ -11,7 +11,7 @@ use petit::{
     },
     daemon::journal_path,
     events::Fact,
-    storage::{NumberedFact, RunFilter, Sqlite, Storage},
+    storage::{NumberedFact, RunFilter, Sqlite, Storage, StorageError},
 };
 
 use crate::{
@@ -32,7 +32,7 @@ pub fn is_whole(place: &Place, daemon: Daemon<'_>, scheduled: &[&str]) {
     });
     assert_eq!(daemon.stop(), 0);
     assert_eq!(processes::of_tasks(place), []);
-    let journal = Sqlite::open_read_only(&journal_path(&place.path().join(".petit"))).expect("a whole journal");
+    let journal = open(place).expect("a whole journal");
     for name in scheduled {
         each_slot_has_one_answer(&journal, name);
     }
@@ -40,6 +40,11 @@ pub fn is_whole(place: &Place, daemon: Daemon<'_>, scheduled: &[&str]) {
     if cfg!(feature = "history") {
         the_history_has_the_same(place, &journal);
     }
+}
+
+/// The journal as it is on disk now.
+pub fn open(place: &Place) -> Result<Sqlite, StorageError> {
+    Sqlite::open_read_only(&journal_path(&place.path().join(".petit")))
 }
 
 fn the_history_has_the_same(place: &Place, journal: &Sqlite) {

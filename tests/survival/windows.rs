@@ -7,15 +7,13 @@
 //! `PETIT_KILLS` says how often in each window.
 
 use std::{
-    path::Path,
     thread::park_timeout,
     time::{Duration, Instant},
 };
 
 use petit::{
     core::record::AttemptRecord,
-    daemon::journal_path,
-    storage::{RunDetail, Sqlite, Storage},
+    storage::{RunDetail, Storage},
 };
 
 use crate::{
@@ -132,7 +130,7 @@ fn await_window(window: Window, which: u32, place: &Place, daemon: &Daemon<'_>, 
             Window::ClaimToSpawn => unfinished(place).iter().any(is_claimed),
             Window::SpawnToRecord => is_unrecorded(place, daemon.pid()),
             Window::EndToCommit => going(place).iter().any(has_ended),
-            Window::Projection => daemon.has_open(&history(place)),
+            Window::Projection => daemon.has_open(&place.path().join(".petit/history")),
             Window::Apply => match version(place) {
                 // Where the daemon stands in the middle of a commit, nobody can say.
                 None => false,
@@ -160,7 +158,7 @@ fn is_claimed(detail: &RunDetail) -> bool {
 /// The runs without an end. None while the daemon stands at a point at which SQLite lets nobody in: then it goes on, and
 /// a later look sees what this one would have.
 fn unfinished(place: &Place) -> Vec<RunDetail> {
-    let journal = Sqlite::open_read_only(&journal_path(&place.path().join(".petit")));
+    let journal = ledger::open(place);
     journal.and_then(|journal| journal.unfinished()).unwrap_or_default()
 }
 
@@ -197,14 +195,10 @@ fn has_ended(attempt: &AttemptRecord) -> bool {
 
 /// How often the edited job has changed, if that can be seen.
 fn version(place: &Place) -> Option<u64> {
-    let journal = Sqlite::open_read_only(&journal_path(&place.path().join(".petit"))).ok()?;
+    let journal = ledger::open(place).ok()?;
     let active = journal.active().ok()?;
     let edited = active.iter().find(|record| record.job.as_str() == "edit");
     Some(edited.expect("it was active once").generation)
-}
-
-fn history(place: &Place) -> std::path::PathBuf {
-    place.path().join(Path::new(".petit/history"))
 }
 
 /// What an earlier daemon started is gone soon after the next one answers.
