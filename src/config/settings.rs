@@ -24,6 +24,7 @@ use crate::core::{
         Violation,
         later::{self, Document, Verdict},
     },
+    keep::Keep,
     schedule::parse_timezone,
     spec::{NotifySpec, given},
     units::{ByteSize, HumanDuration},
@@ -105,10 +106,10 @@ pub struct Resources {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// Runs in the journal.
-    pub runs: HumanDuration,
-    /// Logs of finished runs.
-    pub logs: HumanDuration,
+    /// Finished runs, in the journal and in the history.
+    pub runs: Keep,
+    /// Logs of finished runs; none outlives its run.
+    pub logs: Keep,
     /// The log of one attempt.
     pub log_size: ByteSize,
 }
@@ -116,8 +117,8 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self {
-            runs: HumanDuration::from_secs(90 * 86_400),
-            logs: HumanDuration::from_secs(30 * 86_400),
+            runs: Keep::days(90),
+            logs: Keep::days(30),
             log_size: ByteSize::from_bytes(10 << 20),
         }
     }

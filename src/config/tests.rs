@@ -15,7 +15,7 @@ use super::{
     explain::{self, Subject},
     render, schema,
     set::{Member, check_capacity, check_set, check_uses},
-    settings::{self, LoadedSettings, Settings, SettingsError},
+    settings::{self, LoadedSettings, Retention, Settings, SettingsError},
     yaml,
 };
 use crate::core::{capacity::SystemResources, job::Job, spec::JobSpec, task::TaskRegistry};
@@ -171,17 +171,16 @@ fn settings_are_checked_like_jobs() {
         render::render_human(&found, |_| Some(&source), false)
     );
 
-    let good = b"timezone: Europe/Berlin\nretention: {runs: 1d}\nresources: {pools: {db: 2}}\n";
+    let good = b"timezone: Europe/Berlin\nretention: {runs: {age: 1d, count: 9}}\nresources: {pools: {db: 2}}\n";
     let (settings, found, _) = settings::check("petit.yaml", good);
     let settings = settings.expect("valid");
     assert_eq!(settings.zone(), chrono_tz::Tz::Europe__Berlin);
-    assert_eq!(
-        found
-            .iter()
-            .map(|found| (found.severity, found.line))
-            .collect::<Vec<_>>(),
-        [(Severity::Warning, 2)]
-    );
+    assert_eq!(found, []);
+    let kept = settings.retention.expect("given");
+    assert_eq!((kept.runs.count, kept.logs), (Some(9), Retention::default().logs));
+    let empty = b"retention: {runs: {}, logs: {count: 0}}\n";
+    let (settings, found, _) = settings::check("petit.yaml", empty);
+    assert_eq!((settings, found.len()), (None, 2), "{found:?}");
     for nothing in ["", "# only a comment\n\n"] {
         let (settings, found, _) = settings::check("petit.yaml", nothing.as_bytes());
         assert_eq!((settings, found), (Some(Settings::default()), Vec::new()));

@@ -5,7 +5,7 @@
 //!
 //! Reading order:
 //!
-//! - [`id`] and [`units`] name and measure;
+//! - [`id`] and [`units`] name and measure, [`keep`] says how long;
 //! - [`spec`] is a job as written; [`dag`] and [`schedule`] are its two hard parts made safe, [`template`] the expressions
 //!   in it, [`job`] the checked whole, [`capacity`] what all jobs share, [`active`] the set of those that fire;
 //! - [`task`] is what a task written in Rust is and what it gets;
@@ -21,6 +21,7 @@ pub(crate) mod error_text;
 pub(crate) mod harmless;
 pub mod id;
 pub mod job;
+pub mod keep;
 pub mod pattern;
 pub mod record;
 pub mod schedule;

@@ -3,7 +3,7 @@
 //! [`commit`] walks a list of changes over the [`Rows`] of a backend. It stops at the first that is refused; undoing what came
 //! before is the backend's part, which alone knows how. Nothing here knows SQL or locks, and time comes in as an argument.
 
-use super::{Change, StorageError, precision};
+use super::{Change, Forget, PrunedTo, StorageError, precision};
 use crate::{
     core::{
         Timestamp,
@@ -82,6 +82,19 @@ pub(super) trait Rows {
 
     /// Gives the fact the number after the last one.
     fn append_fact(&mut self, at: Timestamp, fact: &Fact) -> Result<(), StorageError>;
+
+    /// Whether another run repeats this one.
+    fn is_repeated(&mut self, run: RunId) -> Result<bool, StorageError>;
+    /// Whether a run, an active or a removed job names this version.
+    fn is_named(&mut self, spec: &SpecHash) -> Result<bool, StorageError>;
+    fn remove_spec(&mut self, hash: &SpecHash) -> Result<(), StorageError>;
+    /// Removes the stretches of a job with these ends.
+    fn remove_stretch(&mut self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<(), StorageError>;
+    /// Removes all but the latest so many.
+    fn remove_reconciles(&mut self, keep: u32) -> Result<(), StorageError>;
+    fn remove_facts(&mut self, below: i64) -> Result<(), StorageError>;
+    /// Notes that rows up to these instants have left, if that is later than what is noted.
+    fn raise_pruned_to(&mut self, to: PrunedTo) -> Result<(), StorageError>;
 }
 
 fn apply(rows: &mut impl Rows, change: Change, now: Timestamp) -> Result<Option<Fact>, StorageError> {
@@ -241,7 +254,56 @@ fn apply(rows: &mut impl Rows, change: Change, now: Timestamp) -> Result<Option<
             rows.remove_pause(job.as_ref())?;
             Ok(None)
         }
+        Change::Forget(gone) => {
+            forget(rows, gone)?;
+            Ok(None)
+        }
     }
+}
+
+/// What was found some time ago may be needed by now: a retry may repeat a run, a file may state an old version again.
+fn forget(rows: &mut impl Rows, gone: Forget) -> Result<(), StorageError> {
+    let mut to = PrunedTo::default();
+    match gone {
+        Forget::Runs(runs) => {
+            for id in runs {
+                let run = rows.run(id)?.filter(|run| run.status.is_finished());
+                if let Some(run) = run
+                    && !rows.is_repeated(id)?
+                {
+                    rows.remove_run(id)?;
+                    to.runs = to.runs.max(Some(run.created_at));
+                }
+            }
+        }
+        Forget::Slots(slots) => {
+            for (job, at) in slots {
+                if rows.slot(&job, at)?.is_some_and(|slot| slot.outcome.is_some()) {
+                    rows.remove_slot(&job, at)?;
+                    to.slots = to.slots.max(Some(at));
+                }
+            }
+        }
+        Forget::Stretches(stretches) => {
+            for (job, from, last) in stretches {
+                rows.remove_stretch(&job, from, last)?;
+                to.slots = to.slots.max(Some(last));
+            }
+        }
+        Forget::Specs(hashes) => {
+            for hash in hashes {
+                if !rows.is_named(&hash)? {
+                    rows.remove_spec(&hash)?;
+                }
+            }
+        }
+        Forget::Reconciles { keep } => rows.remove_reconciles(keep)?,
+        Forget::Facts { below } => rows.remove_facts(below)?,
+    }
+    if to != PrunedTo::default() {
+        rows.raise_pruned_to(to)?;
+    }
+    Ok(())
 }
 
 /// A run and the active set hold on to their version, so that a restart can go on with it.

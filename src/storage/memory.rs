@@ -1,7 +1,11 @@
 //! The journal in memory: for tests, and for programs that embed Petit and need nothing to survive them.
 //!
+//! What may leave is found in [`prune`].
+//!
 //! One locked struct. A commit applies its changes in place and notes how to undo each; a refused one is undone, so it
 //! costs what it changes and not a copy of everything.
+
+mod prune;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -13,8 +17,8 @@ use std::{
 use chrono::{TimeDelta, Utc};
 
 use super::{
-    Ack, Beside, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
-    Tally, TaskGlance,
+    Ack, Beside, Change, Clock, JournalSize, LatestRuns, NumberedFact, Prunable, PruneRule, PrunedTo, RunDetail,
+    RunFilter, RunGlance, Storage, StorageError, Tally, TaskGlance,
     apply::{self, Rows},
     glance::Held,
     precision::to_micros,
@@ -275,6 +279,18 @@ impl Storage for Memory {
         let first = state.facts.partition_point(|fact| fact.number <= after);
         Ok(state.facts.iter().skip(first).take(limit as usize).cloned().collect())
     }
+
+    fn prunable(&self, rule: &PruneRule) -> Result<Prunable, StorageError> {
+        Ok(prune::find(&self.state(), &rule.bounds()))
+    }
+
+    fn pruned_to(&self) -> Result<PrunedTo, StorageError> {
+        Ok(self.state().pruned_to)
+    }
+
+    fn size(&self) -> Result<JournalSize, StorageError> {
+        Ok(JournalSize::default())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -293,6 +309,9 @@ struct State {
     by_dependency: Vec<RunId>,
     pauses: BTreeMap<Option<JobId>, PauseRecord>,
     facts: Vec<NumberedFact>,
+    /// How many facts there ever were; a number does not come back when its fact has gone.
+    numbered: i64,
+    pruned_to: PrunedTo,
 }
 
 /// A commit under way.
@@ -354,6 +373,13 @@ impl Step<'_> {
         self.or_else(move |state| {
             list(state).pop();
         });
+    }
+
+    /// Changes a whole list.
+    fn replace<T: Clone + 'static>(&mut self, list: fn(&mut State) -> &mut Vec<T>, change: impl FnOnce(&mut Vec<T>)) {
+        let was = list(self.state).clone();
+        change(list(self.state));
+        self.or_else(move |state| *list(state) = was);
     }
 
     /// Changes a run that was found before.
@@ -451,9 +477,8 @@ impl Rows for Step<'_> {
     }
 
     fn remove_stretches(&mut self, job: &JobId, after: Timestamp) -> Result<(), StorageError> {
-        let before = self.state.stretches.clone();
-        self.state.stretches.retain(|row| row.job != *job || row.to <= after);
-        self.or_else(move |state| state.stretches = before);
+        let kept = |row: &StretchRecord| row.job != *job || row.to <= after;
+        self.replace(|state| &mut state.stretches, |rows| rows.retain(kept));
         Ok(())
     }
 
@@ -489,6 +514,10 @@ impl Rows for Step<'_> {
     }
 
     fn remove_run(&mut self, run: RunId) -> Result<(), StorageError> {
+        let by_dependency = |run: &RunDetail| run.run.trigger == Trigger::Dependency;
+        if self.state.runs.get(&run).is_some_and(by_dependency) {
+            self.replace(|state| &mut state.by_dependency, |rows| rows.retain(|row| *row != run));
+        }
         self.set(|state| &mut state.runs, run, None);
         Ok(())
     }
@@ -584,7 +613,9 @@ impl Rows for Step<'_> {
     }
 
     fn append_fact(&mut self, at: Timestamp, fact: &Fact) -> Result<(), StorageError> {
-        let number = self.state.facts.last().map_or(1, |last| last.number + 1);
+        self.state.numbered += 1;
+        self.or_else(|state| state.numbered -= 1);
+        let number = self.state.numbered;
         self.push(
             |state| &mut state.facts,
             NumberedFact {
@@ -593,6 +624,49 @@ impl Rows for Step<'_> {
                 fact: fact.clone(),
             },
         );
+        Ok(())
+    }
+
+    fn is_repeated(&mut self, run: RunId) -> Result<bool, StorageError> {
+        Ok(self.state.runs.values().any(|other| other.run.retry_of == Some(run)))
+    }
+
+    fn is_named(&mut self, spec: &SpecHash) -> Result<bool, StorageError> {
+        Ok(prune::is_named(self.state, spec))
+    }
+
+    fn remove_spec(&mut self, hash: &SpecHash) -> Result<(), StorageError> {
+        self.set(|state| &mut state.specs, hash.clone(), None);
+        Ok(())
+    }
+
+    fn remove_stretch(&mut self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<(), StorageError> {
+        let kept = |row: &StretchRecord| (&row.job, row.from, row.to) != (job, from, to);
+        self.replace(|state| &mut state.stretches, |rows| rows.retain(kept));
+        Ok(())
+    }
+
+    fn remove_reconciles(&mut self, keep: u32) -> Result<(), StorageError> {
+        let beyond = self.state.reconciles.len().saturating_sub(keep as usize);
+        self.replace(|state| &mut state.reconciles, |rows| drop(rows.drain(..beyond)));
+        Ok(())
+    }
+
+    fn remove_facts(&mut self, below: i64) -> Result<(), StorageError> {
+        self.replace(
+            |state| &mut state.facts,
+            |rows| rows.retain(|fact| fact.number >= below),
+        );
+        Ok(())
+    }
+
+    fn raise_pruned_to(&mut self, to: PrunedTo) -> Result<(), StorageError> {
+        let was = self.state.pruned_to;
+        self.state.pruned_to = PrunedTo {
+            runs: was.runs.max(to.runs),
+            slots: was.slots.max(to.slots),
+        };
+        self.or_else(move |state| state.pruned_to = was);
         Ok(())
     }
 }

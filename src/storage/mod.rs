@@ -13,6 +13,7 @@ mod apply;
 mod glance;
 mod memory;
 mod precision;
+mod prune;
 mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -26,6 +27,7 @@ use std::{
 use chrono::TimeDelta;
 pub use glance::{Beside, RunGlance, Tally, TaskGlance};
 pub use memory::Memory;
+pub use prune::{Elsewhere, Forget, JournalSize, Prunable, PruneRule, PrunedTo};
 pub use sqlite::Sqlite;
 use tokio::sync::oneshot;
 
@@ -159,6 +161,8 @@ pub enum Change {
     Pause(PauseRecord),
     /// Ends a pause, if there is one.
     Resume(Option<JobId>),
+    /// Lets rows go that nobody needs any more. No fact: it says nothing of what happened.
+    Forget(Forget),
 }
 
 /// A stored fact, with its number in the journal.
@@ -413,6 +417,20 @@ pub trait Storage: Send + Sync {
     fn reconciles(&self, limit: u32) -> Result<Vec<ReconcileRecord>, StorageError>;
     /// Facts with a number above `after`, in order, at most `limit` of them.
     fn facts(&self, after: i64, limit: u32) -> Result<Vec<NumberedFact>, StorageError>;
+
+    /// What may leave by a rule. It goes with the commits of [`Prunable::steps`]. A journal that keeps everything finds
+    /// nothing.
+    fn prunable(&self, _: &PruneRule) -> Result<Prunable, StorageError> {
+        Ok(Prunable::default())
+    }
+    /// Up to when rows have left.
+    fn pruned_to(&self) -> Result<PrunedTo, StorageError> {
+        Ok(PrunedTo::default())
+    }
+    /// How much room the journal takes on a disk; nothing, if it is on none.
+    fn size(&self) -> Result<JournalSize, StorageError> {
+        Ok(JournalSize::default())
+    }
 }
 
 /// The columns in which an [`Ending`] is kept.

@@ -69,7 +69,12 @@ pub(super) fn cut(change: &mut Change) {
             cut_all([queued_at, granted_at].into_iter().chain(started_at).chain(ended_at));
         }
         Change::Pause(PauseRecord { since, .. }) => cut_all([since]),
-        Change::RemoveActive(_) | Change::SetHeld(_) | Change::NoteRun { .. } | Change::Resume(_) => {}
+        // What is forgotten is named as it was read from the journal.
+        Change::RemoveActive(_)
+        | Change::SetHeld(_)
+        | Change::NoteRun { .. }
+        | Change::Resume(_)
+        | Change::Forget(_) => {}
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`schema`], the text of each read here.
 
 mod glance;
+mod prune;
 mod rows;
 mod schema;
 mod tables;
@@ -24,8 +25,8 @@ use rusqlite::{Connection, ToSql, params};
 
 use self::{tables::Tables, values::Micros, writer::Writer};
 use super::{
-    Ack, Beside, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
-    Tally, TaskGlance, apply::Rows,
+    Ack, Beside, Change, Clock, JournalSize, LatestRuns, NumberedFact, Prunable, PruneRule, PrunedTo, RunDetail,
+    RunFilter, RunGlance, Storage, StorageError, Tally, TaskGlance, apply::Rows,
 };
 use crate::core::{
     Timestamp,
@@ -73,6 +74,13 @@ impl Sqlite {
             reader: Mutex::new(reader),
             writer: None,
         })
+    }
+
+    /// Writes the file at `path` anew without the room that pruning has freed, which takes about as much room again while it
+    /// goes on. Nobody may write to it meanwhile.
+    pub fn shrink(path: &Path) -> Result<(), StorageError> {
+        let connection = schema::open_for_writing(path)?;
+        prune::vacuum(&connection).map_err(|source| StorageError::database("shrink", path, source))
     }
 
     /// Asks within one read transaction, so that several queries see the same state.
@@ -270,6 +278,24 @@ impl Storage for Sqlite {
     fn facts(&self, after: i64, limit: u32) -> Result<Vec<NumberedFact>, StorageError> {
         let sql = "SELECT * FROM facts WHERE number > ? ORDER BY number LIMIT ?";
         self.read(|tables| tables.all("facts", sql, params![after, limit], rows::fact))
+    }
+
+    fn prunable(&self, rule: &PruneRule) -> Result<Prunable, StorageError> {
+        // Not on the reader that all others share: they would wait for the end of the look.
+        let mut connection = schema::open_for_reading(&self.path)?;
+        let transaction = connection
+            .transaction()
+            .map_err(|source| StorageError::database("read", &self.path, source))?;
+        prune::find(Tables::new(&transaction, &self.path), &rule.bounds())
+    }
+
+    fn pruned_to(&self) -> Result<PrunedTo, StorageError> {
+        self.read(prune::pruned_to)
+    }
+
+    fn size(&self) -> Result<JournalSize, StorageError> {
+        let connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        prune::size(&connection, &self.path).map_err(|source| StorageError::database("measure", &self.path, source))
     }
 }
 

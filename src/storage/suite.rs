@@ -7,6 +7,7 @@ mod commits;
 pub(super) mod fixtures;
 mod glances;
 mod jobs;
+mod prune;
 mod runs;
 mod slots;
 

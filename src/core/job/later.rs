@@ -54,18 +54,6 @@ const TABLE: &[Later] = &[
         verdict: Verdict::Warned,
         consequence: "nobody is told",
     },
-    Later {
-        document: Document::Settings,
-        path: &["retention", "runs"],
-        verdict: Verdict::Warned,
-        consequence: "runs are kept",
-    },
-    Later {
-        document: Document::Settings,
-        path: &["retention", "logs"],
-        verdict: Verdict::Warned,
-        consequence: "logs are kept",
-    },
 ];
 
 /// The keys of a document that come later, of one verdict. `value` is the document with its defaults left out.

@@ -382,7 +382,8 @@ impl Desk {
             | Change::Reconcile(_)
             | Change::LaunchAttempt(_)
             | Change::StartAttempt { .. }
-            | Change::EndAttempt(_) => {}
+            | Change::EndAttempt(_)
+            | Change::Forget(_) => {}
         }
     }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, named_params, params};
 
 use super::{
-    super::{StorageError, apply::Rows, ending_parts},
-    rows,
+    super::{PrunedTo, StorageError, apply::Rows, ending_parts},
+    prune, rows,
     values::{Count, Json, Micros},
 };
 use crate::{
@@ -507,6 +507,46 @@ impl Rows for Tables<'_> {
             Fact::Attempt(body) => self.write(INSERT, params![at, kind, Json(body)]),
         }?;
         Ok(())
+    }
+
+    fn is_repeated(&mut self, run: RunId) -> Result<bool, StorageError> {
+        let sql = "SELECT 1 FROM runs WHERE retry_of = ? LIMIT 1";
+        Ok(self.first("runs", sql, [run], |_| Ok(()))?.is_some())
+    }
+
+    fn is_named(&mut self, spec: &SpecHash) -> Result<bool, StorageError> {
+        let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM runs WHERE spec_hash = ?1)
+                   OR EXISTS (SELECT 1 FROM active WHERE spec_hash = ?1)
+                   OR EXISTS (SELECT 1 FROM removed WHERE spec_hash = ?1)";
+        Ok(self.first("specs", sql, [spec], |_| Ok(()))?.is_some())
+    }
+
+    fn remove_spec(&mut self, hash: &SpecHash) -> Result<(), StorageError> {
+        self.write("DELETE FROM specs WHERE hash = ?", [hash]).map(drop)
+    }
+
+    fn remove_stretch(&mut self, job: &JobId, from: Timestamp, to: Timestamp) -> Result<(), StorageError> {
+        self.write(
+            "DELETE FROM stretches WHERE job = ? AND first_at = ? AND last_at = ?",
+            params![job, Micros(from), Micros(to)],
+        )
+        .map(drop)
+    }
+
+    fn remove_reconciles(&mut self, keep: u32) -> Result<(), StorageError> {
+        self.write(
+            "DELETE FROM reconciles WHERE id <= (SELECT id FROM reconciles ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            [keep],
+        )
+        .map(drop)
+    }
+
+    fn remove_facts(&mut self, below: i64) -> Result<(), StorageError> {
+        self.write("DELETE FROM facts WHERE number < ?", [below]).map(drop)
+    }
+
+    fn raise_pruned_to(&mut self, to: PrunedTo) -> Result<(), StorageError> {
+        prune::raise_pruned_to(*self, to)
     }
 }
 

@@ -3,20 +3,22 @@
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
-    super::{Change, Memory, RunFilter, Sqlite, Storage},
+    super::{Change, Elsewhere, Memory, PruneRule, RunFilter, Sqlite, Storage},
     fixtures::*,
 };
 use crate::core::{
+    keep::Keep,
     pattern::Pattern,
     record::{AttemptRecord, RunRecord, SlotRecord, SupersedeRecord, TaskRecord},
     state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
+    units::HumanDuration,
 };
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_backends_answer_alike(commits in vec(vec(change(), 1..4), 1..60), filter in filter()) {
+    fn both_backends_answer_alike(commits in vec(vec(change(), 1..4), 1..60), filter in filter(), rule in rule()) {
         let folder = tempfile::tempdir().expect("a folder");
         let memory = Memory::with_clock(stopped_clock());
         let sqlite = Sqlite::open_with_clock(&folder.path().join("journal.db"), stopped_clock()).expect("opens");
@@ -34,7 +36,26 @@ proptest! {
         prop_assert_eq!(everything(&memory), everything(&sqlite));
         let runs = [&memory as &dyn Storage, &sqlite].map(|journal| journal.runs(&filter).expect("reads"));
         prop_assert_eq!(&runs[0], &runs[1]);
+        let found = [&memory as &dyn Storage, &sqlite].map(|journal| journal.prunable(&rule).expect("looks"));
+        prop_assert_eq!(&found[0], &found[1]);
+        for (journal, found) in [&memory as &dyn Storage, &sqlite].into_iter().zip(found) {
+            found.steps().for_each(|step| done(journal, vec![step]));
+        }
+        prop_assert_eq!(everything(&memory), everything(&sqlite));
+        prop_assert_eq!(memory.pruned_to().expect("reads"), sqlite.pruned_to().expect("reads"));
     }
+}
+
+fn rule() -> impl Strategy<Value = PruneRule> {
+    let elsewhere = prop_oneof![Just(Elsewhere::Nowhere), (0_i64..40).prop_map(Elsewhere::History)];
+    (elsewhere, proptest::option::of(1_u32..4), 0_i64..8).prop_map(|(elsewhere, count, seconds)| PruneRule {
+        now: at(7),
+        elsewhere,
+        keep: Keep {
+            age: Some(HumanDuration::from_millis(seconds.unsigned_abs() * 1_000)),
+            count,
+        },
+    })
 }
 
 /// A change about few names and instants, so that changes meet.
