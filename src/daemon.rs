@@ -27,6 +27,8 @@ use tokio::{
 };
 
 pub use self::foreground::{Ended, Foreground, ForegroundError};
+#[cfg(feature = "history")]
+pub(crate) use self::projector::catch_up_for_a_daemon;
 pub use self::state_dir::{StateDir, StateDirError, journal_path};
 use self::{
     assembly::{Assembly, Going, Parts, ended_early},
@@ -69,6 +71,29 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// The Rust tasks that job files may use; plain `petit` has none.
     pub tasks: Arc<TaskRegistry>,
+    /// Where the history is brought up to date, in a build that has one.
+    pub catch_up: CatchUpIn,
+}
+
+/// Who brings the history up to date behind a running daemon. DuckDB costs some fifty megabytes that a process which used
+/// it does not give back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatchUpIn {
+    /// A thread of the daemon's own process.
+    ThisProcess,
+    /// A child that runs this program, which hands its command line to [`cli::main`](crate::cli::main).
+    Child(PathBuf),
+}
+
+impl CatchUpIn {
+    /// A child that runs the program of this process: the one that was started, whatever is in its place by then.
+    pub fn child_of_this_program() -> Self {
+        let itself = PathBuf::from("/proc/self/exe");
+        if itself.exists() {
+            return Self::Child(itself);
+        }
+        std::env::current_exe().map_or(Self::ThisProcess, Self::Child)
+    }
 }
 
 /// The environment of this process. A variable that is no text cannot be passed on, and is no reason not to start.
@@ -151,6 +176,11 @@ impl Daemon {
             trust,
             environment,
             tasks,
+            #[cfg_attr(
+                not(feature = "history"),
+                expect(unused_variables, reason = "nothing is brought up to date in this build")
+            )]
+            catch_up,
         } = options;
         let state = StateDir::hold(&state_dir)?;
         let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path()))?);
@@ -165,6 +195,13 @@ impl Daemon {
             .with_vault(vault.clone())
             .with_cgroups(process::Cgroups::claim());
         let engine = Arc::new(engine);
+        #[cfg(feature = "history")]
+        let for_projector = projector::Place {
+            state_dir: state_dir.clone(),
+            journal: Arc::clone(&storage),
+            catch_up,
+            environment: environment.clone(),
+        };
         let surroundings = Surroundings {
             env: base_environment(environment, &settings.pass_env),
             home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),
@@ -226,7 +263,7 @@ impl Daemon {
         // From here on processes may exist, and nothing may fail any more: whoever fails to start stops nothing.
         let going = assembly.begin(going, first_look(files_seen)).await;
         #[cfg(feature = "history")]
-        let projector = projector::Projector::start(crate::history::history_path(state.path()), storage, &bus);
+        let projector = projector::Projector::start(for_projector, &bus);
         tracing::info!(
             jobs_dir = %jobs_dir.display(), state_dir = %state_dir.display(), pid = std::process::id(),
             "petit {} is up", env!("CARGO_PKG_VERSION")

@@ -219,6 +219,39 @@ fn each_fact_lands_once_whenever_a_catch_up_is_killed() {
     assert_eq!(breaks[0]["n"], 0, "{breaks}");
 }
 
+#[test]
+fn a_daemon_has_a_child_catch_up_which_ends_soon_after_a_daemon_that_was_killed() {
+    let place = Place::new();
+    let (many, batch) = (40_000, 10_000);
+    fill(&place, 0, many);
+    let daemon = place.daemon();
+    let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let child = wait_for("a child that catches up", || {
+        let mut children = daemon.children().into_iter();
+        children.find(|pid| name(*pid).trim_end() == "petit-catch-up")
+    });
+    daemon.kill();
+    wait_for("it to end", || {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // Whoever adopted it may take a moment to collect it.
+        let is_gone = !stat.contains("(petit-catch-up)") || stat.contains(") Z ");
+        is_gone.then_some(())
+    });
+    let journal = place.path().join(".petit/journal.db");
+    let aside = place.path().join("aside.db");
+    let count = "SELECT count(*) AS n, count(DISTINCT fact) AS different FROM slots";
+    fs::rename(&journal, &aside).expect("a rename within a folder");
+    let counted = place.json(&["sql", count]);
+    let there = counted[0]["n"].as_i64().expect("a number");
+    assert!(there > 0 && there % batch == 0, "it stops behind a batch: {counted}");
+    fs::rename(&aside, &journal).expect("a rename within a folder");
+    let counted = place.json(&["sql", count]);
+    assert_eq!(counted[0]["n"], many, "{counted}");
+    assert_eq!(counted[0]["different"], many, "{counted}");
+    let hidden = place.run(&["--help"]);
+    assert!(!hidden.stdout.contains("catch-up"), "{hidden:?}");
+}
+
 /// A journal of `jobs` jobs, `runs` runs each, all of which were edited halfway. Runs take from 1 to 100 s, by the job, and a
 /// tenth more or less; but the edit of `slowed` made its `load` slower by two fifths.
 fn edited(place: &Place, jobs: u32, runs: i64, slowed: &str) {

@@ -46,12 +46,7 @@ pub fn lateness(span: Duration) -> Vec<Row> {
     let program = env::current_exe().expect("this program has a path");
     let program = program.to_str().expect("Cargo's paths are UTF-8");
     let (ours, bare) = (folder.path().join("ours"), folder.path().join("bare"));
-    fs::create_dir(folder.path().join("jobs.d")).expect("a new folder");
-    let yaml = format!(
-        "schedule: '* * * * * *'\ntasks: {{main: {{command: ['{program}', {STAMP}, '{}']}}}}\n",
-        ours.display()
-    );
-    fs::write(folder.path().join("jobs.d/second.yaml"), yaml).expect("a writable folder");
+    stamp_each_second(folder.path(), &ours);
     let daemon = Daemon::start(folder.path(), 1);
     let end = Instant::now() + span;
     while Instant::now() < end {
@@ -78,6 +73,18 @@ pub fn lateness(span: Duration) -> Vec<Row> {
             }
         })
         .into()
+}
+
+/// Makes the folder of jobs, with one that appends the time to the file every second.
+pub fn stamp_each_second(folder: &Path, file: &Path) {
+    let program = env::current_exe().expect("this program has a path");
+    fs::create_dir(folder.join("jobs.d")).expect("a new folder");
+    let yaml = format!(
+        "schedule: '* * * * * *'\ntasks: {{main: {{command: ['{}', {STAMP}, '{}']}}}}\n",
+        program.display(),
+        file.display()
+    );
+    fs::write(folder.join("jobs.d/second.yaml"), yaml).expect("a writable folder");
 }
 
 /// So many jobs on one second, and how often.
@@ -136,10 +143,9 @@ pub fn crowd(span: Duration) -> Vec<Row> {
 
 /// How long after its instant, a multiple of [`EVERY`] and `beside`, the last of each whole crowd was started; sorted.
 fn last_of_crowds(file: &Path, beside: Duration) -> Vec<f64> {
-    let text = fs::read_to_string(file).expect("stamps");
     let mut crowds: BTreeMap<u128, Vec<f64>> = BTreeMap::new();
-    for stamp in text.lines().map(|line| line.parse::<u64>().expect("a number")) {
-        let since = (Duration::from_nanos(stamp) - beside).as_nanos();
+    for stamp in stamps(file) {
+        let since = (stamp - beside).as_nanos();
         let late = Duration::from_nanos((since % EVERY.as_nanos()) as u64);
         crowds
             .entry(since / EVERY.as_nanos())
@@ -154,15 +160,22 @@ fn last_of_crowds(file: &Path, beside: Duration) -> Vec<f64> {
 
 /// How long after its instant, a whole second and `beside`, each stamp was made; sorted.
 fn lateness_in(file: &Path, beside: Duration) -> Vec<f64> {
-    let text = fs::read_to_string(file).expect("stamps");
-    let stamps = text.lines().map(|line| line.parse::<u64>().expect("a number"));
-    let late = stamps.map(|nanos| f64::from((Duration::from_nanos(nanos) - beside).subsec_nanos()) / 1e9);
+    let late = stamps(file)
+        .into_iter()
+        .map(|at| f64::from((at - beside).subsec_nanos()) / 1e9);
     let mut late: Vec<f64> = late.collect();
     late.sort_by(f64::total_cmp);
     late
 }
 
-fn since_epoch() -> Duration {
+/// The times that were appended to a file, each since the epoch.
+pub fn stamps(file: &Path) -> Vec<Duration> {
+    let text = fs::read_to_string(file).expect("stamps");
+    let nanos = text.lines().map(|line| line.parse().expect("a number"));
+    nanos.map(Duration::from_nanos).collect()
+}
+
+pub fn since_epoch() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a clock that is not in the sixties")

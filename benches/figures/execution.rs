@@ -39,10 +39,10 @@ use crate::{
     place,
 };
 
-const TASKS: usize = 2_000;
-const AT_A_TIME: u32 = 8;
+pub const TASKS: usize = 2_000;
+pub const AT_A_TIME: u32 = 8;
 const CHAIN: usize = 200;
-const ROUNDS: usize = 5;
+pub const ROUNDS: usize = 5;
 const LANES: usize = 8;
 const LANES_ROUNDS: usize = 3;
 
@@ -209,7 +209,8 @@ async fn seconds_of_run(job: &Arc<Job>, home: PathBuf) -> f64 {
     took.as_secs_f64()
 }
 
-fn seconds_of_bare_loop() -> f64 {
+/// As many spawns, side by side as many, with their output read.
+pub fn seconds_of_bare_loop() -> f64 {
     let begun = Instant::now();
     let mut going = VecDeque::new();
     for _ in 0..TASKS {

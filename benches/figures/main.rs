@@ -1,13 +1,16 @@
 //! The figures that Petit is held against, each as a ratio to a reference taken in the same minute on the same machine.
 //!
-//! `cargo xtask bench [NAME…]` builds this with the profile of releases and without DuckDB, and runs it. It measures and
-//! does not judge: the table says what was found, and beside it what `figures.md` wants. Each file measures one part of
-//! Petit and returns rows; [`paired`] is how, [`place`] is where.
+//! `cargo xtask bench [NAME…]` builds this with the profile of releases and without DuckDB, and runs it; with `--history`
+//! before the names it is built with the features that people get, and has more to measure. It measures and does not judge:
+//! the table says what was found, and beside it what `figures.md` wants. Each file measures one part of Petit and returns
+//! rows; [`paired`] is how, [`place`] is where.
 
 mod cron;
 mod daemon;
 mod execution;
 mod files;
+#[cfg(feature = "history")]
+mod history;
 mod journal;
 mod paired;
 mod place;
@@ -23,12 +26,12 @@ use self::paired::{Row, Table};
 #[command(name = "cargo xtask bench")]
 pub struct Arguments {
     /// What to measure; everything when nothing is named
-    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(FIGURES.map(|figure| figure.name)))]
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(FIGURES.iter().map(|figure| figure.name)))]
     names: Vec<String>,
     /// Say what can be measured, and measure nothing
     #[arg(long)]
     list: bool,
-    /// How long `lateness` and `crowd` go on each
+    /// How long `lateness` and `crowd` go on each, and each half of `lateness-catch-up`
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
     seconds: u64,
     /// How long `rest` watches
@@ -57,7 +60,7 @@ struct Figure {
 }
 
 /// What takes memory in this process stands first, so that its peak is its own.
-const FIGURES: [Figure; 11] = [
+const FIGURES: &[Figure] = &[
     Figure {
         name: "spawn",
         about: "2,000 independent tasks, 8 at a time, against a bare loop of spawns",
@@ -113,6 +116,24 @@ const FIGURES: [Figure; 11] = [
         about: "memory and processor time of a daemon with nothing to do",
         measure: |arguments| daemon::rest(arguments.rest()),
     },
+    #[cfg(feature = "history")]
+    Figure {
+        name: "spawn-history",
+        about: "2,000 independent tasks in a daemon, 8 at a time, and their catch-up, against a bare loop of spawns",
+        measure: |_| history::throughput(),
+    },
+    #[cfg(feature = "history")]
+    Figure {
+        name: "catch-up",
+        about: "100,000 facts into the history, against DuckDB's appender alone",
+        measure: |_| history::catch_up(),
+    },
+    #[cfg(feature = "history")]
+    Figure {
+        name: "lateness-catch-up",
+        about: "one job a second while 100,000 facts are caught up, against the same daemon without",
+        measure: |arguments| history::lateness(arguments.lateness()),
+    },
 ];
 
 fn main() -> ExitCode {
@@ -122,14 +143,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
         for Figure { name, about, .. } in FIGURES {
-            println!("{name:10} {about}");
+            println!("{name:18} {about}");
         }
         return ExitCode::SUCCESS;
     }
     let is_chosen =
         |figure: &Figure| arguments.names.is_empty() || arguments.names.iter().any(|name| name == figure.name);
     let mut rows = Vec::new();
-    for Figure { name, about, measure } in FIGURES.into_iter().filter(is_chosen) {
+    for Figure { name, about, measure } in FIGURES.iter().filter(|figure| is_chosen(figure)) {
         eprintln!("{name}: {about}");
         rows.extend(measure(&arguments));
     }

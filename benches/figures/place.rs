@@ -139,12 +139,28 @@ impl Drop for Daemon {
 
 /// A size of `/proc/PID/status`, in bytes.
 pub fn memory(pid: u32, key: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process that is there");
+    memory_of(pid, key).expect("a process that is there")
+}
+
+/// As [`memory`], of a process that may have ended.
+pub fn memory_of(pid: u32, key: &str) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-    let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-    kibibytes.expect("Linux tells it") * 1024.0
+    let kibibytes: f64 = line?.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+/// The direct child of a process that has this name, at this moment.
+#[cfg(feature = "history")]
+pub fn child_called(pid: u32, name: &str) -> Option<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process that is there");
+    let children = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).ok();
+    let children: Vec<String> = threads.flatten().filter_map(children).collect();
+    let pids = children.iter().flat_map(|listed| listed.split_whitespace());
+    let called = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
+    pids.filter(|pid| called(pid)).find_map(|pid| pid.parse().ok())
 }
 
 /// How long all threads of a process have been on a processor, in seconds, to the nanosecond where ticks are too coarse.

@@ -73,6 +73,9 @@ enum Command {
     Tui(command::tui::Args),
     Schema(command::schema::Args),
     Init(command::init::Args),
+    #[cfg(feature = "history")]
+    #[command(hide = true)]
+    CatchUp(command::catch_up::Args),
 }
 
 /// Parses the process's arguments, carries the command out, and says how it ended.
@@ -141,6 +144,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Tui(args) => command::tui::run(&globals, &args),
         Command::Schema(args) => command::schema::run(&globals, &args),
         Command::Init(args) => command::init::run(&globals, &args),
+        #[cfg(feature = "history")]
+        Command::CatchUp(args) => command::catch_up::run(&globals, &args),
     }
 }
 

@@ -102,6 +102,8 @@ impl Foreground {
             trust,
             environment,
             tasks,
+            // The next one who asks brings the history up to date.
+            catch_up: _,
         } = options;
         let state = StateDir::hold(&state_dir).map_err(DaemonError::from)?;
         let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path())).map_err(DaemonError::from)?);

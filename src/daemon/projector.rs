@@ -1,10 +1,16 @@
-//! Keeps the history up to date behind the daemon's back: a few seconds after something ended, on a thread of its own.
+//! Keeps the history up to date behind the daemon's back: a few seconds after something ended, in a child process or, in
+//! a program that cannot be started as one, on a thread ([`child`] says why).
 //!
 //! Nothing depends on it. What it leaves undone, because the file is held or Petit ends, the next one to open the history
 //! makes up for; so it never waits for the file, and nothing waits for it beyond [`LAST_CALL`]. Opening the file costs some
-//! tens of milliseconds of processor time whatever is new, which is why events are gathered first.
+//! tens of milliseconds of processor time whatever is new, which is why events are gathered first. When to catch up and
+//! what to say of it is decided here, and how it is done in [`report`].
+
+mod child;
+mod report;
 
 use std::{
+    io::PipeWriter,
     path::PathBuf,
     sync::{
         Arc,
@@ -16,14 +22,19 @@ use std::{
 use chrono::Utc;
 use tokio::{
     sync::{broadcast::error::RecvError, oneshot},
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{sleep, timeout},
 };
 
+pub(crate) use self::child::catch_up_for_a_daemon;
+use self::{
+    child::{Recipe, not_started},
+    report::{Failure, FailureKind, Report},
+};
+use super::CatchUpIn;
 use crate::{
-    core::error_text::chain,
     events::{Event, EventBus, Listener},
-    history::{self, HistoryError},
+    history::history_path,
     storage::Storage,
 };
 
@@ -43,15 +54,39 @@ pub(super) struct Projector {
     going: JoinHandle<()>,
 }
 
+/// What a projector is given.
+pub(super) struct Place {
+    /// Where journal and history are.
+    pub state_dir: PathBuf,
+    /// The journal, open.
+    pub journal: Arc<dyn Storage>,
+    /// Who does the work.
+    pub catch_up: CatchUpIn,
+    /// The environment of whoever does it elsewhere.
+    pub environment: Vec<(String, String)>,
+}
+
 impl Projector {
     /// Begins with what happened before the start.
-    pub fn start(path: PathBuf, journal: Arc<dyn Storage>, bus: &EventBus) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let work = Work {
-            path,
+    pub fn start(place: Place, bus: &EventBus) -> Self {
+        let Place {
+            state_dir,
             journal,
-            hurry: Arc::new(AtomicBool::new(false)),
+            catch_up,
+            environment,
+        } = place;
+        let work = match catch_up {
+            CatchUpIn::ThisProcess => Work::Thread {
+                path: history_path(&state_dir),
+                journal,
+            },
+            CatchUpIn::Child(program) => Work::Child(Recipe {
+                program,
+                state_dir,
+                environment,
+            }),
         };
+        let (stop, stopped) = oneshot::channel();
         Self {
             stop,
             going: tokio::spawn(project(work, bus.listen(), stopped)),
@@ -67,13 +102,24 @@ impl Projector {
     }
 }
 
-/// What a catch-up needs.
-#[derive(Clone)]
-struct Work {
-    path: PathBuf,
-    journal: Arc<dyn Storage>,
-    /// Set when the daemon wants to end: a catch-up then stops behind the batch that it is at.
-    hurry: Arc<AtomicBool>,
+/// Who catches up.
+enum Work {
+    Thread { path: PathBuf, journal: Arc<dyn Storage> },
+    Child(Recipe),
+}
+
+/// A catch-up that is under way.
+struct Going {
+    ended: JoinHandle<Report>,
+    hurry: Hurry,
+}
+
+/// What makes a catch-up stop behind the batch that it is at.
+enum Hurry {
+    /// A thread looks at it.
+    Flag(Arc<AtomicBool>),
+    /// A child's input, once it is closed.
+    Input(PipeWriter),
 }
 
 /// What comes after a catch-up.
@@ -87,7 +133,7 @@ enum Next {
 }
 
 async fn project(work: Work, mut events: Listener, mut stopped: oneshot::Receiver<()>) {
-    let mut complained = false;
+    let mut complained_of = None;
     let mut something = true;
     loop {
         let gathered = async {
@@ -104,36 +150,19 @@ async fn project(work: Work, mut events: Listener, mut stopped: oneshot::Receive
         // What is told from here on may or may not be part of this catch-up, and so calls for another.
         events = events.resubscribe();
         let begun = Instant::now();
-        let mut going = tokio::task::spawn_blocking({
-            let work = work.clone();
-            move || catch_up(&work)
-        });
-        let caught_up = tokio::select! {
-            caught_up = &mut going => caught_up,
+        let mut going = work.begin();
+        let report = tokio::select! {
+            ended = &mut going.ended => reported(ended),
             _ = &mut stopped => {
-                finish(&work, going).await;
+                going.finish().await;
                 return;
             }
         };
-        let rest = begun.elapsed() * REST;
-        let (next, rest) = match caught_up {
-            Ok(Ok(())) => {
-                complained = false;
-                (Next::Wait, rest)
-            }
-            Ok(Err(error)) => {
-                let next = after(&error);
-                if !complained {
-                    tell(&error);
-                    complained = true;
-                }
-                (next, AFTER_FAILURE)
-            }
-            Err(panic) => {
-                tracing::error!("the projection into the history panicked: {panic}");
-                (Next::GiveUp, AFTER_FAILURE)
-            }
+        let (next, rest) = match &report {
+            Report::CaughtUp { .. } => (Next::Wait, begun.elapsed() * REST),
+            Report::Failed(failure) => (after(failure.kind), AFTER_FAILURE),
         };
+        complained_of = tell(report, complained_of);
         something = match next {
             Next::Wait => false,
             Next::Again => true,
@@ -144,63 +173,104 @@ async fn project(work: Work, mut events: Listener, mut stopped: oneshot::Receive
             _ = &mut stopped => break,
         }
     }
-    let last = work.clone();
-    let going = tokio::task::spawn_blocking(move || catch_up(&last));
-    finish(&work, going).await;
+    work.begin().finish().await;
 }
 
-/// Waits for a catch-up of a daemon that stops, for a while; then only for the end of its batch.
-async fn finish(work: &Work, mut going: JoinHandle<Result<(), HistoryError>>) {
-    if timeout(LAST_CALL, &mut going).await.is_err() {
-        work.hurry.store(true, Ordering::Relaxed);
-        let _ = timeout(LAST_CALL, going).await;
-    }
-}
-
-fn catch_up(work: &Work) -> Result<(), HistoryError> {
-    let go_on = || !work.hurry.load(Ordering::Relaxed);
-    let history = history::up_to_date(
-        &work.path,
-        Some(work.journal.as_ref()),
-        Duration::ZERO,
-        Utc::now(),
-        go_on,
-    )?;
-    match history.held_by() {
-        Some(holder) if history.is_behind() => Err(HistoryError::Held {
-            path: work.path.clone(),
-            holder: holder.clone(),
-        }),
-        Some(_) | None => {
-            for note in history.notes() {
-                tracing::warn!("{note}");
+impl Work {
+    fn begin(&self) -> Going {
+        match self {
+            Self::Thread { path, journal } => {
+                let hurry = Arc::new(AtomicBool::new(false));
+                let (path, journal, told) = (path.clone(), Arc::clone(journal), Arc::clone(&hurry));
+                let go_on = move || !told.load(Ordering::Relaxed);
+                Going {
+                    ended: tokio::task::spawn_blocking(move || {
+                        report::catch_up(&path, journal.as_ref(), Utc::now(), go_on)
+                    }),
+                    hurry: Hurry::Flag(hurry),
+                }
             }
-            Ok(())
+            Self::Child(recipe) => match recipe.start() {
+                Ok(started) => {
+                    let (report, input) = started.attend();
+                    Going {
+                        ended: tokio::spawn(report),
+                        hurry: Hurry::Input(input),
+                    }
+                }
+                Err(error) => {
+                    let report = not_started(&error);
+                    Going {
+                        ended: tokio::spawn(std::future::ready(report)),
+                        hurry: Hurry::Flag(Arc::default()),
+                    }
+                }
+            },
         }
     }
 }
 
-fn after(error: &HistoryError) -> Next {
-    match error {
-        HistoryError::Held { .. }
-        | HistoryError::Damaged { .. }
-        | HistoryError::System { .. }
-        | HistoryError::Database { .. }
-        | HistoryError::Journal(_) => Next::Again,
-        HistoryError::Newer { .. } => Next::GiveUp,
+impl Going {
+    /// Waits for a catch-up of a daemon that stops, for a while; then only for the end of its batch. A child that does not
+    /// end then is killed, which costs nothing but its batch.
+    async fn finish(self) {
+        let Self { mut ended, hurry } = self;
+        if timeout(LAST_CALL, &mut ended).await.is_err() {
+            match hurry {
+                Hurry::Flag(hurry) => hurry.store(true, Ordering::Relaxed),
+                Hurry::Input(input) => drop(input),
+            }
+            if timeout(LAST_CALL, &mut ended).await.is_err() {
+                ended.abort();
+            }
+        }
     }
 }
 
-fn tell(error: &HistoryError) {
-    match error {
-        // Whoever reads it has a reason to, and nothing is lost.
-        HistoryError::Held { .. } => tracing::info!("{error}; what happens meanwhile is added later"),
-        HistoryError::Newer { .. } => tracing::error!("{error}; it is left as it is, and nothing is added to it"),
-        HistoryError::Damaged { .. }
-        | HistoryError::System { .. }
-        | HistoryError::Database { .. }
-        | HistoryError::Journal(_) => tracing::warn!("could not bring the history up to date: {}", chain(error)),
+/// What a task has to report in whatever way it ended.
+fn reported(ended: Result<Report, JoinError>) -> Report {
+    ended.unwrap_or_else(|panic| Report::failed(FailureKind::Panicked, panic.to_string()))
+}
+
+fn after(kind: FailureKind) -> Next {
+    match kind {
+        FailureKind::Held
+        | FailureKind::Damaged
+        | FailureKind::Refused
+        | FailureKind::Journal
+        | FailureKind::Silent => Next::Again,
+        FailureKind::Newer | FailureKind::Panicked => Next::GiveUp,
     }
+}
+
+/// Says what a catch-up came to, unless it is the kind of failure that was the last to be said. Returns which that is now.
+fn tell(report: Report, said: Option<FailureKind>) -> Option<FailureKind> {
+    let Failure { kind, message } = match report {
+        Report::CaughtUp { facts, cursor, notes } => {
+            for note in notes {
+                tracing::warn!("{note}");
+            }
+            tracing::debug!(facts, cursor, "the history is up to date");
+            return None;
+        }
+        Report::Failed(failure) => failure,
+    };
+    if said == Some(kind) {
+        return said;
+    }
+    match kind {
+        // Whoever reads it has a reason to, and nothing is lost.
+        FailureKind::Held => tracing::info!("{message}; what happens meanwhile is added later"),
+        FailureKind::Newer => tracing::error!("{message}; it is left as it is, and nothing is added to it"),
+        FailureKind::Damaged | FailureKind::Refused | FailureKind::Journal => {
+            tracing::warn!("could not bring the history up to date: {message}");
+        }
+        FailureKind::Silent => {
+            tracing::warn!("could not bring the history up to date, and tries again: {message}");
+        }
+        FailureKind::Panicked => tracing::error!("the projection into the history panicked: {message}"),
+    }
+    Some(kind)
 }
 
 /// Waits until something ended that is a fact, or until nothing will end any more.

@@ -57,8 +57,8 @@ pub struct History {
     held_by: Option<Holder>,
     /// Up to when it knows everything; `None` while it has never been fed.
     as_of: Option<Timestamp>,
-    /// Whether the last catch-up left facts in the journal.
-    behind: bool,
+    /// What the last catch-up came to, if there was one.
+    caught_up: Option<CatchUp>,
     /// What keeps answers from being complete, in sentences.
     notes: Vec<String>,
     /// Dropped after the connection.
@@ -78,7 +78,12 @@ impl History {
 
     /// Whether the journal had more to tell when it was last looked at.
     pub fn is_behind(&self) -> bool {
-        self.behind
+        self.caught_up.is_some_and(|last| !last.complete)
+    }
+
+    /// What the last catch-up came to; `None` if nothing was asked of a journal.
+    pub fn caught_up(&self) -> Option<CatchUp> {
+        self.caught_up
     }
 
     /// What keeps answers from being complete, in sentences.
@@ -104,7 +109,7 @@ impl History {
             path: path.to_owned(),
             held_by,
             as_of: None,
-            behind: false,
+            caught_up: None,
             notes: damage.iter().map(Damage::to_string).collect(),
             _alone: alone,
         };

@@ -28,6 +28,9 @@ const BATCH: u32 = 10_000;
 pub struct CatchUp {
     /// How many facts were taken in.
     pub facts: u64,
+    /// Up to which number the history holds every fact that this journal ever gave: they are on disk, and the journal need
+    /// not keep them for it. 0 if it holds none.
+    pub cursor: i64,
     /// Whether none are left.
     pub complete: bool,
 }
@@ -43,24 +46,27 @@ impl History {
     ) -> Result<CatchUp, HistoryError> {
         let mut caught_up = CatchUp {
             facts: 0,
+            cursor: 0,
             complete: false,
         };
         let id = journal.journal_id()?;
         let mut known = Known::new(journal);
         if self.held_by.is_some() {
-            let behind = self.cursor(&id)?.map_or(0, |cursor| cursor.number);
-            caught_up.complete = journal.facts(behind, 1)?.is_empty();
+            caught_up.cursor = self.cursor(&id)?.map_or(0, |cursor| cursor.number);
+            caught_up.complete = journal.facts(caught_up.cursor, 1)?.is_empty();
         }
         while !caught_up.complete && self.held_by.is_none() {
             let cursor = self.cursor(&id)?;
-            let facts = journal.facts(cursor.map_or(0, |cursor| cursor.number), BATCH)?;
-            if !facts.is_empty() {
+            caught_up.cursor = cursor.map_or(0, |cursor| cursor.number);
+            let facts = journal.facts(caught_up.cursor, BATCH)?;
+            if let Some(last) = facts.last() {
                 let mut breaks = breaks(cursor, self.has_other_journals(&id)?, &facts);
                 if caught_up.facts == 0 {
                     breaks.extend(rewound(cursor, journal)?);
                 }
                 self.take_in(&id, &facts, &breaks, &mut known, now)?;
                 self.notes.extend(breaks.iter().filter_map(Break::note));
+                caught_up.cursor = last.number;
             }
             caught_up.facts += facts.len() as u64;
             caught_up.complete = facts.len() < BATCH as usize;
@@ -68,7 +74,7 @@ impl History {
                 break;
             }
         }
-        self.behind = !caught_up.complete;
+        self.caught_up = Some(caught_up);
         if caught_up.complete {
             self.as_of = Some(now);
         } else {

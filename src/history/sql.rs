@@ -52,7 +52,7 @@ impl History {
                 path,
                 held_by: _,
                 as_of,
-                behind,
+                caught_up,
                 notes,
                 _alone,
             } = self;
@@ -61,7 +61,7 @@ impl History {
             drop(_alone);
             Self {
                 as_of,
-                behind,
+                caught_up,
                 notes,
                 ..Self::open_read_only(&path, patience, None)?
             }

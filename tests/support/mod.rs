@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
 use std::{
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -181,14 +181,28 @@ impl Daemon<'_> {
         self.child.id()
     }
 
-    /// Whether it has a file open whose path begins so.
+    /// Whether it has a file open whose path begins so, or has a child that does.
     pub fn has_open(&self, path: &Path) -> bool {
         let begins = path.to_string_lossy().into_owned();
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten();
-        descriptors
+        let descriptors = |pid| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+        iter::once(self.pid())
+            .chain(self.children())
+            .flat_map(descriptors)
             .flatten()
             .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
             .any(|open| open.to_string_lossy().starts_with(&begins))
+    }
+
+    /// Its direct children at this moment.
+    pub fn children(&self) -> Vec<u32> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten();
+        let listed = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).ok();
+        let listed: Vec<String> = threads.flatten().filter_map(listed).collect();
+        listed
+            .iter()
+            .flat_map(|pids| pids.split_whitespace())
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
     }
 
     /// SIGKILL, as a crash would.

@@ -50,20 +50,3 @@ pub fn about(pid: u32) -> Option<(char, u64)> {
     let began = fields.nth(18)?.parse().ok()?;
     Some((state, began))
 }
-
-/// The direct children of a process.
-pub fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    threads
-        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|listed| {
-            listed
-                .split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}

@@ -128,7 +128,7 @@ fn await_window(window: Window, which: u32, place: &Place, daemon: &Daemon<'_>, 
         });
         let open = match window {
             Window::ClaimToSpawn => unfinished(place).iter().any(is_claimed),
-            Window::SpawnToRecord => is_unrecorded(place, daemon.pid()),
+            Window::SpawnToRecord => is_unrecorded(place, daemon),
             Window::EndToCommit => going(place).iter().any(has_ended),
             Window::Projection => daemon.has_open(&place.path().join(".petit/history")),
             Window::Apply => match version(place) {
@@ -169,7 +169,7 @@ fn going(place: &Place) -> Vec<AttemptRecord> {
 }
 
 /// A child runs whose attempt does not name it.
-fn is_unrecorded(place: &Place, daemon: u32) -> bool {
+fn is_unrecorded(place: &Place, daemon: &Daemon<'_>) -> bool {
     let nameless: Vec<(String, String, String)> = going(place)
         .iter()
         .filter(|attempt| attempt.pid.is_none())
@@ -181,7 +181,8 @@ fn is_unrecorded(place: &Place, daemon: u32) -> bool {
             )
         })
         .collect();
-    let mut children = processes::children(daemon)
+    let mut children = daemon
+        .children()
         .into_iter()
         .filter_map(|pid| processes::of_task(pid, place.path()));
     !nameless.is_empty() && children.any(|child| nameless.contains(&child.of))

@@ -1,6 +1,8 @@
 //! The commands, one file each: the arguments, whose documentation is the help, then the function.
 
 pub mod cancel;
+#[cfg(feature = "history")]
+pub mod catch_up;
 pub mod diff;
 pub mod export;
 pub mod history;

@@ -11,7 +11,7 @@ use crate::tui::Leaving;
 use crate::{
     cli::{CliError, Exit, Globals, globals::Place},
     core::error_text::chain,
-    daemon::{self, DaemonError, Options},
+    daemon::{self, CatchUpIn, DaemonError, Options},
 };
 
 /// Run the daemon in the foreground: watch the folder of jobs, fire schedules, run tasks
@@ -123,6 +123,7 @@ pub(super) fn options(place: Place) -> Options {
         trust: place.trust,
         environment: daemon::own_environment(),
         tasks: Arc::default(),
+        catch_up: CatchUpIn::child_of_this_program(),
     }
 }
 

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
-use std::io::{self, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
@@ -169,6 +169,21 @@ const STRANGERS_PAUSE: Duration = Duration::from_millis(100);
 /// Starts a command as the leader of a new session, with `/dev/null` as its input. Must be called within a tokio
 /// runtime. It blocks until the program is executed, some hundred microseconds.
 pub fn spawn(command: &Command) -> Result<(Child, Output), SpawnError> {
+    start(command, None)
+}
+
+/// As [`spawn`], but what is written into the returned pipe is the child's input. However this process ends, the kernel
+/// closes the pipe, and a child that reads learns of it.
+pub fn spawn_with_input(command: &Command) -> Result<(Child, PipeWriter, Output), SpawnError> {
+    let (input_end, input) = io::pipe().map_err(|source| SpawnError::System {
+        program: command.argv.first().map(PathBuf::from).unwrap_or_default(),
+        source,
+    })?;
+    let (child, output) = start(command, Some(input_end))?;
+    Ok((child, input, output))
+}
+
+fn start(command: &Command, stdin: Option<PipeReader>) -> Result<(Child, Output), SpawnError> {
     let program = find_program(command)?;
     let argv = command
         .argv
@@ -190,6 +205,7 @@ pub fn spawn(command: &Command) -> Result<(Child, Output), SpawnError> {
         argv: &argv,
         env: &env,
         working_dir: &working_dir,
+        stdin: stdin.as_ref().map(AsFd::as_fd),
         stdout: stdout_end.as_fd(),
         stderr: stderr_end.as_fd(),
     };

@@ -18,6 +18,7 @@
 //! business of [`scales`], which weigh the trees of all running attempts now and then.
 
 mod attempt;
+mod background;
 mod cgroup;
 mod children;
 mod lookup;
@@ -28,8 +29,11 @@ mod sys;
 mod tree;
 
 pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
+pub(crate) use background::serve_in_background;
 pub use cgroup::Cgroups;
-pub use children::{Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn};
+pub use children::{
+    Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn, spawn_with_input,
+};
 pub use memory::resident_memory;
 pub use procfs::{Mark, ProcessId, StartTime};
 pub use tree::end_leftovers;

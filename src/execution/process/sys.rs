@@ -5,7 +5,7 @@
 //! registries; numbers go in, numbers and `io::Error`s come out.
 #![expect(
     unsafe_code,
-    reason = "posix_spawn, wait4, waitid, pidfds, prctl and getxattr have no safe interface in std"
+    reason = "posix_spawn, wait4, waitid, pidfds, prctl, setpriority, signal and getxattr have no safe interface in std"
 )]
 
 use std::ffi::{CStr, CString};
@@ -27,6 +27,8 @@ pub(super) struct Image<'a> {
     pub argv: &'a [CString],
     pub env: &'a [CString],
     pub working_dir: &'a CStr,
+    /// `/dev/null` when it is to read nothing.
+    pub stdin: Option<BorrowedFd<'a>>,
     pub stdout: BorrowedFd<'a>,
     pub stderr: BorrowedFd<'a>,
 }
@@ -59,7 +61,7 @@ const RESET_SIGNALS: [c_int; 14] = [
     libc::SIGXCPU,
 ];
 
-/// Starts a process as the leader of a new session, with `/dev/null` as its input and nothing else inherited.
+/// Starts a process as the leader of a new session, to which nothing is passed on but the three descriptors.
 pub(super) fn spawn(image: &Image<'_>) -> io::Result<u32> {
     let argv = null_terminated(image.argv);
     let env = null_terminated(image.env);
@@ -252,6 +254,26 @@ pub(super) fn become_subreaper() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Gives the calling thread, and those that it starts from now on, less of a processor that others want too.
+pub(super) fn lower_priority(nice: c_int) -> io::Result<()> {
+    // SAFETY: the call takes integers only; 0 is the caller.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Has the whole process pass over a signal.
+pub(super) fn ignore_signal(signal: c_int) -> io::Result<()> {
+    // SAFETY: to ignore is no handler, so no code of ours runs in a signal's context.
+    if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 struct FileActions(libc::posix_spawn_file_actions_t);
 
 impl FileActions {
@@ -265,13 +287,10 @@ impl FileActions {
         let this = &raw mut actions.0;
         // SAFETY: `this` is initialised, and the strings and descriptors outlive the calls (paths are copied).
         unsafe {
-            check(libc::posix_spawn_file_actions_addopen(
-                this,
-                0,
-                c"/dev/null".as_ptr(),
-                libc::O_RDONLY,
-                0,
-            ))?;
+            check(match image.stdin {
+                Some(stdin) => libc::posix_spawn_file_actions_adddup2(this, stdin.as_raw_fd(), 0),
+                None => libc::posix_spawn_file_actions_addopen(this, 0, c"/dev/null".as_ptr(), libc::O_RDONLY, 0),
+            })?;
             check(libc::posix_spawn_file_actions_adddup2(
                 this,
                 image.stdout.as_raw_fd(),
