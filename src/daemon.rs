@@ -10,6 +10,8 @@ mod assembly;
 mod backend;
 pub mod embedded;
 mod foreground;
+mod gc;
+mod keeper;
 #[cfg(feature = "history")]
 mod projector;
 mod revision;
@@ -27,8 +29,9 @@ use tokio::{
 };
 
 pub use self::foreground::{Ended, Foreground, ForegroundError};
+pub use self::gc::{GcError, collect};
 #[cfg(feature = "history")]
-pub(crate) use self::projector::catch_up_for_a_daemon;
+pub(crate) use self::projector::{catch_up_for_a_daemon, tidy_for_a_daemon};
 pub use self::state_dir::{StateDir, StateDirError, journal_path};
 use self::{
     assembly::{Assembly, Going, Parts, ended_early},
@@ -158,6 +161,7 @@ struct Daemon {
     reconciler: Reconciler,
     #[cfg(feature = "history")]
     projector: projector::Projector,
+    keeper: keeper::Keeper,
     serving: JoinHandle<io::Result<()>>,
     /// Stops the server when it is dropped.
     stop_serving: oneshot::Sender<()>,
@@ -236,6 +240,15 @@ impl Daemon {
             active: files.active(),
             revision: revision.clone(),
         });
+        #[cfg(feature = "history")]
+        let turn = projector::Turn::new(&for_projector);
+        let keeper = keeper::Keeper::start(keeper::Place {
+            state_dir: state_dir.clone(),
+            storage: Arc::clone(&storage),
+            retention: settings.retention.clone().unwrap_or_default(),
+            #[cfg(feature = "history")]
+            turn: turn.clone(),
+        });
         let files_seen = files.status();
         let info = DaemonInfo {
             pid: std::process::id(),
@@ -252,6 +265,7 @@ impl Daemon {
             bus: bus.clone(),
             capacity,
             revision,
+            keeper: keeper.handle(),
         };
         let (stop_serving, stopped) = oneshot::channel();
         let socket = control::socket_path(state.path());
@@ -263,7 +277,7 @@ impl Daemon {
         // From here on processes may exist, and nothing may fail any more: whoever fails to start stops nothing.
         let going = assembly.begin(going, first_look(files_seen)).await;
         #[cfg(feature = "history")]
-        let projector = projector::Projector::start(for_projector, &bus);
+        let projector = projector::Projector::start(for_projector, turn, &bus);
         tracing::info!(
             jobs_dir = %jobs_dir.display(), state_dir = %state_dir.display(), pid = std::process::id(),
             "petit {} is up", env!("CARGO_PKG_VERSION")
@@ -274,6 +288,7 @@ impl Daemon {
             reconciler,
             #[cfg(feature = "history")]
             projector,
+            keeper,
             serving: tokio::spawn(serving),
             stop_serving,
             socket,
@@ -314,6 +329,7 @@ impl Daemon {
             }
         }
         self.engine.settle().await;
+        self.keeper.stop().await;
         drop(self.stop_serving);
         let mut serving = self.serving;
         // Clients that wait for a run hold their connection open, and must not hold up the end.

@@ -7,6 +7,7 @@ mod command;
 mod exit;
 mod filters;
 mod globals;
+mod older;
 mod output;
 #[cfg(feature = "history")]
 mod past;
@@ -69,6 +70,7 @@ enum Command {
     History(command::history::Args),
     Sql(command::sql::Args),
     Diff(command::diff::Args),
+    Gc(command::gc::Args),
     #[cfg(feature = "tui")]
     Tui(command::tui::Args),
     Schema(command::schema::Args),
@@ -76,6 +78,9 @@ enum Command {
     #[cfg(feature = "history")]
     #[command(hide = true)]
     CatchUp(command::catch_up::Args),
+    #[cfg(feature = "history")]
+    #[command(hide = true)]
+    Tidy(command::tidy::Args),
 }
 
 /// Parses the process's arguments, carries the command out, and says how it ended.
@@ -140,12 +145,15 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::History(args) => command::history::run(&globals, &args),
         Command::Sql(args) => command::sql::run(&globals, &args),
         Command::Diff(args) => command::diff::run(&globals, &args),
+        Command::Gc(args) => command::gc::run(&globals, &args),
         #[cfg(feature = "tui")]
         Command::Tui(args) => command::tui::run(&globals, &args),
         Command::Schema(args) => command::schema::run(&globals, &args),
         Command::Init(args) => command::init::run(&globals, &args),
         #[cfg(feature = "history")]
         Command::CatchUp(args) => command::catch_up::run(&globals, &args),
+        #[cfg(feature = "history")]
+        Command::Tidy(args) => command::tidy::run(&globals, &args),
     }
 }
 

@@ -171,11 +171,22 @@ impl Stores {
     }
 
     fn sources(&self) -> Result<Sources<'_>, CliError> {
+        self.sources_over(self.storage.as_ref())
+    }
+
+    /// The journal.
+    #[cfg(feature = "history")]
+    pub fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
+    }
+
+    /// What views are made of, with another storage in the place of the journal that says more than it.
+    pub fn sources_over<'a>(&'a self, storage: &'a dyn Storage) -> Result<Sources<'a>, CliError> {
         Ok(Sources {
-            storage: self.storage.as_ref(),
+            storage,
             active: &self.offline.active,
             sync: &self.offline.status,
-            pauses: self.storage.pauses()?,
+            pauses: storage.pauses()?,
             now: Utc::now(),
         })
     }

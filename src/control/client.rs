@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
-    CancelRequest, Cancelled, Events, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RetryReply,
+    CancelRequest, Cancelled, Events, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RetryReply,
     RetryRequest, RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery, live::Connection,
     socket_path,
 };
@@ -150,6 +150,11 @@ impl Client {
     /// Looks at the files now.
     pub async fn sync(&self, request: &SyncRequest) -> Result<SyncReply, ClientError> {
         self.post("/v1/sync", request).await
+    }
+
+    /// Lets go now of what is too old or not needed any more, or says what that would be.
+    pub async fn gc(&self, request: &GcRequest) -> Result<GcReply, ClientError> {
+        self.post("/v1/gc", request).await
     }
 
     /// Hears everything that happens from now on. What happened before is in the views, so that a listener first

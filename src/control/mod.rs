@@ -15,7 +15,7 @@ pub use client::{Client, ClientError};
 pub use live::{Events, EventsError, Live};
 pub use server::serve;
 pub use wire::{
-    CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RetryReply,
+    CancelRequest, Cancelled, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RetryReply,
     RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused, TriggerReply, TriggerRequest, WhyQuery,
 };
 
@@ -61,6 +61,8 @@ pub trait Backend: Send + Sync + 'static {
     fn plan(&self) -> impl Future<Output = Result<PlanReply, Refusal>> + Send;
     /// Looks at the files now.
     fn sync(&self, request: SyncRequest) -> impl Future<Output = Result<SyncReply, Refusal>> + Send;
+    /// Lets go now of what is too old or not needed any more, or says what that would be.
+    fn gc(&self, request: GcRequest) -> impl Future<Output = Result<GcReply, Refusal>> + Send;
     /// Hears everything that happens from now on.
     fn listen(&self) -> Listener;
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 use super::{
-    Backend, CancelRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RetryRequest, RunsQuery,
+    Backend, CancelRequest, GcRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RetryRequest, RunsQuery,
     SyncRequest, TriggerRequest, WhyQuery, listener::LastingSocket, live,
 };
 use crate::core::{
@@ -91,6 +91,10 @@ fn router<B: Backend>(backend: Arc<B>, stopping: watch::Receiver<()>) -> Router 
         .route(
             "/v1/sync",
             post(async |State(b): State<Arc<B>>, body: Sent<SyncRequest>| answer(b.sync(sent(body)?).await)),
+        )
+        .route(
+            "/v1/gc",
+            post(async |State(b): State<Arc<B>>, body: Sent<GcRequest>| answer(b.gc(sent(body)?).await)),
         )
         .route(
             "/v1/events",

@@ -12,7 +12,7 @@ use crate::{
     reconcile::SyncOutcome,
     scheduler::retry::Choice,
     storage::RunFilter,
-    view::{AskedTime, Filter, PlanView, ViewError},
+    view::{AskedTime, Collected, Filter, PlanView, ViewError},
 };
 
 /// Which runs to list.
@@ -199,6 +199,17 @@ pub struct SyncRequest {
     #[serde(default)]
     pub by: Option<String>,
 }
+
+/// Asks to let go now of what is too old or not needed any more.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GcRequest {
+    /// Whether only to say what would go.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What went.
+pub type GcReply = Collected;
 
 /// What an edit would do.
 pub type PlanReply = PlanView;

@@ -116,6 +116,12 @@ impl RunId {
         let millis = u64::try_from(created_at.timestamp_millis()).unwrap_or(0);
         Self(ulid::Ulid::from_parts(millis, random))
     }
+
+    /// When it was made, to the millisecond, by the clock of then.
+    pub fn created_at(&self) -> chrono::DateTime<chrono::Utc> {
+        let millis = i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX);
+        chrono::DateTime::from_timestamp_millis(millis).unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC)
+    }
 }
 
 impl fmt::Display for RunId {

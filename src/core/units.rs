@@ -187,6 +187,21 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A number of bytes as people want to read it, such as `12.3 MiB`.
+pub fn bytes_in_words(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1_024 {
+        return format!("{bytes} B");
+    }
+    // Tenths of a unit, in whole numbers: what is read here is never calculated with.
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10) / 1_024, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1_024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
 /// Takes digits and the longest of `units` from the front of `text`: the number, the unit and what follows.
 fn split_number<'a>(text: &'a str, units: &[&str], most_digits: usize) -> Option<(u64, &'a str, &'a str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -265,6 +280,12 @@ mod tests {
         for bad in ["", "5", "m", "5 m", "-5m", "1.5h", "5M", "5m ", "5w", "9999999999s"] {
             assert!(bad.parse::<HumanDuration>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_fits() {
+        let words = [0, 1_023, 1_024, 12_900_000, 5 << 30].map(bytes_in_words);
+        assert_eq!(words, ["0 B", "1023 B", "1.0 KiB", "12.3 MiB", "5.0 GiB"]);
     }
 
     #[test]

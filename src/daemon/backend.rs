@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use tokio::sync::{broadcast::error::RecvError, watch};
 
+use super::keeper;
 use crate::{
     control::{
-        self, CancelRequest, Cancelled, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest,
+        self, CancelRequest, Cancelled, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest,
         RetryReply, RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused, TriggerReply,
         TriggerRequest, WhyQuery,
     },
@@ -43,6 +44,7 @@ pub(super) struct Backend {
     pub capacity: SystemResources,
     /// The revision of the folder of jobs.
     pub revision: watch::Receiver<Option<String>>,
+    pub keeper: keeper::Handle,
 }
 
 impl Backend {
@@ -261,6 +263,11 @@ impl control::Backend for Backend {
             approve: request.approve.map(PlanId::from_text),
         };
         self.files.ask(ask).await.map_err(|_| shutting_down())
+    }
+
+    async fn gc(&self, request: GcRequest) -> Result<GcReply, Refusal> {
+        let collected = self.keeper.collect(request.dry_run).await.ok_or_else(shutting_down)?;
+        collected.map_err(|error| Refusal::new(RefusalKind::Failed, chain(&error)))
     }
 
     fn listen(&self) -> Listener {

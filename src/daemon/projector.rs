@@ -8,6 +8,7 @@
 
 mod child;
 mod report;
+mod turn;
 
 use std::{
     io::PipeWriter,
@@ -26,7 +27,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub(crate) use self::child::catch_up_for_a_daemon;
+pub(super) use self::turn::Turn;
+pub(crate) use self::child::{catch_up_for_a_daemon, tidy_for_a_daemon};
 use self::{
     child::{Recipe, not_started},
     report::{Failure, FailureKind, Report},
@@ -68,7 +70,7 @@ pub(super) struct Place {
 
 impl Projector {
     /// Begins with what happened before the start.
-    pub fn start(place: Place, bus: &EventBus) -> Self {
+    pub fn start(place: Place, turn: Turn, bus: &EventBus) -> Self {
         let Place {
             state_dir,
             journal,
@@ -89,7 +91,7 @@ impl Projector {
         let (stop, stopped) = oneshot::channel();
         Self {
             stop,
-            going: tokio::spawn(project(work, bus.listen(), stopped)),
+            going: tokio::spawn(project(work, turn, bus.listen(), stopped)),
         }
     }
 
@@ -132,7 +134,7 @@ enum Next {
     GiveUp,
 }
 
-async fn project(work: Work, mut events: Listener, mut stopped: oneshot::Receiver<()>) {
+async fn project(work: Work, turn: Turn, mut events: Listener, mut stopped: oneshot::Receiver<()>) {
     let mut complained_of = None;
     let mut something = true;
     loop {
@@ -147,6 +149,10 @@ async fn project(work: Work, mut events: Listener, mut stopped: oneshot::Receive
             // Dropping the sender is the signal.
             _ = &mut stopped => break,
         }
+        let mine = tokio::select! {
+            mine = turn.take() => mine,
+            _ = &mut stopped => break,
+        };
         // What is told from here on may or may not be part of this catch-up, and so calls for another.
         events = events.resubscribe();
         let begun = Instant::now();
@@ -158,8 +164,12 @@ async fn project(work: Work, mut events: Listener, mut stopped: oneshot::Receive
                 return;
             }
         };
+        drop(mine);
         let (next, rest) = match &report {
-            Report::CaughtUp { .. } => (Next::Wait, begun.elapsed() * REST),
+            Report::CaughtUp { cursor, .. } => {
+                turn.reached(*cursor);
+                (Next::Wait, begun.elapsed() * REST)
+            }
             Report::Failed(failure) => (after(failure.kind), AFTER_FAILURE),
         };
         complained_of = tell(report, complained_of);

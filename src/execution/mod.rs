@@ -5,7 +5,8 @@
 //! loop that owns all runs that are going and carries out what the two decided. [`engine`] is what it starts attempts
 //! with: [`local`] is the engine of this machine, with [`process`] for its processes, [`output`] for what they print and
 //! [`secrets`] for what they must not, [`rust`] that of tasks written in Rust, and [`engines`] hands each attempt to the one
-//! that can carry it out. [`recovery`] deals with what a Petit that died left behind.
+//! that can carry it out. [`recovery`] deals with what a Petit that died left behind, [`folders`] with
+//! what all of them leave behind: the logs of runs that are long over.
 //!
 //! A run is created by whoever decided that it should exist and is handed over here with its job; which slot it belongs
 //! to and whether it may overlap another was settled before. What happened leaves as journal changes and events.
@@ -17,6 +18,7 @@ pub mod capacity;
 pub mod engine;
 pub mod engines;
 pub mod executor;
+pub mod folders;
 pub mod inputs;
 pub mod local;
 pub mod machine;

@@ -202,7 +202,7 @@ fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connec
 
 /// Every connection is as narrow as the history needs it: no other files, no network, no extensions, and not all of the
 /// machine's memory and processors, on which tasks run. One that may write another file is narrowed by [`narrow`].
-fn config(mode: AccessMode, other: Option<&Path>) -> duckdb::Result<Config> {
+pub(super) fn config(mode: AccessMode, other: Option<&Path>) -> duckdb::Result<Config> {
     Config::default()
         .access_mode(mode)?
         .enable_autoload_extension(false)?
@@ -224,7 +224,10 @@ fn narrow(connection: Connection, other: Option<&Path>) -> duckdb::Result<Connec
 }
 
 /// Tries again while the file is held, until the deadline.
-fn until(deadline: Instant, open: impl Fn() -> Result<Connection, HistoryError>) -> Result<Connection, HistoryError> {
+pub(super) fn until<T>(
+    deadline: Instant,
+    open: impl Fn() -> Result<T, HistoryError>,
+) -> Result<T, HistoryError> {
     loop {
         match open() {
             Err(HistoryError::Held { .. }) if Instant::now() < deadline => std::thread::sleep(AGAIN),
@@ -233,7 +236,7 @@ fn until(deadline: Instant, open: impl Fn() -> Result<Connection, HistoryError>)
     }
 }
 
-fn wait_for<T>(deadline: Instant, ask: impl Fn() -> Option<T>) -> Option<T> {
+pub(super) fn wait_for<T>(deadline: Instant, ask: impl Fn() -> Option<T>) -> Option<T> {
     loop {
         match ask() {
             None if Instant::now() < deadline => std::thread::sleep(AGAIN),

@@ -9,17 +9,21 @@
 //! both or neither. Whoever comes next begins where the cursor stands, whichever process that is.
 //!
 //! Reading order: [`schema`] says what is kept, [`file`] how the file is opened beside others, [`projection`] how facts
-//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, [`versions`] jobs, and
-//! [`export`] writes rows into a file.
+//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, [`archive`] in one
+//! with those of the journal, [`versions`] jobs, and
+//! [`export`] writes rows into a file. [`keep`] takes out what is too old, and [`rewrite`] makes the file small again.
 
 mod alone;
+mod archive;
 mod conditions;
 mod error;
 mod export;
 mod file;
+mod keep;
 mod picked;
 mod projection;
 mod questions;
+mod rewrite;
 mod rows;
 mod schema;
 mod sql;
@@ -32,10 +36,13 @@ mod versions;
 
 use std::path::{Path, PathBuf};
 
+pub use archive::Archive;
 pub use error::HistoryError;
 pub use export::{ExportError, ExportOptions};
 pub use file::{Damage, Holder};
+pub use keep::{Others, RUNS_AT_ONCE};
 pub use projection::{CatchUp, up_to_date};
+pub use rewrite::{Rewritten, length, rewrite_if_worth_it};
 pub use schema::{Column, TABLES, Table};
 pub use sql::{Reader, Rows, SqlError};
 pub use tables::TableQuery;

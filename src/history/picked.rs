@@ -5,9 +5,10 @@
 use duckdb::types::Value as Stored;
 use serde_json::{Map, Value};
 
-use super::{History, HistoryError, conditions::Conditions, questions::as_text};
+use super::{History, HistoryError, conditions::Conditions, questions::as_text, values::At};
 use crate::{
-    core::{Timestamp, id::RunId},
+    core::{Timestamp, id::RunId, record::RunRecord},
+    storage::Beside,
     view::{Filter, PickedRuns, RunView},
 };
 
@@ -80,8 +81,37 @@ impl History {
         Ok(run(object))
     }
 
+    /// The runs that repeat one, newest first, without their tasks.
+    pub(super) fn retries_of(&self, run: RunId) -> Result<Vec<RunView>, HistoryError> {
+        let sql = format!("SELECT {RUN} FROM runs WHERE retry_of = ? ORDER BY created_at DESC, run_id DESC");
+        let found = self.objects(&sql, &[Stored::Text(run.to_string())])?;
+        Ok(found.into_iter().filter_map(self::run).collect())
+    }
+
+    /// The neighbours of a run among those of its job.
+    pub(super) fn beside(&self, run: &RunRecord) -> Result<Beside, HistoryError> {
+        let place = [
+            Stored::Text(run.job.to_string()),
+            At(run.created_at).stored(),
+            Stored::Text(run.id.to_string()),
+        ];
+        let one = |condition: &str, order: &str| {
+            let sql = format!(
+                "SELECT run_id FROM runs WHERE job = ? AND (created_at, run_id) {condition}
+                 ORDER BY created_at {order}, run_id {order} LIMIT 1"
+            );
+            let found = self.objects(&sql, &place)?.pop();
+            Ok::<_, HistoryError>(found.and_then(|row| row.get("run_id")?.as_str()?.parse().ok()))
+        };
+        Ok(Beside {
+            previous: one("< (?, ?)", "DESC")?,
+            next: one("> (?, ?)", "")?,
+            last_good: one("< (?, ?) AND status = 'succeeded'", "DESC")?,
+        })
+    }
+
     /// Rows as objects by the names of their columns.
-    fn objects(&self, sql: &str, values: &[Stored]) -> Result<Vec<Map<String, Value>>, HistoryError> {
+    pub(super) fn objects(&self, sql: &str, values: &[Stored]) -> Result<Vec<Map<String, Value>>, HistoryError> {
         let (names, rows) = self.named_rows(sql, values)?;
         let object = |row: Vec<Value>| names.iter().cloned().zip(row).collect();
         Ok(rows.into_iter().map(object).collect())

@@ -10,7 +10,8 @@
 //! one which stays repeats, and with it what that one reuses, because a retry reuses nothing but what the run it repeats did
 //! or reused; of each job the latest row of the ledger, and every row beyond its watermark, which must not run again when
 //! the clock was put back; a version that is active, that was the last of its job, or that a row names; the last fact that
-//! the history took in, by which it recognises a journal that was put back. Active jobs, with the anchors of their schedules,
+//! the history took in, by which it recognises a journal that was put back. Where that fact is missing the journal was put
+//! back, the history's word is about another one, and nothing goes. Active jobs, with the anchors of their schedules,
 //! watermarks and pauses are never touched.
 
 use std::ops::Range;

@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod collected;
 pub mod consequences;
 mod context;
 mod critical;
@@ -22,6 +23,7 @@ mod words;
 
 pub use answer::{Answer, Column, ColumnKind, PickedRuns, Series};
 pub use asked::{AskedTime, NotATime};
+pub use collected::{Collected, FromHistory, FromJournal, FromLogs};
 pub use consequences::PlanView;
 pub use context::{Difference, DifferenceKind, RunContext};
 pub use filter::{Filter, FilterError};

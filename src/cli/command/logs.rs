@@ -18,7 +18,7 @@ use crate::{
         id::{JobId, RunId, TaskId},
     },
     execution::{
-        log_path,
+        folders, log_path,
         output::{Entry, LogReader, Stream},
     },
     view::{RunView, TaskView},
@@ -48,8 +48,11 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         drop(source);
         return follow(globals, run, args.task.as_ref());
     }
-    let view = source.run(run)?;
+    let view = source.run_or_older(globals, run)?;
     let lines = Logs::new(globals, args.task.as_ref())?.new_lines(&view)?;
+    if lines.is_empty() {
+        still_there(&globals.place()?, &view, args.task.as_ref())?;
+    }
     globals.print(&lines, || text(&view, args.task.as_ref(), &lines))?;
     let of_earlier_runs = reused(&view, args.task.as_ref());
     for remark in &of_earlier_runs {
@@ -84,6 +87,20 @@ fn latest_run(source: &Source, job: &str) -> Result<RunId, CliError> {
             )
         }
     }
+}
+
+/// Refuses where there was a log and its time is over. What is left of a run without any attempt is that it said nothing.
+fn still_there(place: &Place, run: &RunView, only: Option<&TaskId>) -> Result<(), CliError> {
+    let meant = run.tasks.iter().filter(|task| only.is_none_or(|only| task.id == *only));
+    let has_run = meant.flat_map(|task| &task.attempts).next().is_some();
+    if !run.status.is_finished() || !has_run || folders::of_run(&place.state_dir, run.id).exists() {
+        return Ok(());
+    }
+    let kept = place.settings.retention.clone().unwrap_or_default().logs.in_words();
+    let message = format!("the log of run `{}` was removed: logs are kept {kept}", run.id);
+    Err(CliError::new(Exit::Negative, "log_removed", message)
+        .hint("`retention: {logs: …}` in the settings says how long")
+        .hint(format!("`petit show {}` still shows how its tasks ended", run.id)))
 }
 
 /// Where to find what the tasks said that did not run here: a retry reuses them.

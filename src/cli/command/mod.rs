@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod catch_up;
 pub mod diff;
 pub mod export;
+pub mod gc;
 pub mod history;
 pub mod init;
 pub mod list;
@@ -20,6 +21,8 @@ pub mod show;
 pub mod sql;
 pub mod status;
 pub mod sync;
+#[cfg(feature = "history")]
+pub mod tidy;
 pub mod trigger;
 #[cfg(feature = "tui")]
 pub mod tui;

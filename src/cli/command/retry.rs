@@ -3,7 +3,7 @@
 use super::trigger;
 use crate::{
     cli::{
-        CliError, Exit, Format, Globals,
+        CliError, Exit, Format, Globals, older,
         output::{Output, Table},
         source,
     },
@@ -55,7 +55,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         by: source::user(),
     };
     let client = source::client(globals)?;
-    let reply = source::block_on(client.retry(&request))?;
+    let reply = source::block_on(client.retry(&request)).map_err(|error| left(globals, args, error))?;
     let output = globals.output();
     for note in &reply.notes {
         output.remark(note);
@@ -78,6 +78,15 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     }
     globals.print(&reply, || format!("{made}\n"))?;
     Ok(Exit::Done)
+}
+
+/// A run that the journal has let go lives on in the history, where nothing is left to repeat it by.
+fn left(globals: &Globals, args: &Args, error: CliError) -> CliError {
+    if error.code != "not_found" || !older::has_left(globals, args.run) {
+        return error;
+    }
+    let message = format!("run `{}` is too old to be repeated: only the history still has it", args.run);
+    CliError::new(Exit::Negative, "too_old", message).hint("`petit trigger` starts a new run of its job")
 }
 
 fn division(reply: &RetryReply, output: &Output) -> String {

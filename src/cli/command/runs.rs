@@ -40,7 +40,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         filter: filters::read(globals, words)?,
         limit: Some(args.number),
     };
-    let runs = Source::open(globals)?.runs(&query)?;
+    let runs = Source::open(globals)?.runs_and_older(globals, &query)?;
     globals.print(&runs, || {
         let mut table = Table::new(
             &output,

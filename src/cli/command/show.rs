@@ -26,7 +26,7 @@ pub struct Args {
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     let output = globals.output();
     if let Ok(id) = args.what.parse::<RunId>() {
-        let run = Source::open(globals)?.run(id)?;
+        let run = Source::open(globals)?.run_or_older(globals, id)?;
         globals.print(&run, || run_text(&run, &output))?;
         return Ok(Exit::Done);
     }

@@ -25,7 +25,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
         job: args.job.clone(),
         at: args.time,
     };
-    let why = Source::open(globals)?.why(&query)?;
+    let why = Source::open(globals)?.why_or_older(globals, &query)?;
     globals.print(&why, || format!("{}\n", harmless(why.answer.as_bytes())))?;
     Ok(Exit::Done)
 }

@@ -22,12 +22,17 @@ use std::{
 };
 
 use chrono::Utc;
+use serde::de::DeserializeOwned;
 use tokio::io::AsyncReadExt;
 
 use super::report::{self, FailureKind, Report};
 use crate::{
+    config::settings::Retention,
     core::error_text::chain,
-    daemon::journal_path,
+    daemon::{
+        gc::{self, Order, Tidied},
+        journal_path,
+    },
     execution::process::{self, Child, Command, ExitStatus, Output, SpawnError},
     history::{HistoryError, history_path},
     storage::Sqlite,
@@ -59,15 +64,16 @@ pub(super) struct Started {
 }
 
 impl Recipe {
-    /// Starts a child. Must be called within a tokio runtime.
+    /// Starts a child that catches up. Must be called within a tokio runtime.
     pub fn start(&self) -> Result<Started, SpawnError> {
+        self.start_as(vec![COMMAND.into(), self.state_dir.clone().into()])
+    }
+
+    /// Starts a child with another command line. Must be called within a tokio runtime.
+    pub fn start_as(&self, words: Vec<OsString>) -> Result<Started, SpawnError> {
         let environment = self.environment.iter();
         let command = Command {
-            argv: vec![
-                self.program.clone().into(),
-                OsString::from(COMMAND),
-                self.state_dir.clone().into(),
-            ],
+            argv: [self.program.clone().into()].into_iter().chain(words).collect(),
             env: environment.map(|(name, value)| (name.into(), value.into())).collect(),
             working_dir: self.state_dir.clone(),
         };
@@ -82,9 +88,21 @@ impl Started {
         let Self { input, child, output } = self;
         (attend(child, output), input)
     }
+
+    /// The child, its input and its output, for whoever attends in another way.
+    pub fn parts(self) -> (Child, PipeWriter, Output) {
+        (self.child, self.input, self.output)
+    }
 }
 
 async fn attend(child: Child, output: Output) -> Report {
+    heard(child, output)
+        .await
+        .unwrap_or_else(|problem| Report::failed(FailureKind::Silent, problem))
+}
+
+/// What a child has to say in the end, or how it ended without a word that is understood.
+pub(super) async fn heard<T: DeserializeOwned>(child: Child, output: Output) -> Result<T, String> {
     let Output { stdout, stderr } = output;
     let (mut said, mut complained) = (Vec::new(), Vec::new());
     let (mut stdout, mut stderr) = (stdout.take(MOST_READ), stderr.take(MOST_READ));
@@ -94,7 +112,7 @@ async fn attend(child: Child, output: Output) -> Report {
     drop((stdout, stderr));
     let exit = child.wait().await;
     if let Ok(report) = serde_json::from_slice(&said) {
-        return report;
+        return Ok(report);
     }
     let ending = match exit.map(|exit| exit.status) {
         Ok(ExitStatus::Exited(code)) => format!("exited with {code}"),
@@ -104,14 +122,42 @@ async fn attend(child: Child, output: Output) -> Report {
     let complaint = String::from_utf8_lossy(&complained);
     let complaint = complaint.trim();
     let colon = if complaint.is_empty() { "" } else { ": " };
-    Report::failed(
-        FailureKind::Silent,
-        format!("the process that was to do it {ending}{colon}{complaint}"),
-    )
+    Err(format!("the process that was to do it {ending}{colon}{complaint}"))
 }
 
 /// The child's end: catches up until `input` is closed, and returns what there is to say.
-pub(crate) fn catch_up_for_a_daemon(state_dir: &Path, mut input: impl Read + Send + 'static) -> Report {
+pub(crate) fn catch_up_for_a_daemon(state_dir: &Path, input: impl Read + Send + 'static) -> Report {
+    let told_to_stop = told_to_stop(input);
+    let journal = match Sqlite::open_read_only(&journal_path(state_dir)) {
+        Ok(journal) => journal,
+        Err(error) => return Report::of(&HistoryError::Journal(error)),
+    };
+    report::catch_up(&history_path(state_dir), &journal, Utc::now(), || {
+        !told_to_stop.load(Ordering::Relaxed)
+    })
+}
+
+/// The other child's end: tidies until `input` is closed.
+pub(crate) fn tidy_for_a_daemon(
+    state_dir: &Path,
+    retention: Retention,
+    dry_run: bool,
+    input: impl Read + Send + 'static,
+) -> Result<Tidied, String> {
+    let told_to_stop = told_to_stop(input);
+    let order = Order {
+        state_dir: state_dir.to_owned(),
+        retention,
+        dry_run,
+        now: Utc::now(),
+    };
+    let journal = Sqlite::open_read_only(&journal_path(state_dir)).map_err(|error| chain(&error))?;
+    let go_on = || !told_to_stop.load(Ordering::Relaxed);
+    gc::tidy(&journal, &order, &go_on).map_err(|error| chain(&error))
+}
+
+/// Set once the input is closed.
+fn told_to_stop(mut input: impl Read + Send + 'static) -> Arc<AtomicBool> {
     let told_to_stop = Arc::new(AtomicBool::new(false));
     let listen = {
         let told_to_stop = Arc::clone(&told_to_stop);
@@ -125,13 +171,7 @@ pub(crate) fn catch_up_for_a_daemon(state_dir: &Path, mut input: impl Read + Sen
         // Without a thread it takes in one batch, which is never wrong.
         told_to_stop.store(true, Ordering::Relaxed);
     }
-    let journal = match Sqlite::open_read_only(&journal_path(state_dir)) {
-        Ok(journal) => journal,
-        Err(error) => return Report::of(&HistoryError::Journal(error)),
-    };
-    report::catch_up(&history_path(state_dir), &journal, Utc::now(), || {
-        !told_to_stop.load(Ordering::Relaxed)
-    })
+    told_to_stop
 }
 
 /// What the daemon makes of a child that could not be started.

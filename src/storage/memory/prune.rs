@@ -22,6 +22,11 @@ use crate::{
 
 /// Everything that may go within the bounds.
 pub(super) fn find(state: &State, bounds: &Bounds) -> Prunable {
+    if let Some(projected) = bounds.projected
+        && !state.facts.iter().any(|fact| fact.number == projected)
+    {
+        return Prunable::default();
+    }
     Prunable {
         runs: runs(state, bounds),
         slots: slots(state, bounds),

@@ -51,6 +51,12 @@ const MAY_GO: &str = "status NOT IN ('queued', 'running') AND id NOT IN (SELECT 
 
 /// Everything that may go within the bounds.
 pub(super) fn find(tables: Tables<'_>, bounds: &Bounds) -> Result<Prunable, StorageError> {
+    if let Some(projected) = bounds.projected {
+        let there = "SELECT 1 FROM facts WHERE number = ?";
+        if tables.first("facts", there, [projected], |_| Ok(()))?.is_none() {
+            return Ok(Prunable::default());
+        }
+    }
     Ok(Prunable {
         runs: runs(tables, bounds)?,
         slots: slots(tables, bounds)?,

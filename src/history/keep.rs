@@ -1,0 +1,190 @@
+//! What leaves the history because it is too old or too much: found, and taken out in small steps.
+//!
+//! A step is one transaction of a few thousand runs, between which a caller closes the file, so that others can ask. A run
+//! that another one in the history repeats stays as long as that one. What is kept by the settings comes in as a [`Keep`];
+//! what becomes of the file, which does not shrink by this, is the business of [`super::rewrite`].
+
+use duckdb::types::Value as Stored;
+
+use super::{
+    History, HistoryError,
+    values::{At, as_instant},
+};
+use crate::core::{
+    Timestamp,
+    id::{JobId, RunId, SpecHash},
+    keep::Keep,
+};
+
+/// How many runs one step takes out.
+pub const RUNS_AT_ONCE: usize = 5_000;
+
+/// Rows beside those of runs, which go by their age.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Slots.
+    pub slots: u64,
+    /// Versions that no run and no slot names, and that are not the latest of their job.
+    pub specs: u64,
+    /// Reconciles.
+    pub reconciles: u64,
+}
+
+impl History {
+    /// At most `most` runs that may go, the oldest first; not the `needed`. With `most` they are found in several looks,
+    /// the last of which finds none.
+    pub fn expired(
+        &self,
+        keep: Keep,
+        needed: &[RunId],
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<RunId>, HistoryError> {
+        let mut values = Vec::new();
+        let mut limits = Vec::new();
+        if let Some(oldest) = keep.oldest(now) {
+            limits.push("coalesce(ended_at, created_at) < ?".to_owned());
+            values.push(At(oldest).stored());
+        }
+        let place = match keep.count {
+            Some(count) => {
+                limits.push(format!("place > {count}"));
+                "row_number() OVER (PARTITION BY job ORDER BY created_at DESC, run_id DESC)"
+            }
+            // Counting all runs out is for those who want to know.
+            None => "0",
+        };
+        if limits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT run_id FROM (SELECT run_id, created_at, ended_at, {place} AS place FROM runs)
+             WHERE ({}) AND run_id NOT IN (SELECT retry_of FROM runs WHERE retry_of IS NOT NULL) AND run_id NOT IN ({})
+             ORDER BY created_at, run_id LIMIT {most}",
+            limits.join(" OR "),
+            listed(needed)
+        );
+        self.asked(&sql, &values, |row| row.get::<_, String>(0))?
+            .iter()
+            .map(|id| id.parse::<RunId>().map_err(|error| self.odd(&error)))
+            .collect()
+    }
+
+    /// Takes runs out, with everything that belongs to them, in one transaction.
+    pub fn forget(&mut self, runs: &[RunId]) -> Result<(), HistoryError> {
+        let failed = HistoryError::failed("take runs out of", &self.path);
+        let listed = listed(runs);
+        let mut take_out = || -> duckdb::Result<()> {
+            let transaction = self.connection.transaction()?;
+            transaction.execute_batch(&format!("CREATE OR REPLACE TEMP TABLE gone AS {listed}"))?;
+            for table in ["outputs", "attempts", "tasks", "runs"] {
+                transaction.execute(
+                    &format!("DELETE FROM {table} WHERE run_id IN (SELECT run_id FROM gone)"),
+                    [],
+                )?;
+            }
+            transaction.execute_batch("DROP TABLE gone")?;
+            transaction.commit()
+        };
+        take_out().map_err(failed)
+    }
+
+    /// How many other rows are older than the settings keep runs. The versions of these jobs that are `active` stay.
+    pub fn others(&self, keep: Keep, active: &[SpecHash], now: Timestamp) -> Result<Others, HistoryError> {
+        let Some(oldest) = keep.oldest(now) else {
+            return Ok(Others::default());
+        };
+        let count = |(table, condition): (&str, String)| {
+            let sql = format!("SELECT count(*) FROM {table} WHERE {condition}");
+            let found = self.asked(&sql, &[At(oldest).stored()], |row| row.get::<_, u64>(0))?;
+            Ok::<_, HistoryError>(found.first().copied().unwrap_or(0))
+        };
+        let [slots, reconciles, specs] = others(active);
+        Ok(Others {
+            slots: count(slots)?,
+            reconciles: count(reconciles)?,
+            specs: count(specs)?,
+        })
+    }
+
+    /// Takes these out, each kind in a transaction of its own.
+    pub fn forget_others(&mut self, keep: Keep, active: &[SpecHash], now: Timestamp) -> Result<(), HistoryError> {
+        let Some(oldest) = keep.oldest(now) else { return Ok(()) };
+        for (table, condition) in others(active) {
+            let sql = format!("DELETE FROM {table} WHERE {condition}");
+            self.connection
+                .execute(&sql, [At(oldest).stored()])
+                .map_err(self.failed("take old rows out of"))?;
+        }
+        Ok(())
+    }
+
+    /// Of these runs those that are here, with their jobs and when they ended.
+    pub fn ended(&self, runs: &[RunId]) -> Result<Vec<(RunId, JobId, Timestamp)>, HistoryError> {
+        let sql = format!(
+            "SELECT run_id, job, coalesce(ended_at, created_at) FROM runs WHERE run_id IN ({})",
+            listed(runs)
+        );
+        let found = self.asked(&sql, &[], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Stored>(2)?))
+        })?;
+        found
+            .into_iter()
+            .map(|(run, job, ended_at)| {
+                let run = run.parse::<RunId>().map_err(|error| self.odd(&error))?;
+                let job = job.parse::<JobId>().map_err(|error| self.odd(&error))?;
+                Ok((run, job, as_instant(&ended_at).unwrap_or_else(|| run.created_at())))
+            })
+            .collect()
+    }
+
+    fn asked<T>(
+        &self,
+        sql: &str,
+        values: &[Stored],
+        read: impl FnMut(&duckdb::Row<'_>) -> duckdb::Result<T>,
+    ) -> Result<Vec<T>, HistoryError> {
+        let ask = || {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map(duckdb::params_from_iter(values), read)?;
+            rows.collect::<duckdb::Result<Vec<T>>>()
+        };
+        ask().map_err(self.failed("ask"))
+    }
+
+    /// A name that is none, which only somebody else can have written.
+    fn odd(&self, error: &dyn std::error::Error) -> HistoryError {
+        HistoryError::System {
+            operation: "read a row of",
+            path: self.path.clone(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()),
+        }
+    }
+}
+
+/// The tables that go by age, each with the condition for what goes; the one parameter is the oldest instant that stays.
+fn others(active: &[SpecHash]) -> [(&'static str, String); 3] {
+    // Hashes of our own are hexadecimal, but a stored one could be anything.
+    let active: Vec<String> = active
+        .iter()
+        .map(|hash| format!("'{}'", hash.as_str().replace('\'', "''")))
+        .collect();
+    let specs = format!(
+        "first_seen < ? AND hash NOT IN (SELECT spec_hash FROM runs UNION SELECT spec_hash FROM slots)
+         AND hash NOT IN ({})
+         AND (job, first_seen) NOT IN (SELECT (job, max(first_seen)) FROM specs GROUP BY job)",
+        if active.is_empty() { "''".to_owned() } else { active.join(", ") }
+    );
+    [
+        ("slots", "last_slot < ?".to_owned()),
+        ("reconciles", "decided_at < ?".to_owned()),
+        // Behind the slots, which may have been the last to name them.
+        ("specs", specs),
+    ]
+}
+
+/// A query for runs: their ids have no letter that means anything to SQL.
+fn listed(runs: &[RunId]) -> String {
+    let ids: Vec<String> = runs.iter().map(RunId::to_string).collect();
+    format!("SELECT unnest(string_split('{}', ',')) AS run_id", ids.join(","))
+}

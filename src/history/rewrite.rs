@@ -1,0 +1,161 @@
+//! Makes the file small again: DuckDB uses the room of rows that were taken out for new ones, and never gives it back.
+//!
+//! What is alive is copied into a new file beside the old one, which then takes its name. Others may read all the while;
+//! whoever would write waits as for any reader. A crash leaves the old file, and a copy that the next rewrite begins anew.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use duckdb::{AccessMode, Connection};
+
+use super::{
+    History, HistoryError,
+    alone::Alone,
+    file::{config, until},
+};
+
+/// The share of dead blocks from which a rewrite is worth it.
+const DEAD: f64 = 0.3;
+/// A file of so few bytes is not worth it, whatever is dead in it.
+const SMALL: u64 = 4 << 20;
+
+/// How large a file was, and is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Before.
+    pub before: u64,
+    /// After.
+    pub after: u64,
+}
+
+/// Rewrites the history at `path` if much of it is dead. Waits for others for `patience` at most. `None` if it is not worth
+/// it, or if somebody wrote just then: there will be another time.
+pub fn rewrite_if_worth_it(path: &Path, patience: Duration) -> Result<Option<Rewritten>, HistoryError> {
+    let before = length(path);
+    if before < SMALL {
+        return Ok(None);
+    }
+    let history = History::open(path, patience)?;
+    if history.held_by().is_some() || history.dead_share()? <= DEAD {
+        return Ok(None);
+    }
+    drop(history);
+    rewrite(path, patience)
+}
+
+/// Rewrites the history at `path`, whatever is dead in it.
+pub(super) fn rewrite(path: &Path, patience: Duration) -> Result<Option<Rewritten>, HistoryError> {
+    let before = length(path);
+    let deadline = Instant::now() + patience;
+    let _alone = super::file::wait_for(deadline, || Alone::claim(path)).ok_or_else(|| HistoryError::Held {
+        path: path.to_owned(),
+        holder: super::Holder {
+            program: None,
+            pid: Some(std::process::id()),
+        },
+    })?;
+    let failed = || HistoryError::failed("rewrite", path);
+    let copy = beside(path);
+    remove(&copy)?;
+    // Both are attached to a database in memory: one that is opened for reading only could write no other.
+    let connection = Connection::open_in_memory_with_flags(
+        config(AccessMode::Automatic, Some(&copy)).map_err(HistoryError::failed("rewrite", path))?,
+    )
+    .map_err(failed())?;
+    let attach = || {
+        connection
+            .execute_batch(&format!("ATTACH {} AS old (READ_ONLY)", quoted(path)))
+            .map_err(failed())
+    };
+    until(deadline, attach)?;
+    // Read-only, it keeps writers out and leaves the log to them. A log that is there belongs to the old file, and would be
+    // taken for one of the new.
+    if log_of(path).exists() {
+        return Ok(None);
+    }
+    let write = || {
+        connection.execute_batch(&format!(
+            "ATTACH {} AS fresh; COPY FROM DATABASE old TO fresh; CHECKPOINT fresh; DETACH fresh",
+            quoted(&copy)
+        ))
+    };
+    write().map_err(failed())?;
+    put_in_place(&copy, path)?;
+    // Until here nobody could begin to write to the file that has just lost its name.
+    drop(connection);
+    Ok(Some(Rewritten {
+        before,
+        after: length(path),
+    }))
+}
+
+impl History {
+    /// The share of the file's blocks that hold nothing.
+    fn dead_share(&self) -> Result<f64, HistoryError> {
+        let ask = || {
+            self.connection.execute_batch("CHECKPOINT")?;
+            self.connection.query_row(
+                "SELECT free_blocks / greatest(total_blocks, 1) FROM pragma_database_size() LIMIT 1",
+                [],
+                |row| row.get::<_, f64>(0),
+            )
+        };
+        ask().map_err(self.failed("measure"))
+    }
+}
+
+/// How large a history is, with its log.
+pub fn length(path: &Path) -> u64 {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    length(path) + length(&log_of(path))
+}
+
+fn put_in_place(copy: &Path, path: &Path) -> Result<(), HistoryError> {
+    let put = || {
+        let file = File::open(copy)?;
+        file.set_permissions(fs::metadata(path)?.permissions())?;
+        file.sync_all()?;
+        fs::rename(copy, path)?;
+        match path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    put().map_err(|source| HistoryError::System {
+        operation: "put the new copy in the place of",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Removes what an earlier rewrite left.
+fn remove(copy: &Path) -> Result<(), HistoryError> {
+    for path in [copy.to_owned(), log_of(copy)] {
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(HistoryError::System {
+                    operation: "remove an old copy of",
+                    path,
+                    source,
+                });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.rewritten", path.display()))
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.wal", path.display()))
+}
+
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "''"))
+}
