@@ -13,9 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
-    CancelRequest, Cancelled, Events, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest, RetryReply,
-    RetryRequest, RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery, live::Connection,
-    socket_path,
+    CancelRequest, Cancelled, Events, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, ResumeRequest,
+    RetryReply, RetryRequest, RunsQuery, SyncReply, SyncRequest, TriggerReply, TriggerRequest, WhyQuery,
+    live::Connection, socket_path,
 };
 use crate::{
     core::id::{JobId, RunId},

@@ -15,8 +15,9 @@ pub use client::{Client, ClientError};
 pub use live::{Events, EventsError, Live};
 pub use server::serve;
 pub use wire::{
-    CancelRequest, Cancelled, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest, RetryReply,
-    RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused, TriggerReply, TriggerRequest, WhyQuery,
+    CancelRequest, Cancelled, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind,
+    ResumeRequest, RetryReply, RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused, TriggerReply,
+    TriggerRequest, WhyQuery,
 };
 
 use crate::{

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 use super::{
-    Backend, CancelRequest, GcRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RetryRequest, RunsQuery,
-    SyncRequest, TriggerRequest, WhyQuery, listener::LastingSocket, live,
+    Backend, CancelRequest, GcRequest, NextQuery, PauseRequest, Refusal, RefusalKind, ResumeRequest, RetryRequest,
+    RunsQuery, SyncRequest, TriggerRequest, WhyQuery, listener::LastingSocket, live,
 };
 use crate::core::{
     error_text::chain,

@@ -8,9 +8,9 @@ use tokio::sync::{broadcast::error::RecvError, watch};
 use super::keeper;
 use crate::{
     control::{
-        self, CancelRequest, Cancelled, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind, ResumeRequest,
-        RetryReply, RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused, TriggerReply,
-        TriggerRequest, WhyQuery,
+        self, CancelRequest, Cancelled, GcReply, GcRequest, NextQuery, PauseRequest, PlanReply, Refusal, RefusalKind,
+        ResumeRequest, RetryReply, RetryRequest, RunsQuery, SyncReply, SyncRequest, TaskAgain, TaskReused,
+        TriggerReply, TriggerRequest, WhyQuery,
     },
     core::{
         active::ActiveSet,

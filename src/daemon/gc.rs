@@ -97,7 +97,11 @@ pub async fn collect(state_dir: &Path, retention: Retention, dry_run: bool) -> R
     };
     let path = journal_path(state_dir);
     // Looking takes nothing away from a daemon that may start meanwhile.
-    let state = if dry_run { None } else { Some(StateDir::hold(state_dir)?) };
+    let state = if dry_run {
+        None
+    } else {
+        Some(StateDir::hold(state_dir)?)
+    };
     let storage: Arc<dyn Storage> = if dry_run {
         Arc::new(Sqlite::open_read_only(&path)?)
     } else {
@@ -218,7 +222,9 @@ pub(super) fn tidy(journal: &dyn Storage, order: &Order, go_on: &dyn Fn() -> boo
                 of_history.freed_bytes = rewritten.map_or(0, |size| size.before.saturating_sub(size.after));
                 of_history.file_bytes = history::length(&path);
             }
-            Err(error) => tidied.notes.push(format!("the history was not made smaller: {}", chain(&error))),
+            Err(error) => tidied
+                .notes
+                .push(format!("the history was not made smaller: {}", chain(&error))),
         }
     }
     Ok(tidied)
@@ -242,10 +248,7 @@ fn tidy_history(
     let active: Vec<_> = journal.active()?.into_iter().map(|active| active.spec_hash).collect();
     let history = history::up_to_date(&path, Some(journal), PATIENCE, now, go_on)?;
     tidied.cursor = history.caught_up().map(|last| last.cursor);
-    let mut gone = FromHistory {
-        file_bytes: history::length(&path),
-        ..FromHistory::default()
-    };
+    let mut gone = FromHistory::default();
     let others = history.others(keep, &active, now)?;
     (gone.slots, gone.specs, gone.reconciles) = (others.slots, others.specs, others.reconciles);
     if order.dry_run {
@@ -258,7 +261,9 @@ fn tidy_history(
         return Ok(());
     }
     if let Some(holder) = history.held_by() {
-        tidied.notes.push(format!("{holder} reads the history, so nothing left it"));
+        tidied
+            .notes
+            .push(format!("{holder} reads the history, so nothing left it"));
         (gone.slots, gone.specs, gone.reconciles) = (0, 0, 0);
         tidied.history = Some(gone);
         return Ok(());
@@ -283,7 +288,6 @@ fn tidy_history(
             history.forget_others(keep, &active, now)?;
         }
     }
-    gone.file_bytes = history::length(&path);
     tidied.history = Some(gone);
     Ok(())
 }
@@ -291,7 +295,11 @@ fn tidy_history(
 /// What is known of those runs that have ended: by the journal, and of older ones by the history.
 fn known(
     journal: &dyn Storage,
-    #[cfg_attr(not(feature = "history"), expect(unused_variables, reason = "only the journal knows"))] order: &Order,
+    #[cfg_attr(
+        not(feature = "history"),
+        expect(unused_variables, reason = "only the journal knows")
+    )]
+    order: &Order,
     runs: &[RunId],
 ) -> Result<HashMap<RunId, EndedRun>, GcError> {
     let mut known = HashMap::new();

@@ -1,7 +1,7 @@
 //! Keeps the journal short, and history and logs within what the settings allow, behind the daemon's back.
 //!
-//! The journal is looked at every quarter of an hour, since it is what the scheduler lives with; history and logs a few times a
-//! day, in a child process where the catch-up is one too. `petit gc` asks for all of it at once. Nothing depends on it: what
+//! The journal is looked at every few minutes if the history has taken something in since, because it is what the scheduler
+//! lives with; history and logs a few times a day, in a child process where the catch-up is one too. `petit gc` asks for all of it at once. Nothing depends on it: what
 //! it leaves undone the next look finds again. What goes, and how, is in [`super::gc`].
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -25,7 +25,7 @@ use crate::{
 
 /// The first look at the journal after a start, and how long it is from one to the next.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_secs(15 * 60);
+const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The same for history and logs.
 const FIRST_TIDY: Duration = Duration::from_secs(10 * 60);
 const TIDY_EVERY: Duration = Duration::from_secs(6 * 3_600);
@@ -103,6 +103,7 @@ impl Keeper {
 async fn keep(place: Place, mut asked: mpsc::Receiver<Ask>) {
     let mut look = Instant::now() + FIRST_LOOK;
     let mut tidy = Instant::now() + FIRST_TIDY;
+    let mut looked_with = None;
     loop {
         tokio::select! {
             () = sleep_until(tidy) => {
@@ -113,7 +114,12 @@ async fn keep(place: Place, mut asked: mpsc::Receiver<Ask>) {
                 tidy = Instant::now() + TIDY_EVERY;
             }
             () = sleep_until(look) => {
-                tell(place.prune().await.map(|()| Vec::new()));
+                let elsewhere = place.elsewhere(None);
+                // A daemon at rest is left at rest: what has only become older since is found with the next that is new.
+                if looked_with != Some(elsewhere) || elsewhere == Elsewhere::Nowhere {
+                    tell(place.prune(elsewhere).await.map(|()| Vec::new()));
+                    looked_with = Some(elsewhere);
+                }
                 look = Instant::now() + LOOK_EVERY;
             }
             Some(Ask { dry_run, answer }) = asked.recv() => {
@@ -142,8 +148,8 @@ impl Place {
     }
 
     /// The journal alone, as far as the history is known to have come.
-    async fn prune(&self) -> Result<(), GcError> {
-        let gone = gc::prune(&self.storage, &self.order(false), self.elsewhere(None)).await?;
+    async fn prune(&self, elsewhere: Elsewhere) -> Result<(), GcError> {
+        let gone = gc::prune(&self.storage, &self.order(false), elsewhere).await?;
         tracing::debug!(?gone, "the journal is short");
         Ok(())
     }

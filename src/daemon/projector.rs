@@ -27,8 +27,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub(super) use self::turn::Turn;
 pub(crate) use self::child::{catch_up_for_a_daemon, tidy_for_a_daemon};
+pub(super) use self::turn::Turn;
 use self::{
     child::{Recipe, not_started},
     report::{Failure, FailureKind, Report},

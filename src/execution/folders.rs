@@ -59,7 +59,13 @@ pub fn of_runs(state_dir: &Path) -> Result<Vec<RunId>, FolderError> {
     let mut runs = Vec::new();
     for entry in entries {
         // What is not called as a run is not ours.
-        runs.extend(entry.map_err(failed)?.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()));
+        runs.extend(
+            entry
+                .map_err(failed)?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<RunId>().ok()),
+        );
     }
     runs.sort_unstable();
     Ok(runs)

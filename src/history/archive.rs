@@ -275,3 +275,75 @@ fn attempt(attempt: &AttemptView) -> AttemptRecord {
         error: attempt.error.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{Journal, at, fed},
+        *,
+    };
+    use crate::{
+        core::{
+            keep::Keep,
+            state::{RunStatus, SlotOutcome},
+        },
+        storage::{Elsewhere, PruneRule},
+    };
+
+    #[test]
+    fn what_left_the_journal_is_found_as_if_it_were_there() {
+        let mut journal = Journal::default();
+        let runs: Vec<RunId> = (0..30)
+            .map(|n| journal.run("a", n * 60, (5, 900), RunStatus::Succeeded, &[("load", 0, 250)]))
+            .collect();
+        for n in 0..30 {
+            journal.slot("a", n * 60, SlotOutcome::Ran);
+        }
+        journal.stretch("a", 5_000, 5_060, 2);
+        journal.stretch("a", 6_000, 6_060, 2);
+        let storage = journal.storage.as_ref();
+        let job = JobId::new("a").expect("a name");
+        let filter = |limit| RunFilter {
+            job: Some(job.clone()),
+            limit,
+            ..RunFilter::default()
+        };
+        let history = fed(&journal);
+        let before = (
+            storage.runs(&filter(None)).expect("reads"),
+            storage.slots(&job, at(0), at(9_999)).expect("reads"),
+            storage.stretches(&job, at(0), at(9_999)).expect("reads"),
+            storage.run(runs[3]).expect("reads"),
+        );
+        let rule = PruneRule {
+            now: at(30 * 86_400),
+            elsewhere: Elsewhere::History(history.caught_up().expect("fed").cursor),
+            keep: Keep::days(90),
+        };
+        for step in storage.prunable(&rule).expect("looks").steps() {
+            storage.commit(vec![step]).wait_blocking().expect("commits");
+        }
+        assert_eq!(storage.run(runs[3]).expect("reads"), None);
+        assert_eq!(storage.runs(&filter(None)).expect("reads").len(), 20);
+
+        let archive = Archive::new(storage, history, at(30 * 86_400));
+        let (all, slots, stretches, run) = before;
+        assert_eq!(archive.runs(&filter(None)).expect("reads"), all);
+        assert_eq!(archive.runs(&filter(Some(25))).expect("reads"), all[..25]);
+        assert_eq!(archive.slots(&job, at(0), at(9_999)).expect("reads"), slots);
+        assert_eq!(archive.stretches(&job, at(0), at(9_999)).expect("reads"), stretches);
+        let (found, was) = (
+            archive.run(runs[3]).expect("reads").expect("a run"),
+            run.expect("a run"),
+        );
+        assert_eq!(found.run, was.run);
+        let beside = archive.beside(&found.run).expect("reads");
+        let expected = Beside {
+            previous: Some(runs[2]),
+            next: Some(runs[4]),
+            last_good: Some(runs[2]),
+        };
+        assert_eq!(beside, expected);
+        assert!(archive.trouble().is_none());
+    }
+}

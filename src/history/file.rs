@@ -224,10 +224,7 @@ fn narrow(connection: Connection, other: Option<&Path>) -> duckdb::Result<Connec
 }
 
 /// Tries again while the file is held, until the deadline.
-pub(super) fn until<T>(
-    deadline: Instant,
-    open: impl Fn() -> Result<T, HistoryError>,
-) -> Result<T, HistoryError> {
+pub(super) fn until<T>(deadline: Instant, open: impl Fn() -> Result<T, HistoryError>) -> Result<T, HistoryError> {
     loop {
         match open() {
             Err(HistoryError::Held { .. }) if Instant::now() < deadline => std::thread::sleep(AGAIN),

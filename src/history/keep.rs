@@ -126,7 +126,11 @@ impl History {
             listed(runs)
         );
         let found = self.asked(&sql, &[], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Stored>(2)?))
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, Stored>(2)?,
+            ))
         })?;
         found
             .into_iter()
@@ -173,7 +177,11 @@ fn others(active: &[SpecHash]) -> [(&'static str, String); 3] {
         "first_seen < ? AND hash NOT IN (SELECT spec_hash FROM runs UNION SELECT spec_hash FROM slots)
          AND hash NOT IN ({})
          AND (job, first_seen) NOT IN (SELECT (job, max(first_seen)) FROM specs GROUP BY job)",
-        if active.is_empty() { "''".to_owned() } else { active.join(", ") }
+        if active.is_empty() {
+            "''".to_owned()
+        } else {
+            active.join(", ")
+        }
     );
     [
         ("slots", "last_slot < ?".to_owned()),
@@ -187,4 +195,85 @@ fn others(active: &[SpecHash]) -> [(&'static str, String); 3] {
 fn listed(runs: &[RunId]) -> String {
     let ids: Vec<String> = runs.iter().map(RunId::to_string).collect();
     format!("SELECT unnest(string_split('{}', ',')) AS run_id", ids.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{Journal, at, fed},
+        *,
+    };
+    use crate::core::state::{RunStatus, SlotOutcome};
+
+    const DAY: i64 = 86_400;
+
+    fn keep(text: &str) -> Keep {
+        serde_yaml::from_str(text).expect(text)
+    }
+
+    fn count(history: &History, table: &str) -> u64 {
+        history.count(&format!("SELECT * FROM {table}")).expect("counts")
+    }
+
+    #[test]
+    fn runs_go_by_age_and_by_number_with_all_that_belongs_to_them() {
+        let mut journal = Journal::default();
+        let mut runs = Vec::new();
+        for day in 0..6 {
+            let job = if day == 2 { "b" } else { "a" };
+            runs.push(journal.run(job, day * DAY, (0, 10), RunStatus::Succeeded, &[("load", 0, 5)]));
+        }
+        let mut history = fed(&journal);
+        history
+            .connection
+            .execute(
+                "UPDATE runs SET retry_of = ? WHERE run_id = ?",
+                [runs[0].to_string(), runs[5].to_string()],
+            )
+            .expect("a good statement");
+        let now = at(6 * DAY);
+        let expired = |history: &History, text: &str, needed: &[RunId], most| {
+            history.expired(keep(text), needed, now, most).expect("asks")
+        };
+        // The first is repeated by the last.
+        assert_eq!(expired(&history, "72h", &[], 9), [runs[1], runs[2]]);
+        assert_eq!(expired(&history, "72h", &[runs[1]], 9), [runs[2]]);
+        assert_eq!(expired(&history, "{count: 2}", &[], 9), [runs[1], runs[3]]);
+        assert_eq!(expired(&history, "{count: 2}", &[], 1), [runs[1]]);
+        assert_eq!(expired(&history, "{age: 1000d, count: 9}", &[], 9), []);
+
+        history.forget(&runs[..3]).expect("goes");
+        assert_eq!((count(&history, "runs"), count(&history, "attempts")), (3, 3));
+        let left = history.ended(&runs).expect("asks");
+        assert_eq!(left.iter().map(|(run, _, _)| *run).collect::<Vec<_>>(), runs[3..]);
+        assert_eq!(left[0].2, at(3 * DAY) + chrono::TimeDelta::milliseconds(10));
+    }
+
+    #[test]
+    fn the_ledger_and_versions_go_by_age_and_what_is_active_or_latest_stays() {
+        let mut journal = Journal::default();
+        for version in 2..=5 {
+            journal.spec("a", version, i64::from(version));
+        }
+        let active = journal.spec("a", 3, 3);
+        journal.run("a", 9 * DAY, (0, 10), RunStatus::Succeeded, &[]);
+        journal.slot("a", 0, SlotOutcome::Ran);
+        journal.stretch("a", 1, 5, 5);
+        journal.slot("a", 9 * DAY, SlotOutcome::Ran);
+        let mut history = fed(&journal);
+        let (active, now) = ([active], at(10 * DAY));
+        // Version 1 has a run, 3 is active, 5 is the latest.
+        let expected = Others {
+            slots: 2,
+            specs: 2,
+            reconciles: 0,
+        };
+        assert_eq!(history.others(keep("2d"), &active, now).expect("asks"), expected);
+        history.forget_others(keep("2d"), &active, now).expect("goes");
+        assert_eq!((count(&history, "slots"), count(&history, "specs")), (1, 3));
+        assert_eq!(
+            history.others(keep("2d"), &active, now).expect("asks"),
+            Others::default()
+        );
+    }
 }

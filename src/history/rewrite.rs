@@ -159,3 +159,81 @@ fn log_of(path: &Path) -> PathBuf {
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "''"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{
+        super::{
+            history_path,
+            tests::{Journal, at},
+            up_to_date,
+        },
+        *,
+    };
+    use crate::core::state::RunStatus;
+
+    #[test]
+    fn a_file_of_which_much_is_dead_is_made_small_and_nothing_alive_is_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = history_path(folder.path());
+        let mut journal = Journal::default();
+        let run = journal.run("a", 0, (1, 10), RunStatus::Succeeded, &[("load", 0, 5)]);
+        let feed = || up_to_date(&path, Some(journal.storage.as_ref()), Duration::ZERO, at(9), || true);
+        let history = feed().expect("feeds");
+        history
+            .connection
+            .execute_batch(
+                "INSERT INTO outputs SELECT 'x', 'a', 't', md5(n::VARCHAR), n, md5((n + 1)::VARCHAR), TIMESTAMP '2026-01-01', 'j', n
+                 FROM range(300000) AS t(n)",
+            )
+            .expect("a good statement");
+        drop(history);
+        let full = length(&path);
+        assert!(full > SMALL, "{full}");
+        assert_eq!(
+            rewrite_if_worth_it(&path, Duration::ZERO).expect("looks"),
+            None,
+            "all of it is alive"
+        );
+        let history = feed().expect("opens");
+        history
+            .connection
+            .execute_batch("DELETE FROM outputs")
+            .expect("a good statement");
+        drop(history);
+
+        let rewritten = rewrite_if_worth_it(&path, Duration::ZERO).expect("rewrites");
+        let rewritten = rewritten.expect("much is dead");
+        assert!(
+            rewritten.after < full / 2 && rewritten.after == length(&path),
+            "{rewritten:?}"
+        );
+        let mode = fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        let history = feed().expect("opens");
+        assert_eq!(
+            history.caught_up().map(|last| last.facts),
+            Some(0),
+            "it knows how far it is"
+        );
+        assert!(history.run(run).expect("asks").is_some_and(|run| run.tasks.is_empty()));
+        assert_eq!(history.count("SELECT * FROM attempts").expect("counts"), 1);
+    }
+
+    #[test]
+    fn whoever_writes_is_not_in_its_way_for_long() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = history_path(folder.path());
+        let writer = History::open(&path, Duration::ZERO).expect("opens");
+        let error = rewrite(&path, Duration::ZERO).expect_err("held");
+        assert!(matches!(error, HistoryError::Held { .. }), "{error}");
+        drop(writer);
+        // A log that somebody left is still part of the old file.
+        fs::write(log_of(&path), "").expect("writes");
+        assert!(matches!(rewrite(&path, Duration::ZERO), Ok(None)));
+    }
+}

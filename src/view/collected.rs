@@ -80,7 +80,8 @@ impl Collected {
         } = self.journal;
         let of_history = self.history.unwrap_or_default();
         runs + slots + specs + reconciles + facts + freed_bytes == 0
-            && of_history.runs + of_history.slots + of_history.specs + of_history.reconciles + of_history.freed_bytes == 0
+            && of_history.runs + of_history.slots + of_history.specs + of_history.reconciles + of_history.freed_bytes
+                == 0
             && self.logs.runs == 0
     }
 }

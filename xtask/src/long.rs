@@ -36,7 +36,7 @@ struct Suite {
     environment: &'static [(&'static str, &'static str)],
 }
 
-const SUITES: [Suite; 4] = [
+const SUITES: [Suite; 5] = [
     Suite {
         name: "cron",
         about: "10,000 schedules a property, against croner and against a walk through the wall time of all zones",
@@ -60,6 +60,12 @@ const SUITES: [Suite; 4] = [
         about: "1,000 random sequences of edits on a real folder, against a slower statement of the rules",
         test: "test --no-default-features --test reconcile_edits",
         environment: &[("PETIT_SEQUENCES", "1000")],
+    },
+    Suite {
+        name: "journal",
+        about: "a month of 1,000 jobs every five minutes: the journal stays under 50 MB",
+        test: "test --profile long --no-default-features --test journal_month",
+        environment: &[("PETIT_HOURS", "720")],
     },
 ];
 

@@ -94,8 +94,15 @@ fn text(collected: &Collected, place: &Place) -> String {
         ),
     };
     // What leaves for the history is not lost.
-    let to = if history.is_some() { " (the history has them)" } else { "" };
-    lines.push(("journal", format!("{}{rest}", went.map_or_else(|| "nothing".to_owned(), |went| went + to))));
+    let to = if history.is_some() {
+        " (the history has them)"
+    } else {
+        ""
+    };
+    lines.push((
+        "journal",
+        format!("{}{rest}", went.map_or_else(|| "nothing".to_owned(), |went| went + to)),
+    ));
     if let Some(FromHistory {
         runs,
         slots,
@@ -122,7 +129,8 @@ fn text(collected: &Collected, place: &Place) -> String {
             ),
         ));
     }
-    let of_runs = counted(&[(logs.runs, "run", "runs")]).map_or_else(|| "nothing".to_owned(), |runs| format!("those of {runs}"));
+    let of_runs =
+        counted(&[(logs.runs, "run", "runs")]).map_or_else(|| "nothing".to_owned(), |runs| format!("those of {runs}"));
     lines.push((
         "logs",
         format!(
@@ -132,7 +140,9 @@ fn text(collected: &Collected, place: &Place) -> String {
         ),
     ));
     let heading = if *dry_run { "what would go:\n" } else { "what went:\n" };
-    let lines = lines.iter().map(|(place, what)| format!("  {place:8} {}\n", harmless(what.as_bytes())));
+    let lines = lines
+        .iter()
+        .map(|(place, what)| format!("  {place:8} {}\n", harmless(what.as_bytes())));
     heading.to_owned() + &lines.collect::<String>()
 }
 

@@ -85,7 +85,10 @@ fn left(globals: &Globals, args: &Args, error: CliError) -> CliError {
     if error.code != "not_found" || !older::has_left(globals, args.run) {
         return error;
     }
-    let message = format!("run `{}` is too old to be repeated: only the history still has it", args.run);
+    let message = format!(
+        "run `{}` is too old to be repeated: only the history still has it",
+        args.run
+    );
     CliError::new(Exit::Negative, "too_old", message).hint("`petit trigger` starts a new run of its job")
 }
 

@@ -85,7 +85,8 @@ impl Turn {
 }
 
 fn words(recipe: &Recipe, order: &Order) -> Vec<OsString> {
-    let retention = serde_json::to_string::<Retention>(&order.retention).expect("durations, numbers and sizes are texts");
+    let retention =
+        serde_json::to_string::<Retention>(&order.retention).expect("durations, numbers and sizes are texts");
     let mut words: Vec<OsString> = vec![COMMAND.into(), recipe.state_dir.clone().into(), retention.into()];
     words.extend(order.dry_run.then(|| "--dry-run".into()));
     words
