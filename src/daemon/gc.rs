@@ -24,7 +24,7 @@ use crate::{
     config::settings::Retention,
     core::{Timestamp, id::RunId},
     execution::folders::{self, EndedRun, FolderError},
-    storage::{Change, Elsewhere, Forget, PruneRule, Sqlite, Storage, StorageError},
+    storage::{Change, Elsewhere, Forget, JournalSize, PruneRule, Sqlite, Storage, StorageError},
     view::{Collected, FromHistory, FromJournal, FromLogs},
 };
 #[cfg(feature = "history")]
@@ -107,7 +107,7 @@ pub async fn collect(state_dir: &Path, retention: Retention, dry_run: bool) -> R
     } else {
         Arc::new(Sqlite::open(&path)?)
     };
-    let before = storage.size()?.bytes;
+    let before = whole(&storage.size()?);
     let tidied = tidy(storage.as_ref(), &order, &|| true)?;
     let mut journal = prune(&storage, &order, elsewhere(tidied.cursor)).await?;
     if !dry_run {
@@ -115,9 +115,7 @@ pub async fn collect(state_dir: &Path, retention: Retention, dry_run: bool) -> R
         Sqlite::shrink(&path)?;
     }
     let size = Sqlite::open_read_only(&path)?.size()?;
-    journal.file_bytes = size.bytes;
-    journal.reusable_bytes = size.free_bytes;
-    journal.freed_bytes = before.saturating_sub(size.bytes);
+    measured(&mut journal, &size, before);
     drop(state);
     Ok(collected(dry_run, journal, tidied))
 }
@@ -183,10 +181,19 @@ pub(super) async fn prune(
             sleep((begun.elapsed() * REST).max(LEAST_REST)).await;
         }
     }
-    let size = storage.size()?;
-    gone.file_bytes = size.bytes;
-    gone.reusable_bytes = size.free_bytes;
     Ok(gone)
+}
+
+/// How much room a journal takes with its log, which comes and goes.
+pub(super) fn whole(size: &JournalSize) -> u64 {
+    size.bytes + size.log_bytes
+}
+
+/// Fills in how large the journal is, and how much smaller than it was.
+pub(super) fn measured(journal: &mut FromJournal, size: &JournalSize, before: u64) {
+    journal.file_bytes = whole(size);
+    journal.reusable_bytes = size.free_bytes;
+    journal.freed_bytes = before.saturating_sub(whole(size));
 }
 
 /// Lets go of what is too old in the history and among the logs, while `go_on` says so.

@@ -156,10 +156,10 @@ impl Place {
 
     async fn collect(&self, dry_run: bool) -> Result<Collected, GcError> {
         let order = self.order(dry_run);
-        let before = self.storage.size()?.bytes;
+        let before = gc::whole(&self.storage.size()?);
         let tidied = self.tidy(order.clone()).await?;
         let mut journal = gc::prune(&self.storage, &order, self.elsewhere(tidied.cursor)).await?;
-        journal.freed_bytes = before.saturating_sub(journal.file_bytes);
+        gc::measured(&mut journal, &self.storage.size()?, before);
         Ok(gc::collected(dry_run, journal, tidied))
     }
 

@@ -182,8 +182,10 @@ pub struct PrunedTo {
 /// How much room a journal takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalSize {
-    /// The file and its log, in bytes.
+    /// The file.
     pub bytes: u64,
+    /// The log beside it, whose content moves into the file when nobody waits.
+    pub log_bytes: u64,
     /// How much of it is free for new rows.
     pub free_bytes: u64,
 }

@@ -238,12 +238,13 @@ pub(super) fn raise_pruned_to(tables: Tables<'_>, to: PrunedTo) -> Result<(), St
     Ok(())
 }
 
-/// How much room the file takes, with what has not been moved into it yet.
+/// How much room the file and its log take.
 pub(super) fn size(connection: &Connection, path: &Path) -> rusqlite::Result<JournalSize> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| Ok(row.get::<_, Count>(0)?.0));
     let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     Ok(JournalSize {
-        bytes: length(path) + length(Path::new(&format!("{}-wal", path.display()))),
+        bytes: length(path),
+        log_bytes: length(Path::new(&format!("{}-wal", path.display()))),
         free_bytes: pragma("freelist_count")? * pragma("page_size")?,
     })
 }

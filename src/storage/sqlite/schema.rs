@@ -21,6 +21,9 @@ use super::super::StorageError;
 /// in which that costs nobody anything.
 const LONGEST_LOG: u32 = 8_000;
 
+/// So many bytes of the log's file stay when its content has moved; what a burst needed beyond is given back.
+const USUAL_LOG: i64 = 4 << 20;
+
 /// Each entry takes a file from the format of its index to the next.
 const MIGRATIONS: &[&str] = &[
     "
@@ -238,6 +241,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StorageError> 
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "wal_autocheckpoint", LONGEST_LOG)?;
+        connection.pragma_update(None, "journal_size_limit", USUAL_LOG)?;
         migrate(&mut connection)?;
         Ok(Ok(connection))
     };
