@@ -76,6 +76,18 @@ pub struct Options {
     pub tasks: Arc<TaskRegistry>,
     /// Where the history is brought up to date, in a build that has one.
     pub catch_up: CatchUpIn,
+    /// What SIGINT means.
+    pub interrupt: Interrupt,
+}
+
+/// What SIGINT means to a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// It asks to stop, as SIGTERM does.
+    Stops,
+    /// Nothing. Screens in the same process hear it, who alone know whether Ctrl-C was meant for Petit or for a pager that
+    /// has the terminal, and they ask by a message.
+    LeftToScreens,
 }
 
 /// Who brings the history up to date behind a running daemon. DuckDB costs some fifty megabytes that a process which used
@@ -138,7 +150,7 @@ const LOOK_AT_STATE: Duration = Duration::from_secs(5);
 /// Runs until SIGTERM, SIGINT or a message of `asked`, then lets running tasks end for `shutdown_grace`; a second one
 /// hurries. Whoever never asks may drop the sender.
 pub async fn run(options: Options, asked: mpsc::Receiver<()>) -> Result<(), DaemonError> {
-    let mut signals = Signals::new(asked).map_err(failed("listen for signals"))?;
+    let mut signals = Signals::new(asked, options.interrupt).map_err(failed("listen for signals"))?;
     let grace = options.settings.shutdown_grace;
     let mut daemon = Daemon::start(options).await?;
     Supervisor::ready();
@@ -185,6 +197,7 @@ impl Daemon {
                 expect(unused_variables, reason = "nothing is brought up to date in this build")
             )]
             catch_up,
+            interrupt: _,
         } = options;
         let state = StateDir::hold(&state_dir)?;
         let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path()))?);
@@ -391,15 +404,18 @@ struct Signals {
 /// Who asks to stop: two signals, or somebody in this process.
 struct Stop {
     terminate: Signal,
+    /// Listened to even if it is passed over, since it would end the process else.
     interrupt: Signal,
+    meaning: Interrupt,
     asked: mpsc::Receiver<()>,
 }
 
 impl Signals {
-    fn new(asked: mpsc::Receiver<()>) -> io::Result<Self> {
+    fn new(asked: mpsc::Receiver<()>, meaning: Interrupt) -> io::Result<Self> {
         let stop = Stop {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            meaning,
             asked,
         };
         Ok(Self {
@@ -413,7 +429,7 @@ impl Stop {
     async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.interrupt.recv(), if self.meaning == Interrupt::Stops => {}
             Some(()) = self.asked.recv() => {}
         }
     }

@@ -194,6 +194,7 @@ async fn a_daemon_with_rust_tasks_takes_them_from_job_files() {
         environment: Vec::new(),
         tasks: Arc::new(tasks),
         catch_up: daemon::CatchUpIn::ThisProcess,
+        interrupt: daemon::Interrupt::Stops,
     };
     let journal = journal_path(&options.state_dir);
     let (stop, asked) = mpsc::channel(1);

@@ -249,6 +249,43 @@ fn the_daemon_before_its_own_screens_ends_with_them() {
 }
 
 #[test]
+fn ctrl_c_in_a_pager_is_the_pagers_and_ends_neither_screens_nor_daemon() {
+    let mut place = Place::new();
+    place.save("talker.yaml", &talker(&place));
+    let pager = place.path().join("pager");
+    let text = "#!/bin/sh\ntrap 'echo the pager is interrupted' INT\ncat > /dev/null\necho the pager is here\n\
+                while ! read -r typed < /dev/tty; do :; done\n";
+    std::fs::write(&pager, text).expect("a writable folder");
+    let pager = format!("exec /bin/sh {} #", pager.display());
+    place.env.push(("PAGER".to_owned(), pager));
+    std::fs::write(let_go(&place), "").expect("a writable folder");
+    let mut screens = Screens::open(&place, &["run", "--tui"], (80, 24));
+    screens.wait("1 jobs active, all files in sync");
+    screens.press("2");
+    screens.wait("talker  synced");
+    screens.press("t");
+    place.wait_run("talker", "is over", |run| run["status"] == "succeeded");
+    screens.press("4");
+    screens.wait("last words");
+    screens.press("o");
+    screens.wait("the pager is here");
+    // The terminal makes a SIGINT of it, for all who are in its foreground.
+    screens.press("\x03");
+    screens.wait("the pager is interrupted");
+    screens.press("enough\r");
+    screens.wait("last words");
+    assert_eq!(place.run(&["status"]).code, 0);
+    let log = || std::fs::read_to_string(place.path().join(".petit/petit.log")).expect("a log");
+    assert!(!log().contains("stopping"), "{}", log());
+    // One that was meant for Petit ends both.
+    let pid = screens.child.process_id().expect("it runs").to_string();
+    let sent = Command::new("/bin/kill").args(["-s", "INT", &pid]).status();
+    assert!(sent.expect("kill is everywhere").success());
+    screens.ended();
+    assert!(log().contains("stopped"), "{}", log());
+}
+
+#[test]
 fn without_a_terminal_nothing_is_started() {
     let place = Place::new();
     for args in [&["tui"][..], &["run", "--tui"]] {

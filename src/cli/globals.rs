@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::config::{
     settings::{self, Settings, SettingsError},
 };
 use crate::{
-    core::error_text::chain,
+    core::{error_text::chain, task::TaskRegistry},
     execution::capacity,
     reconcile::{self, Trust},
 };
@@ -65,6 +66,9 @@ pub struct Globals {
     /// Say more; twice, still more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// The Rust tasks of this program; no option.
+    #[arg(skip)]
+    pub(super) tasks: Arc<TaskRegistry>,
 }
 
 /// The settings, and the folders in use.
@@ -82,6 +86,8 @@ pub struct Place {
     pub trust: Trust,
     /// What is worth telling about the settings.
     pub warnings: Vec<Diagnostic>,
+    /// The Rust tasks that job files may use.
+    pub tasks: Arc<TaskRegistry>,
 }
 
 impl Place {
@@ -90,7 +96,7 @@ impl Place {
         let capacity = capacity::of_machine(&self.settings);
         reconcile::Options {
             trust: self.trust,
-            ..reconcile::Options::from_settings(self.jobs_dir.clone(), &self.settings, capacity)
+            ..reconcile::Options::with_tasks(self.jobs_dir.clone(), &self.settings, capacity, Arc::clone(&self.tasks))
         }
     }
 
@@ -164,6 +170,7 @@ impl Globals {
             settings_file: loaded.file,
             warnings: loaded.warnings,
             settings: loaded.settings,
+            tasks: Arc::clone(&self.tasks),
         })
     }
 

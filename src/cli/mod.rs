@@ -17,6 +17,7 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
@@ -25,7 +26,7 @@ pub use globals::Globals;
 pub use output::{ColorChoice, Format};
 use serde_json::json;
 
-use crate::core::harmless::harmless;
+use crate::core::{harmless::harmless, task::TaskRegistry};
 
 /// A small task orchestrator for one machine: drop YAML files into jobs.d, see them run, ask why one did not.
 #[derive(Debug, Parser)]
@@ -85,14 +86,55 @@ enum Command {
 
 /// Parses the process's arguments, carries the command out, and says how it ended.
 pub fn main() -> ExitCode {
-    let matches = match Cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return usage(&error).into(),
-    };
-    let cli = match Cli::from_arg_matches(&matches) {
+    main_with(TaskRegistry::default())
+}
+
+/// As [`main`], in a program with Rust tasks of its own, which its job files name in `uses:`: all commands know them, from
+/// `validate` to `run`. That is a `main` of another `petit`:
+///
+/// ```
+/// use std::process::ExitCode;
+/// use petit::{TaskContext, TaskError, TaskRegistry};
+///
+/// async fn load(context: TaskContext) -> Result<(), TaskError> {
+///     let table: String = context.inputs().config("table")?;
+///     context.outputs().set("loaded", table)
+/// }
+///
+/// fn main() -> ExitCode {
+///     let mut tasks = TaskRegistry::default();
+///     tasks.register("load", load).expect("the first of this name");
+///     # if true { return example(tasks); }
+///     petit::cli::main_with(tasks)
+/// }
+/// # fn example(tasks: TaskRegistry) -> ExitCode {
+/// #     let folder = std::env::temp_dir().join(format!("petit-example-{}", std::process::id()));
+/// #     std::fs::create_dir_all(&folder).expect("a folder");
+/// #     let file = folder.join("orders.yaml");
+/// #     std::fs::write(&file, "tasks: {load: {uses: load, with: {table: orders}}}").expect("a file");
+/// #     let args = ["mine".as_ref(), "validate".as_ref(), file.as_os_str()];
+/// #     let exit = petit::cli::run(args, tasks);
+/// #     std::fs::remove_dir_all(&folder).expect("ours");
+/// #     exit
+/// # }
+/// ```
+///
+/// Such a program leaves its command line to Petit, because `run` starts it once more to keep the history.
+pub fn main_with(tasks: TaskRegistry) -> ExitCode {
+    run(std::env::args_os(), tasks)
+}
+
+/// As [`main_with`], with a command line from elsewhere, whose first word is the program's name.
+pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>, tasks: TaskRegistry) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let parsed = Cli::command()
+        .try_get_matches_from(&args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return usage(&error).into(),
+        Err(error) => return usage(&error, args.into_iter()).into(),
     };
+    cli.globals.tasks = Arc::new(tasks);
     let output = cli.globals.output();
     match dispatch(cli) {
         Ok(exit) => exit.into(),
@@ -158,12 +200,12 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
 }
 
 /// Answers a command line that is a question for help, or wrong. Clap itself exits with 2, which means something else here.
-fn usage(error: &clap::Error) -> Exit {
+fn usage(error: &clap::Error, args: impl Iterator<Item = OsString>) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = error.print();
         return Exit::Done;
     }
-    if wants_json(std::env::args_os()) {
+    if wants_json(args) {
         report(&in_words(&error.render().to_string()), Format::Json, false);
     } else {
         let _ = error.print();

@@ -104,6 +104,8 @@ impl Foreground {
             tasks,
             // The next one who asks brings the history up to date.
             catch_up: _,
+            // A run in the foreground has its own signals.
+            interrupt: _,
         } = options;
         let state = StateDir::hold(&state_dir).map_err(DaemonError::from)?;
         let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path())).map_err(DaemonError::from)?);

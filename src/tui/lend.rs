@@ -15,7 +15,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{log_feed::Logs, message::LogId};
+use super::{log_feed::Logs, message::LogId, run::Leaving};
 use crate::{
     core::harmless::{harmless, harmless_lines},
     execution::output::LogReader,
@@ -51,8 +51,8 @@ pub enum Returned {
     Done,
     /// It could not be started, or says that it failed.
     Failed(String),
-    /// Petit was asked to end meanwhile, and so was the program.
-    Asked,
+    /// Petit was asked to end meanwhile, in this way, and so was the program.
+    Asked(Leaving),
 }
 
 /// How often the program is looked at.
@@ -74,7 +74,7 @@ impl Programs {
     }
 
     /// Carries an errand out. `asked` resolves when Petit is asked to end.
-    pub async fn carry_out(&self, errand: Errand, logs: &Logs, asked: impl Future<Output = ()>) -> Returned {
+    pub async fn carry_out(&self, errand: Errand, logs: &Logs, asked: impl Future<Output = Leaving>) -> Returned {
         let program = match &errand {
             Errand::Edit { .. } => &self.editor,
             Errand::PageLog(_) | Errand::Page(_) => &self.pager,
@@ -89,11 +89,11 @@ impl Programs {
                 Ok(status) => Returned::Failed(format!("{program} ended with {status}")),
                 Err(error) => Returned::Failed(format!("could not wait for {program}: {error}")),
             },
-            () = asked => {
+            leaving = asked => {
                 // It may have ended by the same signal already.
                 let _ = child.kill();
                 let _ = child.wait();
-                Returned::Asked
+                Returned::Asked(leaving)
             }
         }
     }
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    fn carry_out(editor: &str, errand: Errand, asked: impl Future<Output = ()>) -> Returned {
+    fn carry_out(editor: &str, errand: Errand, asked: impl Future<Output = Leaving>) -> Returned {
         let programs = Programs {
             editor: editor.to_owned(),
             pager: editor.to_owned(),
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_program_ends_with_petit() {
         let errand = Errand::Page("long\n".repeat(100_000));
-        let asked = carry_out("exec sleep 600 #", errand, std::future::ready(()));
-        assert_eq!(asked, Returned::Asked);
+        let asked = carry_out("exec sleep 600 #", errand, std::future::ready(Leaving::Terminated));
+        assert_eq!(asked, Returned::Asked(Leaving::Terminated));
     }
 }

@@ -17,6 +17,7 @@ use std::{
 
 use chrono::Utc;
 use crossterm::event;
+use futures_util::FutureExt;
 use ratatui::{buffer::Buffer, layout::Rect};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -40,8 +41,10 @@ use super::{
 pub enum Leaving {
     /// Somebody asked to.
     Quit,
-    /// A signal did.
-    Signal,
+    /// SIGTERM did, which a daemon in this process hears too.
+    Terminated,
+    /// Ctrl-C from outside did, or the terminal has gone.
+    Interrupted,
     /// What they were shown for ended.
     Ended,
 }
@@ -123,7 +126,7 @@ pub async fn run(
                 stale = false;
                 continue;
             }
-            () = signals.recv() => break Ok(Leaving::Signal),
+            leaving = signals.recv() => break Ok(leaving),
             () = &mut ended => break Ok(Leaving::Ended),
             () = panicked.notified() => break Err(TuiError::Panicked),
         };
@@ -157,10 +160,11 @@ pub async fn run(
                         Err(error) => break 'shown Err(failed("take over")(error)),
                     };
                     (reader, keys) = read_keys();
+                    signals.forget_interrupt();
                     let returned = match returned {
                         Returned::Done => Ok(()),
                         Returned::Failed(problem) => Err(problem),
-                        Returned::Asked => break 'shown Ok(Leaving::Signal),
+                        Returned::Asked(leaving) => break 'shown Ok(leaving),
                     };
                     for message in [Message::Resize(columns, rows), Message::Returned(returned)] {
                         effects.extend(update(&mut state, message, Utc::now()));
@@ -252,21 +256,26 @@ impl Signals {
     }
 
     /// While another program has the terminal, Ctrl-C is meant for that one.
-    async fn asked_to_end(&mut self) {
+    async fn asked_to_end(&mut self) -> Leaving {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.hang_up.recv() => return,
+                _ = self.terminate.recv() => return Leaving::Terminated,
+                _ = self.hang_up.recv() => return Leaving::Interrupted,
                 _ = self.interrupt.recv() => {}
             }
         }
     }
 
-    async fn recv(&mut self) {
+    /// The Ctrl-C that ended the other program may be noticed behind its end.
+    fn forget_interrupt(&mut self) {
+        while self.interrupt.recv().now_or_never().is_some() {}
+    }
+
+    async fn recv(&mut self) -> Leaving {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = self.terminate.recv() => Leaving::Terminated,
+            _ = self.interrupt.recv() => Leaving::Interrupted,
+            _ = self.hang_up.recv() => Leaving::Interrupted,
         }
     }
 }

@@ -1,9 +1,14 @@
 //! `petit run`
 
-use std::{io, sync::Arc};
+use std::io;
 
 use clap::ValueEnum;
 use tokio::{runtime::Runtime, sync::mpsc};
+#[cfg(feature = "tui")]
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::{JoinError, JoinHandle},
+};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 #[cfg(feature = "tui")]
@@ -11,7 +16,7 @@ use crate::tui::Leaving;
 use crate::{
     cli::{CliError, Exit, Globals, globals::Place},
     core::error_text::chain,
-    daemon::{self, CatchUpIn, DaemonError, Options},
+    daemon::{self, CatchUpIn, DaemonError, Interrupt, Options},
 };
 
 /// Run the daemon in the foreground: watch the folder of jobs, fire schedules, run tasks
@@ -49,7 +54,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     // Nobody but a signal asks this daemon to stop.
     let (_, asked) = mpsc::channel(1);
     runtime()?
-        .block_on(daemon::run(options(place), asked))
+        .block_on(daemon::run(options(place, Interrupt::Stops), asked))
         .map_err(|error| explain(&error))?;
     Ok(Exit::Done)
 }
@@ -59,10 +64,10 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
 fn with_screens(globals: &Globals, args: &Args, place: Place) -> Result<Exit, CliError> {
     let screens = super::tui::Screens::new(globals, &place)?;
     let log = open_log(&place.state_dir)?;
-    start_log(globals, args.log_format, false, Arc::new(log));
+    start_log(globals, args.log_format, false, std::sync::Arc::new(log));
     let runtime = runtime()?;
     let (stop, asked) = mpsc::channel(1);
-    let mut daemon = runtime.spawn(daemon::run(options(place), asked));
+    let mut daemon = runtime.spawn(daemon::run(options(place, Interrupt::LeftToScreens), asked));
     let (left, ended) = runtime.block_on(async {
         let mut ended = None;
         let left = screens.show(true, async { ended = Some((&mut daemon).await) }).await;
@@ -72,11 +77,11 @@ fn with_screens(globals: &Globals, args: &Args, place: Place) -> Result<Exit, Cl
                 globals
                     .output()
                     .remark("stopping: running tasks may end; Ctrl-C hurries");
-                // A daemon that has ended meanwhile needs no message; one that a signal stops takes a second one as hurry.
-                if !matches!(left, Ok(Leaving::Signal)) {
+                // A daemon that has ended meanwhile needs no message; one that heard a signal itself takes one as hurry.
+                if !matches!(left, Ok(Leaving::Terminated)) {
                     let _ = stop.send(()).await;
                 }
-                daemon.await
+                hurried(daemon, &stop).await
             }
         };
         (left, ended)
@@ -87,6 +92,24 @@ fn with_screens(globals: &Globals, args: &Args, place: Place) -> Result<Exit, Cl
         Err(panic) => return Err(CliError::failed("could not keep the daemon alive", &panic)),
     }
     left.map(|_| Exit::Done)
+}
+
+/// Waits for a daemon that stops, and passes Ctrl-C on to it, which has no screens to mean now.
+#[cfg(feature = "tui")]
+async fn hurried(
+    mut daemon: JoinHandle<Result<(), DaemonError>>,
+    stop: &mpsc::Sender<()>,
+) -> Result<Result<(), DaemonError>, JoinError> {
+    let Ok(mut interrupts) = signal(SignalKind::interrupt()) else {
+        return daemon.await;
+    };
+    loop {
+        tokio::select! {
+            ended = &mut daemon => return ended,
+            // One message that waits to be heard is as good as two.
+            _ = interrupts.recv() => drop(stop.try_send(())),
+        }
+    }
 }
 
 /// The daemon's log while its terminal shows the screens.
@@ -106,7 +129,7 @@ fn open_log(state_dir: &std::path::Path) -> Result<std::fs::File, CliError> {
 }
 
 /// What a daemon in this place is started with.
-pub(super) fn options(place: Place) -> Options {
+pub(super) fn options(place: Place, interrupt: Interrupt) -> Options {
     for warning in &place.warnings {
         tracing::warn!(
             "{}:{}:{}: {}",
@@ -122,8 +145,9 @@ pub(super) fn options(place: Place) -> Options {
         settings: place.settings,
         trust: place.trust,
         environment: daemon::own_environment(),
-        tasks: Arc::default(),
+        tasks: place.tasks,
         catch_up: CatchUpIn::child_of_this_program(),
+        interrupt,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         id::{JobId, RunId},
         state::RunStatus,
     },
-    daemon::{DaemonError, Ended, Foreground, ForegroundError, StateDirError},
+    daemon::{DaemonError, Ended, Foreground, ForegroundError, Interrupt, StateDirError},
     scheduler::CommandError,
     view::RunView,
 };
@@ -85,7 +85,8 @@ fn local(globals: &Globals, request: TriggerRequest, follow: bool) -> Result<Exi
     let job = request.job.clone();
     let runtime = super::run::runtime()?;
     let ended = runtime.block_on(async {
-        let (foreground, notes) = Foreground::start(super::run::options(place.clone()), request).await?;
+        let (foreground, notes) =
+            Foreground::start(super::run::options(place.clone(), Interrupt::Stops), request).await?;
         for note in &notes {
             globals.output().remark(note);
         }

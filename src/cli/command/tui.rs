@@ -36,7 +36,7 @@ pub fn run(globals: &Globals, _: &Args) -> Result<Exit, CliError> {
     runtime.shutdown_background();
     match left? {
         Leaving::Quit | Leaving::Ended => Ok(Exit::Done),
-        Leaving::Signal => Ok(Exit::Interrupted),
+        Leaving::Terminated | Leaving::Interrupted => Ok(Exit::Interrupted),
     }
 }
 

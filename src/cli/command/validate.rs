@@ -25,7 +25,7 @@ use crate::{
         set::{Member, check_capacity, check_set, check_uses},
         share,
     },
-    core::{Timestamp, error_text::chain, job::Job, schedule::Timing, task::TaskRegistry},
+    core::{Timestamp, error_text::chain, job::Job, schedule::Timing},
     execution::capacity,
     reconcile::scan::{Blob, Content, Scanner},
 };
@@ -184,10 +184,9 @@ impl Files {
             })
             .collect();
         let capacity = capacity::of_machine(&place.settings);
-        let tasks = TaskRegistry::default();
         let beyond = members.iter().flat_map(|member| {
             let mut found = check_capacity(member, &capacity);
-            found.extend(check_uses(member, &tasks));
+            found.extend(check_uses(member, &place.tasks));
             found
         });
         let among = check_set(&members).into_iter().chain(beyond);
