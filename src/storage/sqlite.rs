@@ -250,9 +250,11 @@ impl Storage for Sqlite {
     }
 
     fn beyond_watermark(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError> {
-        // A cross join is read in the order in which it is written: one step into the slots for each job.
-        let sql = "SELECT slots.job, slots.at FROM watermarks CROSS JOIN slots
-                   ON slots.job = watermarks.job AND slots.at > watermarks.at ORDER BY slots.job, slots.at";
+        // A cross join is read in the order in which it is written: each slot is met once. The other way round, every job
+        // that stands still would have all later slots read again.
+        let sql = "SELECT slots.job, slots.at FROM slots CROSS JOIN watermarks
+                   ON watermarks.job = slots.job AND watermarks.at < slots.at
+                   WHERE slots.at > (SELECT min(at) FROM watermarks) ORDER BY slots.job, slots.at";
         self.read(|tables| tables.all("slots", sql, [], rows::watermark))
     }
 

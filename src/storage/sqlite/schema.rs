@@ -203,6 +203,24 @@ const MIGRATIONS: &[&str] = &[
     DROP INDEX runs_by_dependency;
     CREATE INDEX runs_by_dependency ON runs (job) WHERE trigger = 'dependency';
 ",
+    "
+    -- By time first: what is claimed together stands together, so a transaction writes a few pages and not one for each job.
+    ALTER TABLE slots RENAME TO slots_by_job;
+    CREATE TABLE slots (
+        job        TEXT NOT NULL,
+        at         INTEGER NOT NULL,
+        outcome    TEXT,
+        reason     TEXT,
+        detail     TEXT,
+        decided_at INTEGER,
+        run        TEXT,
+        spec_hash  TEXT NOT NULL,
+        PRIMARY KEY (at, job)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO slots SELECT job, at, outcome, reason, detail, decided_at, run, spec_hash FROM slots_by_job;
+    DROP TABLE slots_by_job;
+    CREATE INDEX slots_claimed ON slots (at, job) WHERE outcome IS NULL;
+",
 ];
 
 /// The format that this version writes.
@@ -316,4 +334,35 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "user_version", FORMAT)?;
     }
     transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{super::Storage, Sqlite},
+        *,
+    };
+    use crate::storage::suite::fixtures::{claim, slots};
+
+    #[test]
+    fn slots_are_kept_when_their_table_is_put_in_another_order() {
+        const BY_JOB: usize = 5;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.db");
+        let old = Connection::open(&path).expect("opens");
+        for migration in &MIGRATIONS[..BY_JOB] {
+            old.execute_batch(migration).expect("good SQL");
+        }
+        old.pragma_update(None, "user_version", BY_JOB).expect("a number");
+        let one = claim("a", 1);
+        old.execute(
+            "INSERT INTO slots (job, at, run, spec_hash) VALUES ('a', ?, ?, ?)",
+            rusqlite::params![one.at.timestamp_micros(), one.run, one.spec_hash],
+        )
+        .expect("a row");
+        drop(old);
+        let journal = Sqlite::open(&path).expect("opens");
+        assert_eq!(slots(&journal, "a"), std::slice::from_ref(&one));
+        assert_eq!(journal.claimed().expect("reads"), [one]);
+    }
 }
