@@ -112,11 +112,12 @@ fn slots(state: &State, bounds: &Bounds) -> Vec<(JobId, Timestamp)> {
             && latest.get(job).is_some_and(|latest| at < *latest)
             && state.watermarks.get(job).is_none_or(|watermark| at <= *watermark)
     };
-    decided()
-        .filter(|slot| may_go(&slot.job, slot.at))
-        .map(|slot| (slot.job.clone(), slot.at))
-        .take(MOST_FOUND)
-        .collect()
+    let goes = decided().filter(|slot| may_go(&slot.job, slot.at));
+    let mut found: Vec<_> = goes.map(|slot| (slot.job.clone(), slot.at)).collect();
+    // Those of one time stand together in a file.
+    found.sort_by(|(job, at), (other, also)| (at, job).cmp(&(also, other)));
+    found.truncate(MOST_FOUND);
+    found
 }
 
 fn stretches(state: &State, bounds: &Bounds) -> Vec<(JobId, Timestamp, Timestamp)> {

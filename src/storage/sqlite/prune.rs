@@ -127,18 +127,14 @@ fn slots(tables: Tables<'_>, bounds: &Bounds) -> Result<Vec<(JobId, Timestamp)>,
         return Ok(Vec::new());
     };
     let sql = "
-        WITH RECURSIVE jobs (job) AS (
-            SELECT min(job) FROM slots
-            UNION ALL SELECT (SELECT min(job) FROM slots WHERE job > jobs.job) FROM jobs WHERE jobs.job IS NOT NULL
-        ), bounds (job, before) AS MATERIALIZED (
-            SELECT job, min(:before,
-                            ifnull((SELECT at FROM slots WHERE slots.job = jobs.job AND outcome IS NOT NULL
-                                    ORDER BY at DESC LIMIT 1), :before),
-                            ifnull((SELECT at + 1 FROM watermarks WHERE watermarks.job = jobs.job), :before))
-            FROM jobs WHERE job IS NOT NULL
+        WITH latest (job, at) AS MATERIALIZED (
+            SELECT job, max(at) FROM slots WHERE outcome IS NOT NULL GROUP BY job
         )
-        SELECT slots.job, slots.at FROM bounds CROSS JOIN slots ON slots.job = bounds.job AND slots.at < bounds.before
-        WHERE slots.outcome IS NOT NULL ORDER BY slots.job, slots.at LIMIT :limit";
+        SELECT slots.job, slots.at FROM slots JOIN latest ON latest.job = slots.job
+        LEFT JOIN watermarks ON watermarks.job = slots.job
+        WHERE slots.outcome IS NOT NULL AND slots.at < :before AND slots.at < latest.at
+          AND slots.at <= ifnull(watermarks.at, slots.at)
+        ORDER BY slots.at, slots.job LIMIT :limit";
     let values = named_params! { ":before": Micros(before), ":limit": Count(MOST_FOUND as u64) };
     tables.all("slots", sql, values, |row| {
         Ok((row.get("job")?, row.get::<_, Micros>("at")?.0))
