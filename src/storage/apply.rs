@@ -241,6 +241,7 @@ fn apply(rows: &mut impl Rows, change: Change, now: Timestamp) -> Result<Option<
             rows.remove_pause(job.as_ref())?;
             Ok(None)
         }
+        Change::Pools(pools) => Ok(Some(Fact::Pools(pools))),
     }
 }
 

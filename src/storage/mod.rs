@@ -36,8 +36,8 @@ use crate::{
         id::{JobId, RunId, SpecHash, TaskId},
         pattern::Pattern,
         record::{
-            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord,
-            SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
+            ActiveRecord, AttemptRecord, PauseRecord, PoolsRecord, ReconcileRecord, RemovedRecord, RunRecord,
+            SlotRecord, SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
@@ -159,6 +159,8 @@ pub enum Change {
     Pause(PauseRecord),
     /// Ends a pause, if there is one.
     Resume(Option<JobId>),
+    /// Records how large pools are from now on. No row of the journal's own, but a fact.
+    Pools(PoolsRecord),
 }
 
 /// A stored fact, with its number in the journal.

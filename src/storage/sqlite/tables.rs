@@ -505,6 +505,7 @@ impl Rows for Tables<'_> {
             Fact::Run(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Task(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Attempt(body) => self.write(INSERT, params![at, kind, Json(body)]),
+            Fact::Pools(body) => self.write(INSERT, params![at, kind, Json(body)]),
         }?;
         Ok(())
     }
