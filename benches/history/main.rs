@@ -89,25 +89,24 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     // Petit's own clock for the questions: rows end where they were made to end.
     let now = rows::newest(&path)?;
     println!(
-        "\n{:<11} {:>10} {:>10} {:>12} {:>12} {:>8} {:>8}",
-        "", "30 days", "a year", "SQLite", "SQLite", "ratio", "ratio"
+        "\n{:<11} {:>20} {:>20} {:>23}",
+        "", "30 days (processors)", "a year (processors)", "of that long in SQLite"
     );
     let mut ratios = Vec::new();
     for question in Question::ALL {
         let mut line = format!("{:<11}", question.name());
-        let mut beside = [String::new(), String::new()];
+        let mut beside = String::new();
         for since in [A_MONTH, A_YEAR] {
             let filter: Filter = since.parse().map_err(|error| format!("{since}: {error}"))?;
-            let (took, other) = side_by_side(&path, reference.as_ref(), question, &filter, now, arguments.times)?;
-            line.push_str(&format!(" {:>7} ms", took.as_millis()));
-            if let Some(other) = other {
-                let ratio = other.as_secs_f64() / took.as_secs_f64();
+            let found = side_by_side(&path, reference.as_ref(), question, &filter, now, arguments.times)?;
+            line.push_str(&format!(" {:>9} ms ({:>4})", found.took.as_millis(), found.worked.as_millis()));
+            if let Some(other) = found.reference {
+                let ratio = other.as_secs_f64() / found.took.as_secs_f64();
                 ratios.push(ratio);
-                beside[0].push_str(&format!(" {:>9} ms", other.as_millis()));
-                beside[1].push_str(&format!(" {ratio:>8.1}"));
+                beside.push_str(&format!(" {:>6} ms {ratio:>5.1}x", other.as_millis()));
             }
         }
-        println!("{line}{}", beside.concat());
+        println!("{line}{beside}");
     }
     ratios.sort_by(f64::total_cmp);
     if let Some(middle) = ratios.get(ratios.len() / 2) {
@@ -121,8 +120,15 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks both in turn, and takes the medians. Petit is asked once more before: the files of both are in the cache of the system
-/// then, since SQLite's has been read or written just now. A slow answer of SQLite's is not asked for again.
+/// The medians of a question.
+struct Found {
+    took: Duration,
+    worked: Duration,
+    reference: Option<Duration>,
+}
+
+/// Asks both in turn. Petit is asked once more before: the files of both are in the cache of the system then, since SQLite's
+/// has been read or written just now. A slow answer of SQLite's is not asked for again.
 fn side_by_side(
     path: &Path,
     reference: Option<&sqlite::Reference>,
@@ -130,15 +136,17 @@ fn side_by_side(
     filter: &Filter,
     now: Timestamp,
     times: u64,
-) -> Result<(Duration, Option<Duration>), Failure> {
-    let (_, rows) = ask(path, question, filter, now)?;
+) -> Result<Found, Failure> {
+    let rows = ask(path, question, filter, now)?.rows;
     // A short window of a small history may hold nothing slower; over the year each question has something to say.
     if rows == 0 && filter.to_string() == A_YEAR {
         return Err(format!("{question} has no rows with {filter}, so its time says nothing").into());
     }
-    let (mut taken, mut others) = (Vec::new(), Vec::new());
+    let (mut taken, mut worked, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..times {
-        taken.push(ask(path, question, filter, now)?.0);
+        let asked = ask(path, question, filter, now)?;
+        taken.push(asked.took);
+        worked.push(asked.worked);
         let Some(reference) = reference.filter(|_| others.iter().all(|took| *took < SLOW)) else {
             continue;
         };
@@ -149,16 +157,42 @@ fn side_by_side(
         }
         others.push(asked.took);
     }
-    Ok((median(taken), (!others.is_empty()).then(|| median(others))))
+    Ok(Found {
+        took: median(taken),
+        worked: median(worked),
+        reference: (!others.is_empty()).then(|| median(others)),
+    })
 }
 
 /// Opens the history, asks, and closes it, as a command does.
-fn ask(path: &Path, question: Question, filter: &Filter, now: Timestamp) -> Result<(Duration, usize), Failure> {
-    let begun = Instant::now();
+fn ask(path: &Path, question: Question, filter: &Filter, now: Timestamp) -> Result<Asked, Failure> {
+    let (begun, worked) = (Instant::now(), processor_time());
     let history = History::open(path, Duration::from_secs(1))?;
     let answer = history.ask(question, filter, now)?;
     drop(history);
-    Ok((begun.elapsed(), answer.rows.len()))
+    Ok(Asked {
+        took: begun.elapsed(),
+        worked: processor_time().saturating_sub(worked),
+        rows: answer.rows.len(),
+    })
+}
+
+/// What a question came to.
+struct Asked {
+    took: Duration,
+    /// Processor time, of all threads: what holds on a machine on which others work.
+    worked: Duration,
+    /// How many ranked rows there were.
+    rows: usize,
+}
+
+/// The processor time of this process so far, to the hundredth of a second in which Linux tells it.
+fn processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program, in brackets, may hold spaces.
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 fn median(mut taken: Vec<Duration>) -> Duration {

@@ -232,9 +232,9 @@ fn queries(question: Question) -> Vec<String> {
             vec![
                 format!(
                     "SELECT * FROM (
-                         SELECT *, (middle - lag(middle) OVER before) * n AS lost, 0.93 * (third - first) / sqrt(n) AS error
-                         FROM ({versions}) WHERE n >= 20 WINDOW before AS (PARTITION BY job, task ORDER BY begun)
-                     ) WHERE lost / n > 5.7 * error ORDER BY lost DESC"
+                         SELECT *, middle - lag(middle) OVER (PARTITION BY job, task ORDER BY begun) AS lost
+                         FROM ({versions}) WHERE n >= 20
+                     ) WHERE lost > 0 AND lost * lost > 27.7 * (third - first) * (third - first) / n ORDER BY lost * n DESC"
                 ),
                 percentiles(&of_one, "bucket", &p50),
             ]

@@ -22,7 +22,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
     let samples = format!(
         "SELECT job, task, ended_at AS moment, ending = 'over_memory' AS over, declared_cpu,
                 declared_memory_bytes, max_rss_bytes AS rss,
-                CASE WHEN NOT over AND ended_at - started_at >= INTERVAL 100 MILLISECONDS
+                CASE WHEN NOT over AND epoch_us(ended_at) - epoch_us(started_at) >= 100000
                      THEN (cpu_user_ms::DOUBLE + cpu_system_ms) * 1000.0 / (epoch_us(ended_at) - epoch_us(started_at)) END AS cpu
          FROM attempts WHERE started_at IS NOT NULL AND ended_at IS NOT NULL AND (ending = 'over_memory' OR exit_code = 0)
             AND {}",
