@@ -5,6 +5,7 @@
 //! SQLite on the same rows ([`sqlite`]). It measures and does not judge. DIR is a state folder afterwards:
 //! `petit --state-dir DIR tui` explores it.
 
+mod catch_up;
 mod rows;
 mod sqlite;
 
@@ -99,7 +100,11 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         for since in [A_MONTH, A_YEAR] {
             let filter: Filter = since.parse().map_err(|error| format!("{since}: {error}"))?;
             let found = side_by_side(&path, reference.as_ref(), question, &filter, now, arguments.times)?;
-            line.push_str(&format!(" {:>9} ms ({:>4})", found.took.as_millis(), found.worked.as_millis()));
+            line.push_str(&format!(
+                " {:>9} ms ({:>4})",
+                found.took.as_millis(),
+                found.worked.as_millis()
+            ));
             if let Some(other) = found.reference {
                 let ratio = other.as_secs_f64() / found.took.as_secs_f64();
                 ratios.push(ratio);
@@ -115,6 +120,9 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
             ratios.len()
         );
     }
+    let copy = arguments.folder.join("one-more.duckdb");
+    let one_more = median(catch_up::of_single_runs(&path, &copy, now, arguments.times)?);
+    println!("adding one finished run takes {} ms", one_more.as_millis());
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load of this machine at the end: {}", load.trim());
     Ok(())
@@ -191,7 +199,11 @@ fn processor_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name of the program, in brackets, may hold spaces.
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u64>().ok())
+        .sum();
     Duration::from_millis(ticks * 10)
 }
 

@@ -70,7 +70,8 @@ impl Reference {
     pub fn of(history: &Path, file: &Path) -> Result<Self, Failure> {
         if !file.exists() {
             let mut connection = Connection::open(file)?;
-            connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -500000")?;
+            connection
+                .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -500000")?;
             if let Err(failure) = copy(history, &mut connection) {
                 fs::remove_file(file)?;
                 return Err(failure);
@@ -81,11 +82,13 @@ impl Reference {
 
     /// Opens the file, asks the same question, and closes it.
     pub fn ask(&self, question: Question, filter: &Filter, now: Timestamp) -> Result<Asked, Failure> {
-        let since = filter
-            .since
-            .map_or(Timestamp::UNIX_EPOCH, |since| since.instant(now));
+        let since = filter.since.map_or(Timestamp::UNIX_EPOCH, |since| since.instant(now));
         // The lengths that the points of Petit's charts have over a month and a year.
-        let bucket: i64 = if (now - since).num_days() <= 31 { 43_200 } else { 604_800 };
+        let bucket: i64 = if (now - since).num_days() <= 31 {
+            43_200
+        } else {
+            604_800
+        };
         let begun = Instant::now();
         let connection = Connection::open_with_flags(&self.0, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.execute_batch(
@@ -149,30 +152,33 @@ fn value(value: duckdb::types::Value) -> Value {
     }
 }
 
-
 /// What questions take their percentiles of; `ms` is the time, `bucket` the point of the chart.
 const RUNS: &str = "SELECT job, status <> 'succeeded' AS failed, ended_at AS moment, ended_at / ?2 AS bucket,
     (ended_at - started_at) / 1000.0 AS ms
     FROM runs WHERE created_at >= ?1 AND started_at IS NOT NULL AND ended_at IS NOT NULL";
 const LATE: &str = "SELECT job, started_at AS moment, started_at / ?2 AS bucket, (started_at - slot) / 1000.0 AS ms
     FROM runs WHERE created_at >= ?1 AND slot IS NOT NULL AND started_at IS NOT NULL AND trigger = 'schedule'";
-const PASSED: &str = "SELECT job, task, run_spec_hash AS spec_hash, run_created_at AS moment, run_created_at / ?2 AS bucket,
+const PASSED: &str =
+    "SELECT job, task, run_spec_hash AS spec_hash, run_created_at AS moment, run_created_at / ?2 AS bucket,
     (ended_at - started_at) / 1000.0 AS ms
     FROM attempts WHERE run_created_at >= ?1 AND run_trigger <> 'retry' AND ending = 'exited' AND exit_code = 0";
-const SUCCEEDED: &str = "SELECT job, NULL AS task, spec_hash, created_at, created_at / ?2, (ended_at - started_at) / 1000.0
+const SUCCEEDED: &str =
+    "SELECT job, NULL AS task, spec_hash, created_at, created_at / ?2, (ended_at - started_at) / 1000.0
     FROM runs WHERE created_at >= ?1 AND trigger <> 'retry' AND status = 'succeeded'";
 const WAITS: &str = "SELECT job, ended_at / ?2 AS bucket,
     CASE WHEN attempt = 1 THEN max(queued_at - run_created_at, 0) ELSE 0 END AS dependencies,
     granted_at - queued_at AS ms, ended_at - granted_at AS running
     FROM attempts WHERE run_created_at >= ?1 AND ended_at IS NOT NULL";
-const ASKING: &str = "SELECT pool, job, ended_at / ?2 AS bucket, (granted_at - queued_at) / 1000.0 AS ms, granted_at, ended_at,
+const ASKING: &str =
+    "SELECT pool, job, ended_at / ?2 AS bucket, (granted_at - queued_at) / 1000.0 AS ms, granted_at, ended_at,
     held * (ended_at - granted_at) / 1000.0 AS used
     FROM attempts JOIN (
         SELECT declared_slots, key AS pool, value AS held
         FROM (SELECT DISTINCT declared_slots FROM attempts WHERE run_created_at >= ?1 AND declared_slots IS NOT NULL),
              json_each(declared_slots)
     ) USING (declared_slots) WHERE run_created_at >= ?1 AND ended_at IS NOT NULL";
-const MEMORY: &str = "SELECT job, task, ended_at / ?2 AS bucket, max_rss_bytes AS ms, declared_memory_bytes, declared_cpu, ended_at
+const MEMORY: &str =
+    "SELECT job, task, ended_at / ?2 AS bucket, max_rss_bytes AS ms, declared_memory_bytes, declared_cpu, ended_at
     FROM attempts WHERE run_created_at >= ?1 AND ended_at IS NOT NULL AND (ending = 'over_memory' OR exit_code = 0)";
 const PROCESSORS: &str = "SELECT job, task, (cpu_user_ms + cpu_system_ms) * 1000.0 / (ended_at - started_at) AS ms
     FROM attempts WHERE run_created_at >= ?1 AND exit_code = 0 AND ended_at - started_at >= 100000";

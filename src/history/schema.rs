@@ -371,6 +371,38 @@ pub(super) fn migrate(connection: &mut Connection) -> duckdb::Result<()> {
 mod tests {
     use super::*;
 
+    /// A file of the format before attempts said anything of their run; `gone` has none, because it is still going.
+    #[test]
+    fn rows_of_an_older_file_learn_of_their_run() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        for migration in &MIGRATIONS[..2] {
+            connection.execute_batch(migration).expect(migration);
+        }
+        connection
+            .execute_batch(
+                "CREATE TABLE petit_format AS SELECT 2::BIGINT AS version;
+                 INSERT INTO runs BY NAME SELECT 'r' AS run_id, 'etl' AS job, 'manual' AS trigger, 's' AS spec_hash,
+                     'succeeded' AS status, TIMESTAMP '2026-01-01 00:00:00' AS created_at, '{}' AS params, 'j' AS journal, 9 AS fact;
+                 INSERT INTO attempts BY NAME SELECT run AS run_id, 'etl' AS job, 'load' AS task, 1 AS attempt,
+                     TIMESTAMP '2026-01-01 00:00:05' AS queued_at, queued_at AS granted_at, 'j' AS journal, 1 AS fact
+                     FROM (VALUES ('r'), ('gone')) AS known(run);
+                 INSERT INTO outputs BY NAME SELECT 'r' AS run_id, 'etl' AS job, 'load' AS task, 'rows' AS name,
+                     TIMESTAMP '2026-01-01 00:00:06' AS published_at, 'j' AS journal, 2 AS fact",
+            )
+            .expect("rows");
+        migrate(&mut connection).expect("brought up to date");
+        let found: String = connection
+            .query_row(
+                "SELECT string_agg(concat_ws(' ', run_id, run_spec_hash, run_trigger, second(run_created_at)), ', ' ORDER BY fact, run_id)
+                 FROM (SELECT run_id, run_spec_hash, run_trigger, run_created_at, fact FROM attempts
+                       UNION ALL SELECT run_id, NULL, NULL, run_created_at, fact FROM outputs)",
+                [],
+                |row| row.get(0),
+            )
+            .expect("a row");
+        assert_eq!(found, "gone 5, r s manual 0, r 0");
+    }
+
     #[test]
     fn the_documentation_is_that_of_the_tables() {
         let mut connection = Connection::open_in_memory().unwrap();

@@ -128,6 +128,9 @@ mod tests {
     fn a_pool_shows_what_the_jobs_that_are_picked_did_with_it() {
         let rows = history().ask(Question::Contention, "job=etl").rows;
         assert_eq!(rows.len(), 1);
-        assert_eq!((&rows[0][4], &rows[0][8], &rows[0][10]), (&1.0.into(), &2.into(), &1.0.into()));
+        assert_eq!(
+            (&rows[0][4], &rows[0][8], &rows[0][10]),
+            (&1.0.into(), &2.into(), &1.0.into())
+        );
     }
 }

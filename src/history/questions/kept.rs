@@ -50,6 +50,9 @@ impl<'a> Kept<'a> {
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
         // Only memory until the history is closed or asked again, so that nothing is lost when it fails.
-        let _ = self.history.connection.execute_batch("DROP TABLE IF EXISTS temp.kept_samples");
+        let _ = self
+            .history
+            .connection
+            .execute_batch("DROP TABLE IF EXISTS temp.kept_samples");
     }
 }
