@@ -83,6 +83,35 @@ fn the_newest_run_is_in_every_answer_with_and_without_a_daemon() {
 }
 
 #[test]
+fn the_use_of_a_pool_is_held_against_the_size_that_it_had() {
+    let place = Place::new();
+    for (size, ran) in [(3, 1), (5, 2)] {
+        fs::write(
+            place.path().join("petit.yaml"),
+            format!("resources: {{pools: {{db: {size}}}}}\n"),
+        )
+        .expect("a writable folder");
+        let daemon = place.daemon();
+        place.save(
+            "load.yaml",
+            "tasks: {main: {command: ['true'], resources: {slots: {db: 1}}}}\n",
+        );
+        place.wait_synced("load");
+        let asked = place.run(&["trigger", "load", "--wait"]);
+        assert_eq!(asked.code, 0, "{asked:?}");
+        let row = &place.json(&["history", "contention"])[0];
+        assert_eq!(
+            (&row["pool"], &row["attempts"], &row["pool_size"]),
+            (&"db".into(), &ran.into(), &size.into()),
+            "{row}"
+        );
+        assert_eq!(daemon.stop(), 0);
+    }
+    let sizes = place.json(&["sql", "SELECT size FROM pools ORDER BY since"]);
+    assert_eq!(sizes, serde_json::json!([{"size": 3}, {"size": 5}]));
+}
+
+#[test]
 fn what_is_wrong_with_a_question_is_said() {
     let place = Place::new();
     for (args, code, says) in [

@@ -231,6 +231,15 @@ pub struct SupersedeRecord {
     pub after: Timestamp,
 }
 
+/// How many slots each pool has from an instant on: a setting, which the next start may find changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolsRecord {
+    /// When Petit began with these sizes.
+    pub since: Timestamp,
+    /// The slots of each pool.
+    pub sizes: BTreeMap<String, u32>,
+}
+
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {

@@ -12,14 +12,17 @@ use tokio::{
 
 use super::{DaemonError, failed};
 use crate::{
-    core::{active::ActiveSet, capacity::SystemResources, error_text::chain, job::Job, task::TaskRegistry},
+    core::{
+        active::ActiveSet, capacity::SystemResources, error_text::chain, job::Job, record::PoolsRecord,
+        task::TaskRegistry,
+    },
     events::EventBus,
     execution::{
         self, Executor, engine::Engine, engines::Engines, executor::RunStart, inputs::Surroundings, recovery,
         rust::RustEngine, secrets::Vault,
     },
     scheduler::{self, Order, Scheduler},
-    storage::{RunDetail, Storage, StorageError},
+    storage::{Change, RunDetail, Storage, StorageError},
 };
 
 /// How long processes that outlived a crash may take to end by themselves.
@@ -60,6 +63,7 @@ pub(super) struct Assembly {
     pub executor: execution::Handle,
     pub scheduler: scheduler::Handle,
     storage: Arc<dyn Storage>,
+    pools: PoolsRecord,
     engines: Engines,
     executing: JoinHandle<()>,
     firing: Scheduler,
@@ -90,6 +94,10 @@ pub(super) async fn recover(storage: &dyn Storage) -> Result<Vec<RunDetail>, Sto
 
 impl Assembly {
     pub(super) fn new(parts: Parts) -> Self {
+        let pools = PoolsRecord {
+            since: parts.clock.now(),
+            sizes: parts.capacity.pools.clone(),
+        };
         let clock: execution::Clock = {
             let clock = Arc::clone(&parts.clock);
             Arc::new(move || clock.now())
@@ -125,6 +133,7 @@ impl Assembly {
             executor,
             scheduler,
             storage: parts.storage,
+            pools,
             engines,
             executing,
             firing,
@@ -134,6 +143,10 @@ impl Assembly {
 
     /// Takes up the runs that were going, and fires slots once `ready` resolves. From here on processes may exist.
     pub(super) async fn begin(self, going: Vec<RunDetail>, ready: impl Future<Output = ()> + Send + 'static) -> Going {
+        if !self.pools.sizes.is_empty() {
+            // Only the history wants to know. A journal that takes nothing any more is told of by those who need it.
+            drop(self.storage.commit(vec![Change::Pools(self.pools)]));
+        }
         for detail in going {
             resume(&self.executor, self.storage.as_ref(), detail).await;
         }

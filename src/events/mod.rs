@@ -15,7 +15,8 @@ use crate::core::{
     Timestamp,
     id::{JobId, RunId, TaskId},
     record::{
-        AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
+        AttemptRecord, PoolsRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord,
+        TaskRecord,
     },
     state::{RunStatus, TaskState},
 };
@@ -40,6 +41,8 @@ pub enum Fact {
     Task(TaskRecord),
     /// An attempt ended.
     Attempt(AttemptRecord),
+    /// Petit began with pools of these sizes.
+    Pools(PoolsRecord),
 }
 
 impl Fact {
@@ -54,6 +57,7 @@ impl Fact {
             Self::Run(_) => "run",
             Self::Task(_) => "task",
             Self::Attempt(_) => "attempt",
+            Self::Pools(_) => "pools",
         }
     }
 }

@@ -26,6 +26,48 @@ impl Conditions {
         these
     }
 
+    /// What a filter says of `attempts`: those of the runs that it picks, and of its tasks.
+    pub fn of_attempts(filter: &Filter, now: Timestamp) -> Self {
+        let without_triggers = Filter {
+            triggers: Vec::new(),
+            ..filter.clone()
+        };
+        let mut these = Self::of_outputs(&without_triggers, now);
+        these.one_of("run_trigger", filter.triggers.iter().map(|trigger| trigger.as_str()));
+        these
+    }
+
+    /// What a filter says of `outputs`: those of the runs that it picks, and of its tasks. The runs themselves are looked up
+    /// only for what the rows do not say of them, because that is most of the work.
+    pub fn of_outputs(filter: &Filter, now: Timestamp) -> Self {
+        let mut these = Self::default();
+        these.named("task", &filter.tasks);
+        these.named("job", &filter.jobs);
+        these.between("run_created_at", "run_created_at", filter, now);
+        if !(filter.statuses.is_empty() && filter.triggers.is_empty()) {
+            let runs = Self::of_runs(filter, now);
+            let of_runs = format!("run_id IN (SELECT run_id FROM runs WHERE {})", runs.sql());
+            these.and(of_runs, runs.values);
+        }
+        these
+    }
+
+    /// What a filter says of `runs`, its tasks included: a run fits that tried one of them.
+    pub fn of_runs_with_tasks(filter: &Filter, now: Timestamp) -> Self {
+        let mut these = Self::of_runs(filter, now);
+        if !filter.tasks.is_empty() {
+            // How the runs ended has been asked of the runs already.
+            let attempts = Filter {
+                statuses: Vec::new(),
+                ..filter.clone()
+            };
+            let attempts = Self::of_attempts(&attempts, now);
+            let of_attempts = format!("run_id IN (SELECT run_id FROM attempts WHERE {})", attempts.sql());
+            these.and(of_attempts, attempts.values);
+        }
+        these
+    }
+
     /// A further condition with its values.
     pub fn and(&mut self, text: String, values: Vec<Value>) {
         self.texts.push(text);
@@ -64,34 +106,6 @@ impl Conditions {
             self.values
                 .extend(values.into_iter().map(|value| Value::Text(value.to_owned())));
         }
-    }
-
-    /// What follows `SELECT …` to take the attempts of the runs that a filter picks, with its parameters. Of the runs these
-    /// columns come along. Where nothing is asked of the runs themselves they are not looked up, which is most of the work,
-    /// and an attempt counts from the moment at which its task was ready.
-    pub fn attempts(filter: &Filter, now: Timestamp, of_run: &[&str]) -> (String, Vec<Value>) {
-        let alone = of_run.is_empty() && filter.statuses.is_empty() && filter.triggers.is_empty();
-        let mut these = Self::default();
-        these.named("task", &filter.tasks);
-        these.named("attempts.job", &filter.jobs);
-        if alone {
-            these.between("queued_at", "queued_at", filter, now);
-            return (format!("FROM attempts WHERE {}", these.sql()), these.values);
-        }
-        // Follows from the runs' creation, and spares DuckDB the older part of the table.
-        let since = Filter {
-            until: None,
-            ..filter.clone()
-        };
-        these.between("queued_at", "queued_at", &since, now);
-        let runs = Self::of_runs(filter, now);
-        let of_run: String = of_run.iter().map(|column| format!(", {column}")).collect();
-        let text = format!(
-            "FROM attempts JOIN (SELECT run_id{of_run} FROM runs WHERE {}) AS run USING (run_id) WHERE {}",
-            runs.sql(),
-            these.sql()
-        );
-        (text, [runs.values, these.values].concat())
     }
 
     /// For a `WHERE`.

@@ -38,6 +38,10 @@ pub struct Damage {
 /// How often a held file is tried again.
 const AGAIN: Duration = Duration::from_millis(40);
 
+/// The oldest DuckDB that reads a file which begins now. Left to itself DuckDB writes for the first of all, without the
+/// compression of texts that came since; the ids of runs are most of a large file.
+const STORAGE: &str = "v1.3.0";
+
 /// What opening came to.
 pub(super) struct Opened {
     pub connection: Connection,
@@ -175,6 +179,15 @@ fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connec
             source,
         })?;
     }
+    if is_cut_off(&connection, path).map_err(HistoryError::failed("open", path))? {
+        return Err(HistoryError::Damaged {
+            path: path.to_owned(),
+            source: duckdb::Error::DuckDBFailure(
+                duckdb::ffi::Error::new(duckdb::ffi::duckdb_state_DuckDBError),
+                Some("the file ends before its last block".to_owned()),
+            ),
+        });
+    }
     let found = schema::format(&connection).map_err(HistoryError::failed("open", path))?;
     if found > schema::FORMAT {
         return Err(HistoryError::Newer {
@@ -200,6 +213,14 @@ fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connec
     Ok(connection)
 }
 
+/// Whether the file is shorter than DuckDB believes. DuckDB itself would notice only when a question came to what is missing.
+fn is_cut_off(connection: &Connection, path: &Path) -> duckdb::Result<bool> {
+    let length = "SELECT (3 * 4096 + total_blocks * block_size)::UBIGINT FROM pragma_database_size()"; // three headers
+    let length: u64 = connection.query_row(length, [], |row| row.get(0))?;
+    // A file that cannot be looked at is not known to be short.
+    Ok(fs::metadata(path).is_ok_and(|file| file.len() < length))
+}
+
 /// Every connection is as narrow as the history needs it: no other files, no network, no extensions, and not all of the
 /// machine's memory and processors, on which tasks run. One that may write another file is narrowed by [`narrow`].
 pub(super) fn config(mode: AccessMode, other: Option<&Path>) -> duckdb::Result<Config> {
@@ -208,6 +229,7 @@ pub(super) fn config(mode: AccessMode, other: Option<&Path>) -> duckdb::Result<C
         .enable_autoload_extension(false)?
         .enable_external_access(other.is_some())?
         .max_memory("1GB")?
+        .with("storage_compatibility_version", STORAGE)?
         .threads(2)
 }
 

@@ -19,15 +19,7 @@ const RUN: &str = "run_id AS id, job, status, trigger, slot, spec_hash, revision
 impl History {
     /// The runs that a filter picks, newest first, without their tasks, and at most `limit` of them.
     pub fn picked(&self, filter: &Filter, now: Timestamp, limit: usize) -> Result<PickedRuns, HistoryError> {
-        let mut runs = Conditions::of_runs(filter, now);
-        if !filter.tasks.is_empty() {
-            let mut tasks = Conditions::default();
-            tasks.named("task", &filter.tasks);
-            runs.and(
-                format!("run_id IN (SELECT run_id FROM attempts WHERE {})", tasks.sql()),
-                tasks.values,
-            );
-        }
+        let runs = Conditions::of_runs_with_tasks(filter, now);
         let all = format!(
             "SELECT {RUN} FROM runs WHERE {} ORDER BY created_at DESC, run_id DESC",
             runs.sql()

@@ -185,7 +185,9 @@ mod tests {
         history
             .connection
             .execute_batch(
-                "INSERT INTO outputs SELECT 'x', 'a', 't', md5(n::VARCHAR), n, md5((n + 1)::VARCHAR), TIMESTAMP '2026-01-01', 'j', n
+                "INSERT INTO outputs BY NAME
+                 SELECT 'x' AS run_id, 't' AS task, md5(n::VARCHAR) AS name, md5((n + 1)::VARCHAR) AS text,
+                        TIMESTAMP '2026-01-01' AS published_at, 'j' AS journal, n AS fact
                  FROM range(300000) AS t(n)",
             )
             .expect("a good statement");

@@ -1,4 +1,4 @@
-//! What each fact becomes: one row of the table of its kind, and of a task one more for each output.
+//! What each fact becomes: one row of the table of its kind, of a task one more for each output, and one for each pool.
 //!
 //! Facts of attempts and tasks name only their run. Their job, and what the task had asked for, come from the fact of the
 //! run when it is at hand, else from the journal, which keeps a run until its facts have been taken in.
@@ -18,20 +18,40 @@ use crate::{
         id::{JobId, RunId, SpecHash, TaskId},
         job::Job,
         record::{
-            AttemptRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord, SupersedeRecord,
-            TaskRecord,
+            AttemptRecord, PoolsRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
+            SupersedeRecord, TaskRecord,
         },
         spec::ResourceRequirements,
-        state::SlotOutcome,
+        state::{SlotOutcome, Trigger},
     },
     events::Fact,
     storage::{NumberedFact, Storage, StorageError, ending_parts},
 };
 
+/// What rows of attempts, tasks and outputs say of their run.
+#[derive(Clone)]
+struct OfRun {
+    job: JobId,
+    spec_hash: SpecHash,
+    trigger: Trigger,
+    created_at: Timestamp,
+}
+
+impl OfRun {
+    fn of(run: &RunRecord) -> Self {
+        Self {
+            job: run.job.clone(),
+            spec_hash: run.spec_hash.clone(),
+            trigger: run.trigger,
+            created_at: run.created_at,
+        }
+    }
+}
+
 /// What is known of runs and versions beside the facts themselves, remembered for one catch-up.
 pub(super) struct Known<'a> {
     journal: &'a dyn Storage,
-    runs: HashMap<RunId, Option<(JobId, SpecHash)>>,
+    runs: HashMap<RunId, Option<OfRun>>,
     jobs: HashMap<SpecHash, Option<Arc<Job>>>,
 }
 
@@ -50,21 +70,17 @@ impl<'a> Known<'a> {
         self.runs.clear();
         for fact in facts {
             if let Fact::Run(run) = &fact.fact {
-                self.runs.insert(run.id, Some((run.job.clone(), run.spec_hash.clone())));
+                self.runs.insert(run.id, Some(OfRun::of(run)));
             }
         }
     }
 
-    /// The job of a run, and the version that it ran. `None` if the journal has lost the run: the row is worth more than
-    /// the column.
-    fn run(&mut self, run: RunId) -> Result<Option<(JobId, SpecHash)>, StorageError> {
+    /// `None` if the journal has lost the run: the row is worth more than the columns.
+    fn run(&mut self, run: RunId) -> Result<Option<OfRun>, StorageError> {
         if let Some(known) = self.runs.get(&run) {
             return Ok(known.clone());
         }
-        let found = self
-            .journal
-            .run(run)?
-            .map(|detail| (detail.run.job, detail.run.spec_hash));
+        let found = self.journal.run(run)?.map(|detail| OfRun::of(&detail.run));
         self.runs.insert(run, found.clone());
         Ok(found)
     }
@@ -117,6 +133,7 @@ pub(super) fn append(
             Fact::Run(run) => tables.run(*number, run)?,
             Fact::Task(task) => tables.task(*number, *at, task, known)?,
             Fact::Attempt(attempt) => tables.attempt(*number, attempt, known)?,
+            Fact::Pools(pools) => tables.pools(*number, pools)?,
         }
     }
     tables.flush()?;
@@ -142,6 +159,7 @@ struct Tables<'a> {
     reconciles: Appender<'a>,
     specs: Appender<'a>,
     outputs: Appender<'a>,
+    pools: Appender<'a>,
 }
 
 impl<'a> Tables<'a> {
@@ -165,6 +183,7 @@ impl<'a> Tables<'a> {
             reconciles: appender("reconciles")?,
             specs: appender("specs")?,
             outputs: appender("outputs")?,
+            pools: appender("pools")?,
         })
     }
 
@@ -179,8 +198,9 @@ impl<'a> Tables<'a> {
             reconciles,
             specs,
             outputs,
+            pools,
         } = self;
-        for mut appender in [runs, tasks, attempts, slots, reconciles, specs, outputs] {
+        for mut appender in [runs, tasks, attempts, slots, reconciles, specs, outputs, pools] {
             appender.flush()?;
         }
         Ok(())
@@ -207,8 +227,8 @@ impl<'a> Tables<'a> {
     }
 
     fn task(&mut self, fact: i64, at: Timestamp, task: &TaskRecord, known: &mut Known<'_>) -> Result<(), AppendError> {
-        let (run_id, job) = (task.run.to_string(), known.run(task.run)?.map(|(job, _)| job));
-        let job = job.as_ref().map(JobId::as_str);
+        let (run_id, run) = (task.run.to_string(), known.run(task.run)?);
+        let job = run.as_ref().map(|run| run.job.as_str());
         self.tasks.append_row(params![
             run_id,
             job,
@@ -234,7 +254,8 @@ impl<'a> Tables<'a> {
                 text,
                 At(at),
                 self.journal,
-                fact
+                fact,
+                run.as_ref().map(|run| At(run.created_at)),
             ])?;
         }
         Ok(())
@@ -243,14 +264,14 @@ impl<'a> Tables<'a> {
     fn attempt(&mut self, fact: i64, attempt: &AttemptRecord, known: &mut Known<'_>) -> Result<(), AppendError> {
         let run = known.run(attempt.run)?;
         let declared = match &run {
-            Some((_, hash)) => known.resources(hash, &attempt.task)?,
+            Some(run) => known.resources(&run.spec_hash, &attempt.task)?,
             None => None,
         };
         let declared = declared.unwrap_or_default();
         let (ending, exit_code, signal) = ending_parts(attempt.ending);
         self.attempts.append_row(params![
             attempt.run.to_string(),
-            run.as_ref().map(|(job, _)| job.as_str()),
+            run.as_ref().map(|run| run.job.as_str()),
             attempt.task.as_str(),
             attempt.attempt,
             ending,
@@ -270,6 +291,9 @@ impl<'a> Tables<'a> {
             attempt.error,
             self.journal,
             fact,
+            run.as_ref().map(|run| run.spec_hash.as_str()),
+            run.as_ref().map(|run| run.trigger.as_str()),
+            run.as_ref().map(|run| At(run.created_at)),
         ])?;
         Ok(())
     }
@@ -324,6 +348,14 @@ impl<'a> Tables<'a> {
             text_of(&reconcile.files),
             reconcile.revision,
         ])
+    }
+
+    fn pools(&mut self, fact: i64, pools: &PoolsRecord) -> duckdb::Result<()> {
+        for (pool, size) in &pools.sizes {
+            self.pools
+                .append_row(params![pool, i64::from(*size), At(pools.since), self.journal, fact])?;
+        }
+        Ok(())
     }
 
     fn spec(&mut self, fact: i64, spec: &SpecRecord) -> duckdb::Result<()> {

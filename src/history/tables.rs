@@ -47,6 +47,10 @@ impl Table {
                         unless("since", filter.since.is_some());
                         unless("until", filter.until.is_some());
                     }
+                    "pools" => {
+                        these.between("since", "since", filter, now);
+                        unless("job", !filter.jobs.is_empty());
+                    }
                     _ => {
                         these.between("decided_at", "decided_at", filter, now);
                         unless("job", !filter.jobs.is_empty());

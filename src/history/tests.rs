@@ -13,8 +13,8 @@ use crate::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{
-            Actor, AttemptRecord, ReconcileRecord, ReconcileResult, RunRecord, SlotRecord, SpecRecord, StretchRecord,
-            SupersedeRecord, TaskRecord,
+            Actor, AttemptRecord, PoolsRecord, ReconcileRecord, ReconcileResult, RunRecord, SlotRecord, SpecRecord,
+            StretchRecord, SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
@@ -285,8 +285,32 @@ fn what_is_recorded_arrives() {
         "a load succeeded"
     );
     assert_eq!(one::<i64>(&history, "SELECT cpu_user_ms FROM attempts"), i64::MAX);
+    // What attempts and outputs say of their run is what the run says, or will say.
+    let of_run = "SELECT count(*) FROM attempts JOIN runs USING (run_id)
+         WHERE (run_spec_hash, run_trigger, run_created_at) = (spec_hash, trigger, created_at)";
+    assert_eq!(one::<i64>(&history, of_run), 1);
+    assert_eq!(
+        text("SELECT string_agg(DISTINCT epoch(run_created_at)::BIGINT::VARCHAR) FROM outputs"),
+        at(9).timestamp().to_string()
+    );
     assert_eq!(one::<i64>(&history, "SELECT count(*) FROM breaks"), 0);
     assert_eq!((history.as_of(), history.notes()), (Some(at(0)), &[] as &[String]));
+}
+
+#[test]
+fn every_pool_has_its_size() {
+    let journal = Journal::default();
+    journal.commit(vec![Change::Pools(PoolsRecord {
+        since: at(7),
+        sizes: [("db".to_owned(), 3), ("api".to_owned(), 8)].into(),
+    })]);
+    let rows =
+        "SELECT string_agg(pool || ' ' || size || ' ' || epoch(since)::BIGINT % 100, ', ' ORDER BY pool) FROM pools";
+    let since = at(7).timestamp() % 100;
+    assert_eq!(
+        one::<String>(&fed(&journal), rows),
+        format!("api 8 {since}, db 3 {since}")
+    );
 }
 
 #[test]

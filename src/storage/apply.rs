@@ -3,6 +3,8 @@
 //! [`commit`] walks a list of changes over the [`Rows`] of a backend. It stops at the first that is refused; undoing what came
 //! before is the backend's part, which alone knows how. Nothing here knows SQL or locks, and time comes in as an argument.
 
+use chrono::TimeDelta;
+
 use super::{Change, Forget, PrunedTo, StorageError, precision};
 use crate::{
     core::{
@@ -95,6 +97,8 @@ pub(super) trait Rows {
     /// Removes all but the latest so many.
     fn remove_reconciles(&mut self, keep: u32) -> Result<(), StorageError>;
     fn remove_facts(&mut self, below: i64) -> Result<(), StorageError>;
+    /// Counts a run that leaves, by the minute of its creation, and forgets what is counted from before `oldest`.
+    fn count_gone(&mut self, run: &RunRecord, oldest: Timestamp) -> Result<(), StorageError>;
     /// Notes that rows up to these instants have left, if that is later than what is noted.
     fn raise_pruned_to(&mut self, to: PrunedTo) -> Result<(), StorageError>;
 }
@@ -256,15 +260,20 @@ fn apply(rows: &mut impl Rows, change: Change, now: Timestamp) -> Result<Option<
             rows.remove_pause(job.as_ref())?;
             Ok(None)
         }
+        Change::Pools(pools) => Ok(Some(Fact::Pools(pools))),
         Change::Forget(gone) => {
-            forget(rows, gone)?;
+            forget(rows, gone, now)?;
             Ok(None)
         }
     }
 }
 
+/// For so long a run that leaves early is still counted.
+const COUNTED: TimeDelta = TimeDelta::hours(25);
+
 /// What was found some time ago may be needed by now: a retry may repeat a run, a file may state an old version again.
-fn forget(rows: &mut impl Rows, gone: Forget) -> Result<(), StorageError> {
+fn forget(rows: &mut impl Rows, gone: Forget, now: Timestamp) -> Result<(), StorageError> {
+    let yesterday = now - COUNTED;
     let mut to = PrunedTo::default();
     match gone {
         Forget::Runs(runs) => {
@@ -274,6 +283,9 @@ fn forget(rows: &mut impl Rows, gone: Forget) -> Result<(), StorageError> {
                     && !rows.is_repeated(id)?
                 {
                     rows.remove_run(id)?;
+                    if run.created_at >= yesterday {
+                        rows.count_gone(&run, yesterday)?;
+                    }
                     to.runs = to.runs.max(Some(run.created_at));
                 }
             }

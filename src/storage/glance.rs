@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use chrono::{DurationRound, TimeDelta};
+
 use super::RunDetail;
 use crate::core::{
     Timestamp,
@@ -56,6 +58,11 @@ pub struct Beside {
     pub next: Option<RunId>,
     /// The latest run before it that succeeded.
     pub last_good: Option<RunId>,
+}
+
+/// The minute of an instant: as finely as runs are counted that have left.
+pub(super) fn minute(at: Timestamp) -> Timestamp {
+    at.duration_trunc(TimeDelta::minutes(1)).unwrap_or(at)
 }
 
 /// How many runs that were created in a stretch of time stand so.
@@ -142,13 +149,23 @@ where
         }
     }
 
-    pub(super) fn tally(&self, since: Timestamp, stretch: chrono::TimeDelta) -> Vec<Tally> {
+    /// `gone` are those that have left, counted by their minute.
+    pub(super) fn tally(
+        &self,
+        since: Timestamp,
+        stretch: TimeDelta,
+        gone: impl Iterator<Item = (Timestamp, RunStatus, u64)>,
+    ) -> Vec<Tally> {
         let width = stretch.num_microseconds().unwrap_or(i64::MAX).max(1);
         let mut counts: HashMap<(u32, RunStatus), u64> = HashMap::new();
-        for detail in self.0.clone().filter(|detail| detail.run.created_at >= since) {
-            let age = (detail.run.created_at - since).num_microseconds().unwrap_or(i64::MAX);
+        let there = self
+            .0
+            .clone()
+            .map(|detail| (detail.run.created_at, detail.run.status, 1));
+        for (at, status, runs) in there.chain(gone).filter(|(at, _, _)| *at >= since) {
+            let age = (at - since).num_microseconds().unwrap_or(i64::MAX);
             let place = u32::try_from(age / width).unwrap_or(u32::MAX);
-            *counts.entry((place, detail.run.status)).or_default() += 1;
+            *counts.entry((place, status)).or_default() += runs;
         }
         let mut tallies: Vec<Tally> = counts
             .into_iter()

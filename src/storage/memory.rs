@@ -20,7 +20,7 @@ use super::{
     Ack, Beside, Change, Clock, JournalSize, LatestRuns, NumberedFact, Prunable, PruneRule, PrunedTo, RunDetail,
     RunFilter, RunGlance, Storage, StorageError, Tally, TaskGlance,
     apply::{self, Rows},
-    glance::Held,
+    glance::{Held, minute},
     precision::to_micros,
 };
 use crate::{
@@ -177,7 +177,12 @@ impl Storage for Memory {
     }
 
     fn tally(&self, since: Timestamp, stretch: TimeDelta) -> Result<Vec<Tally>, StorageError> {
-        Ok(Held(self.state().runs.values()).tally(to_micros(since), stretch))
+        let state = self.state();
+        let gone = state
+            .gone
+            .iter()
+            .map(|((minute, _), (status, runs))| (*minute, *status, *runs));
+        Ok(Held(state.runs.values()).tally(to_micros(since), stretch, gone))
     }
 
     fn unfinished(&self) -> Result<Vec<RunDetail>, StorageError> {
@@ -312,6 +317,8 @@ struct State {
     /// How many facts there ever were; a number does not come back when its fact has gone.
     numbered: i64,
     pruned_to: PrunedTo,
+    /// How many runs left early, by the minute of their creation and the name of their status.
+    gone: BTreeMap<(Timestamp, &'static str), (RunStatus, u64)>,
 }
 
 /// A commit under way.
@@ -657,6 +664,17 @@ impl Rows for Step<'_> {
             |state| &mut state.facts,
             |rows| rows.retain(|fact| fact.number >= below),
         );
+        Ok(())
+    }
+
+    fn count_gone(&mut self, run: &RunRecord, oldest: Timestamp) -> Result<(), StorageError> {
+        let early: Vec<_> = self.state.gone.keys().filter(|(at, _)| *at < oldest).copied().collect();
+        for key in early {
+            self.set(|state| &mut state.gone, key, None);
+        }
+        let key = (minute(run.created_at), run.status.as_str());
+        let so_far = self.state.gone.get(&key).map_or(0, |(_, runs)| *runs);
+        self.set(|state| &mut state.gone, key, Some((run.status, so_far + 1)));
         Ok(())
     }
 

@@ -38,8 +38,8 @@ use crate::{
         id::{JobId, RunId, SpecHash, TaskId},
         pattern::Pattern,
         record::{
-            ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord,
-            SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
+            ActiveRecord, AttemptRecord, PauseRecord, PoolsRecord, ReconcileRecord, RemovedRecord, RunRecord,
+            SlotRecord, SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
         },
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
@@ -161,6 +161,8 @@ pub enum Change {
     Pause(PauseRecord),
     /// Ends a pause, if there is one.
     Resume(Option<JobId>),
+    /// Records how large pools are from now on. No row of the journal's own, but a fact.
+    Pools(PoolsRecord),
     /// Lets rows go that nobody needs any more. No fact: it says nothing of what happened.
     Forget(Forget),
 }

@@ -9,8 +9,8 @@ use super::Change;
 use crate::core::{
     Timestamp,
     record::{
-        ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
-        SupersedeRecord, TaskRecord,
+        ActiveRecord, AttemptRecord, PauseRecord, PoolsRecord, ReconcileRecord, RunRecord, SlotRecord, SpecRecord,
+        StretchRecord, SupersedeRecord, TaskRecord,
     },
 };
 
@@ -43,6 +43,7 @@ pub(super) fn cut(change: &mut Change) {
             from, to, decided_at, ..
         }) => cut_all([from, to, decided_at]),
         Change::Supersede(SupersedeRecord { after, .. }) => cut_all([after]),
+        Change::Pools(PoolsRecord { since, .. }) => cut_all([since]),
         Change::CreateRun { run, tasks } => {
             let RunRecord {
                 slot,

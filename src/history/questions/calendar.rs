@@ -10,13 +10,7 @@ use crate::{
 /// Hours in which runs were created, those first in which most failed. That somebody cancelled a run, or that Petit's own
 /// end interrupted it, is no failure.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let mut runs = Conditions::of_runs(filter, now);
-    if !filter.tasks.is_empty() {
-        let mut tasks = Conditions::default();
-        tasks.named("task", &filter.tasks);
-        let of_tasks = format!("run_id IN (SELECT run_id FROM attempts WHERE {})", tasks.sql());
-        runs.and(of_tasks, tasks.values);
-    }
+    let runs = Conditions::of_runs_with_tasks(filter, now);
     let samples = format!(
         "SELECT job, created_at AS moment, status IN ('failed', 'timed_out') AS failed FROM runs WHERE {}",
         runs.sql()

@@ -1,7 +1,7 @@
 //! What each pool of slots was used for, and who waited for it.
 //!
-//! How many slots a pool has is a setting, which the history does not keep. What it keeps tells nearly the same: a pool for
-//! which somebody waits is full, so that the most that were ever held at a time is the size that mattered.
+//! How many slots a pool has is a setting, which may be another one tomorrow: what was used is held against the sizes of that
+//! time. The first size that the history knows also stands for the time before it.
 
 use super::{Found, columns, series};
 use crate::{
@@ -14,48 +14,49 @@ use crate::{
 /// one by one: two of them, held for a second, are two seconds. An attempt that asks for several pools waits for all of
 /// them at once, and its wait counts for each; whether it waited for processors or memory instead, nothing says.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let (from, values) = Conditions::attempts(filter, now, &[]);
+    let attempts = Conditions::of_attempts(filter, now);
+    let asking = format!(
+        "declared_slots IS NOT NULL AND ended_at IS NOT NULL AND {}",
+        attempts.sql()
+    );
     // There are few ways to ask for slots, and many attempts: each way is read once.
     let samples = format!(
-        "WITH asking AS (
-             SELECT attempts.job AS job, declared_slots, queued_at, granted_at, ended_at
-             {from} AND declared_slots IS NOT NULL AND ended_at IS NOT NULL
-         ), ways AS (
-             SELECT declared_slots, entry.key AS pool, entry.value AS held FROM (
-                 SELECT declared_slots, unnest(map_entries(from_json(declared_slots, '\"MAP(VARCHAR, BIGINT)\"'))) AS entry
-                 FROM (SELECT DISTINCT declared_slots FROM asking)
-             )
-         )
-         SELECT pool, job, held, granted_at, ended_at, ended_at AS moment,
+        "SELECT pool, job, granted_at, ended_at AS moment,
                 (epoch_us(granted_at) - epoch_us(queued_at)) / 1000.0 AS waited,
                 held * (epoch_us(ended_at) - epoch_us(granted_at)) / 1000.0 AS used
-         FROM asking JOIN ways USING (declared_slots)"
+         FROM attempts JOIN (
+             SELECT declared_slots, entry.key AS pool, entry.value AS held FROM (
+                 SELECT declared_slots, unnest(map_entries(from_json(declared_slots, '\"MAP(VARCHAR, BIGINT)\"'))) AS entry
+                 FROM (SELECT DISTINCT declared_slots FROM attempts WHERE {asking})
+             )
+         ) USING (declared_slots) WHERE {asking}"
     );
-    // At an instant what ends comes first, and gives way to what begins.
+    let values = [attempts.values.clone(), attempts.values].concat();
     let ranked = history.ranked(
         &format!(
-            "WITH samples AS ({samples}),
-             steps AS (
-                 SELECT pool, granted_at AS moment, held AS change FROM samples
-                 UNION ALL SELECT pool, ended_at, -held FROM samples
-             ), peaks AS (
-                 SELECT pool, max(held) AS most FROM (
-                     SELECT pool, sum(change) OVER (PARTITION BY pool ORDER BY moment, change ROWS UNBOUNDED PRECEDING) AS held
-                     FROM steps
-                 ) GROUP BY pool
-             ), pools AS (
-                 SELECT pool, sum(used) AS all_used,
-                        all_used / nullif((epoch_us(max(ended_at)) - epoch_us(min(granted_at))) / 1000.0, 0) AS mean
-                 FROM samples GROUP BY pool
-             ), jobs AS (
+            "WITH jobs AS (
                  SELECT pool, job, count(*) AS n, sum(used) AS used, count(*) FILTER (waited >= 1) AS kept,
-                        sum(waited) AS waited, quantile_cont(waited, 0.95) AS p95
-                 FROM samples GROUP BY pool, job
+                        sum(waited) AS waited, quantile_cont(waited, 0.95) AS p95, min(granted_at) AS first, max(moment) AS last
+                 FROM ({samples}) GROUP BY pool, job
+             ), whole AS (
+                 SELECT pool, sum(used) AS all_used, sum(waited) AS all_waited, min(first) AS first, max(last) AS last,
+                        all_used / nullif((epoch_us(max(last)) - epoch_us(min(first))) / 1000.0, 0) AS mean
+                 FROM jobs GROUP BY pool
+             ), sizes AS (
+                 SELECT pool, size, lag(since) OVER known IS NULL AS is_first, since, lead(since) OVER known AS until
+                 FROM pools WINDOW known AS (PARTITION BY pool ORDER BY since, fact)
+             ), spans AS (
+                 SELECT pool, size, since, all_used,
+                        epoch_us(least(coalesce(until, last), last)) - epoch_us(CASE WHEN is_first THEN first ELSE greatest(since, first) END) AS us
+                 FROM sizes JOIN whole USING (pool) WHERE is_first OR since <= last
+             ), held_against AS (
+                 SELECT pool, arg_max(size, since) AS size, any_value(all_used) * 1000.0 / nullif(sum(size * greatest(us, 0)), 0) AS use
+                 FROM spans GROUP BY pool
              )
              SELECT pool, job, n, round(used)::BIGINT, round(used / nullif(all_used, 0), 4), kept, round(waited)::BIGINT AS total,
-                    round(p95)::BIGINT, most::BIGINT, round(mean, 2), round(mean / nullif(most, 0), 4)
-             FROM jobs JOIN pools USING (pool) JOIN peaks USING (pool)
-             ORDER BY sum(waited) OVER (PARTITION BY pool) DESC, pool, total DESC, used DESC, job"
+                    round(p95)::BIGINT, size, round(mean, 2), round(use, 4)
+             FROM jobs JOIN whole USING (pool) LEFT JOIN held_against USING (pool)
+             ORDER BY all_waited DESC, pool, total DESC, used DESC, job"
         ),
         &values,
     )?;
@@ -70,7 +71,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
             ("kept_waiting", ColumnKind::Count),
             ("waited_ms", ColumnKind::Millis),
             ("waited_p95_ms", ColumnKind::Millis),
-            ("pool_most", ColumnKind::Count),
+            ("pool_size", ColumnKind::Count),
             ("pool_mean", ColumnKind::Count),
             ("pool_use", ColumnKind::Ratio),
         ]),
@@ -101,6 +102,12 @@ mod tests {
         }
         hand.sql("UPDATE attempts SET declared_slots = '{\"db\":2}' WHERE job = 'etl'");
         hand.sql("UPDATE attempts SET declared_slots = '{\"db\":1,\"licence\":1}' WHERE job = 'report'");
+        // `db` had two slots, and from the twelfth second on four; of `licence` nobody knows.
+        for (pool, size, since) in [("db", 2, -60_000), ("db", 4, 12_000), ("other", 9, 0)] {
+            hand.sql(&format!(
+                "INSERT INTO pools SELECT '{pool}', {size}, make_timestamp_ms(1767225600000 + {since}), 'j', 0"
+            ));
+        }
         hand
     }
 
@@ -110,9 +117,20 @@ mod tests {
     }
 
     #[test]
+    fn the_first_known_size_stands_for_the_time_before_it() {
+        let hand = history();
+        hand.sql("DELETE FROM pools WHERE size = 2");
+        let rows = hand.ask(Question::Contention, "job=etl").rows;
+        assert_eq!((&rows[0][8], &rows[0][10]), (&4.into(), &0.5.into()));
+    }
+
+    #[test]
     fn a_pool_shows_what_the_jobs_that_are_picked_did_with_it() {
         let rows = history().ask(Question::Contention, "job=etl").rows;
         assert_eq!(rows.len(), 1);
-        assert_eq!((&rows[0][4], &rows[0][8]), (&1.0.into(), &2.into()));
+        assert_eq!(
+            (&rows[0][4], &rows[0][8], &rows[0][10]),
+            (&1.0.into(), &2.into(), &1.0.into())
+        );
     }
 }

@@ -11,21 +11,18 @@ use crate::{
 
 /// Runs that started and ended, however they ended: a failure takes time too, and `status=succeeded` leaves it out.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let runs = Conditions::of_runs(filter, now);
     let by_task = !filter.tasks.is_empty();
     let (samples, values, of) = if by_task {
-        let mut tasks = Conditions::default();
-        tasks.named("task", &filter.tasks);
+        let attempts = Conditions::of_attempts(filter, now);
         let samples = format!(
-            "SELECT attempts.job AS job, task, attempts.ended_at AS moment, ending <> 'exited' OR exit_code <> 0 AS failed,
-                    (epoch_us(attempts.ended_at) - epoch_us(attempts.started_at)) / 1000.0 AS ms
-             FROM attempts JOIN (SELECT run_id FROM runs WHERE {}) USING (run_id)
-             WHERE attempts.started_at IS NOT NULL AND attempts.ended_at IS NOT NULL AND {}",
-            runs.sql(),
-            tasks.sql()
+            "SELECT job, task, ended_at AS moment, ending <> 'exited' OR exit_code <> 0 AS failed,
+                    (epoch_us(ended_at) - epoch_us(started_at)) / 1000.0 AS ms
+             FROM attempts WHERE started_at IS NOT NULL AND ended_at IS NOT NULL AND {}",
+            attempts.sql()
         );
-        (samples, [runs.values, tasks.values].concat(), "job, task")
+        (samples, attempts.values, "job, task")
     } else {
+        let runs = Conditions::of_runs(filter, now);
         let samples = format!(
             "SELECT job, ended_at AS moment, status <> 'succeeded' AS failed,
                     (epoch_us(ended_at) - epoch_us(started_at)) / 1000.0 AS ms

@@ -1,7 +1,7 @@
 //! Tasks that failed and then passed in the same run, which runs one version of its job to the end: nothing but chance,
 //! or the world outside, made the difference.
 
-use super::{Found, columns, series};
+use super::{Found, columns, kept::Kept};
 use crate::{
     core::Timestamp,
     history::{History, HistoryError, conditions::Conditions},
@@ -10,30 +10,35 @@ use crate::{
 
 /// Attempts that somebody cancelled or that Petit's own end interrupted say nothing about the task, and are no failures.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let runs = Conditions::of_runs(filter, now);
-    let mut tasks = Conditions::default();
-    tasks.named("task", &filter.tasks);
-    let of_runs = format!(
-        "SELECT attempts.job AS job, task, run_id,
-                max(attempt) FILTER (ending = 'exited' AND exit_code = 0) AS passed,
-                min(attempt) FILTER (failed) AS failed_first,
-                coalesce(sum(epoch_us(ended_at) - epoch_us(started_at)) FILTER (failed), 0) / 1000.0 AS lost,
-                max(ended_at) AS moment
-         FROM (SELECT *, (ending <> 'exited' OR exit_code <> 0) AND ending NOT IN ('cancelled', 'interrupted') AS failed
-               FROM attempts)
-         AS attempts JOIN (SELECT run_id FROM runs WHERE {}) USING (run_id)
-         WHERE {} GROUP BY ALL",
-        runs.sql(),
-        tasks.sql()
+    let attempts = Conditions::of_attempts(filter, now);
+    // Nearly all attempts are the first and only one and pass: only of the others does anything have to be put together.
+    let samples = format!(
+        "SELECT * FROM (
+             SELECT job, task, run_id, max(attempt) FILTER (ending = 'exited' AND exit_code = 0) AS passed,
+                    min(attempt) FILTER (failed) AS failed_first,
+                    coalesce(sum(epoch_us(ended_at) - epoch_us(started_at)) FILTER (failed), 0) / 1000.0 AS lost,
+                    max(ended_at) AS moment
+             FROM (SELECT *, (ending <> 'exited' OR exit_code <> 0) AND ending NOT IN ('cancelled', 'interrupted') AS failed
+                   FROM attempts WHERE {})
+             WHERE failed OR attempt > 1 GROUP BY job, task, run_id
+         ) WHERE failed_first < passed",
+        attempts.sql()
     );
-    let samples = format!("SELECT *, coalesce(failed_first < passed, false) AS flaky FROM ({of_runs})");
-    let values = [runs.values, tasks.values].concat();
-    let ranked = history.ranked(
-        &format!(
-            "SELECT job, task, count(*) FILTER (flaky) AS times, count(*), round(times / count(*), 4) AS ratio,
-                    round(sum(lost) FILTER (flaky))::BIGINT, max(moment) FILTER (flaky), arg_max(run_id, moment) FILTER (flaky)
-             FROM ({samples}) GROUP BY job, task HAVING times > 0 ORDER BY times DESC, ratio DESC, job, task"
-        ),
+    let tried = format!(
+        "SELECT job, task, count(*) AS n FROM attempts WHERE attempt = 1 AND {} GROUP BY job, task",
+        attempts.sql()
+    );
+    let values = attempts.values;
+    let samples = Kept::new(history, samples, values.clone())?;
+    let ranked = samples.ranked(
+        |samples| {
+            format!(
+                "SELECT job, task, count(*) AS times, n, round(times / n, 4) AS ratio, round(sum(lost))::BIGINT, max(moment),
+                        arg_max(run_id, (moment, run_id))
+                 FROM ({samples}) JOIN ({tried}) USING (job, task) GROUP BY job, task, n
+                 ORDER BY times DESC, ratio DESC, job, task"
+            )
+        },
         &values,
     )?;
     Ok(Found {
@@ -48,12 +53,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
             ("newest_run", ColumnKind::Text),
         ]),
         ranked,
-        series: series::over_time(
-            history,
-            &format!("SELECT * FROM ({samples}) WHERE flaky"),
-            &values,
-            &[("flaky", "count(*)")],
-        )?,
+        series: samples.over_time(&[("flaky", "count(*)")])?,
         ignored: Vec::new(),
     })
 }

@@ -8,6 +8,7 @@ mod changes;
 mod contention;
 mod duration;
 mod flaky;
+mod kept;
 mod lateness;
 mod missed;
 mod outputs;

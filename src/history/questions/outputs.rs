@@ -14,16 +14,12 @@ const MOST_LINES: usize = 6;
 /// By job, task and name; the one first whose latest value is furthest from its usual one. An output that was published
 /// only once has no usual value to be far from.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let runs = Conditions::of_runs(filter, now);
-    let mut tasks = Conditions::default();
-    tasks.named("task", &filter.tasks);
+    let outputs = Conditions::of_outputs(filter, now);
     let samples = format!(
-        "SELECT outputs.job AS job, task, name, number, published_at AS moment
-         FROM outputs JOIN (SELECT run_id FROM runs WHERE {}) AS run USING (run_id) WHERE number IS NOT NULL AND {}",
-        runs.sql(),
-        tasks.sql()
+        "SELECT job, task, name, number, published_at AS moment FROM outputs WHERE number IS NOT NULL AND {}",
+        outputs.sql()
     );
-    let values = [runs.values, tasks.values].concat();
+    let values = outputs.values;
     let ranked = history.ranked(
         &format!(
             "WITH named AS (
@@ -94,13 +90,15 @@ mod tests {
             hand.run(&format!("r{n}"), "etl", "s", "schedule", "succeeded", [at, at, at]);
             hand.sql(&format!(
                 "INSERT INTO outputs BY NAME SELECT 'r{n}' AS run_id, 'etl' AS job, 'load' AS task, 'rows' AS name,
-                     {rows} AS number, make_timestamp_ms(1767225600000 + {at}) AS published_at, 'j' AS journal, 0 AS fact"
+                     {rows} AS number, make_timestamp_ms(1767225600000 + {at}) AS published_at, 'j' AS journal, 0 AS fact,
+                     published_at AS run_created_at"
             ));
         }
         for (name, value) in [("it''s", "1.5 AS number"), ("file", "'x.csv' AS text")] {
             hand.sql(&format!(
                 "INSERT INTO outputs BY NAME SELECT 'r0' AS run_id, 'etl' AS job, 'load' AS task, '{name}' AS name,
-                     {value}, make_timestamp_ms(1767225600000) AS published_at, 'j' AS journal, 0 AS fact"
+                     {value}, make_timestamp_ms(1767225600000) AS published_at, 'j' AS journal, 0 AS fact,
+                     published_at AS run_created_at"
             ));
         }
         hand

@@ -1,7 +1,7 @@
 //! What further attempts of failed tasks cost, and how many runs they saved. A run that somebody repeated is another run
 //! and does not count here.
 
-use super::{Found, columns, series};
+use super::{Found, columns, kept::Kept};
 use crate::{
     core::Timestamp,
     history::{History, HistoryError, conditions::Conditions},
@@ -11,28 +11,39 @@ use crate::{
 /// By task, the dearest first. A retry costs the time from the end of the first attempt to that of the last: the pauses in
 /// between hold the run up as well. A run is saved if the task passed in the end and the run succeeded.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let (from, values) = Conditions::attempts(filter, now, &["status"]);
-    let tasks = format!(
-        "SELECT attempts.job AS job, task, run_id, max(attempt) - 1 AS retries, max(ended_at) AS moment,
-                coalesce(bool_or(ending = 'exited' AND exit_code = 0), false) AS passed, any_value(status) AS status,
-                sum(epoch_us(ended_at) - epoch_us(granted_at)) / 1000.0 AS ran, min(queued_at) AS second_queued
-         {from} AND attempt > 1 GROUP BY ALL"
-    );
-    // The first attempts of just these tasks.
+    // How a run ended is asked of the runs in any case.
+    let of_any_status = Filter {
+        statuses: Vec::new(),
+        ..filter.clone()
+    };
+    let attempts = Conditions::of_attempts(&of_any_status, now);
+    let runs = Conditions::of_runs(filter, now);
+    // A first attempt that is followed by another one did not pass, and nearly all others did.
     let samples = format!(
-        "SELECT task.*, passed AND status = 'succeeded' AS saved,
-                greatest((epoch_us(moment) - epoch_us(coalesce(first.ended_at, second_queued))) / 1000.0, ran) AS cost
-         FROM ({tasks}) AS task
-         LEFT JOIN (SELECT run_id, task, ended_at FROM attempts WHERE attempt = 1) AS first USING (run_id, task)"
+        "SELECT *, passed AND status = 'succeeded' AS saved,
+                greatest((epoch_us(moment) - epoch_us(coalesce(first_ended, second_queued))) / 1000.0, ran) AS cost
+         FROM (
+             SELECT job, task, run_id, max(attempt) - 1 AS retries, max(ended_at) FILTER (attempt > 1) AS moment,
+                    coalesce(bool_or(ending = 'exited' AND exit_code = 0), false) AS passed,
+                    sum(epoch_us(ended_at) - epoch_us(granted_at)) FILTER (attempt > 1) / 1000.0 AS ran,
+                    max(ended_at) FILTER (attempt = 1) AS first_ended, min(queued_at) FILTER (attempt > 1) AS second_queued
+             FROM attempts WHERE (attempt > 1 OR ending <> 'exited' OR exit_code <> 0) AND {}
+             GROUP BY job, task, run_id HAVING max(attempt) > 1
+         ) JOIN (SELECT run_id, status FROM runs WHERE {}) USING (run_id)",
+        attempts.sql(),
+        runs.sql()
     );
-    let ranked = history.ranked(
-        &format!(
-            "SELECT job, task, count(*) AS n, sum(retries)::BIGINT, count(*) FILTER (passed), count(DISTINCT run_id) FILTER (saved),
-                    round(count(*) FILTER (passed) / n, 4), round(sum(cost))::BIGINT AS total, round(sum(ran))::BIGINT,
-                    round(sum(cost) FILTER (NOT saved))::BIGINT, max(moment)
-             FROM ({samples}) GROUP BY job, task ORDER BY total DESC, job, task"
-        ),
-        &values,
+    let samples = Kept::new(history, samples, [attempts.values, runs.values].concat())?;
+    let ranked = samples.ranked(
+        |samples| {
+            format!(
+                "SELECT job, task, count(*) AS n, sum(retries)::BIGINT, count(*) FILTER (passed), count(DISTINCT run_id) FILTER (saved),
+                        round(count(*) FILTER (passed) / n, 4), round(sum(cost))::BIGINT AS total, round(sum(ran))::BIGINT,
+                        round(sum(cost) FILTER (NOT saved))::BIGINT, max(moment)
+                 FROM ({samples}) GROUP BY job, task ORDER BY total DESC, job, task"
+            )
+        },
+        &[],
     )?;
     let lines = [("cost", "sum(cost)"), ("saved", "sum(cost) FILTER (saved)")];
     Ok(Found {
@@ -50,7 +61,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
             ("newest", ColumnKind::Time),
         ]),
         ranked,
-        series: series::over_time(history, &samples, &values, &lines)?,
+        series: samples.over_time(&lines)?,
         ignored: Vec::new(),
     })
 }

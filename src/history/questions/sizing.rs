@@ -17,15 +17,18 @@ const MEMORY_STEP: u32 = 16 * 1024 * 1024;
 /// those that were stopped for their memory only the memory counts, which is more than enough. Processors are processor
 /// time by time: what a task asks for is that of its latest attempt, since earlier versions may have asked for more or less.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let (from, values) = Conditions::attempts(filter, now, &[]);
+    let attempts = Conditions::of_attempts(filter, now);
     // Of less than a tenth of a second, hundredths of processor time say nothing about a rate.
     let samples = format!(
-        "SELECT attempts.job AS job, task, ended_at AS moment, ending = 'over_memory' AS over, declared_cpu,
+        "SELECT job, task, ended_at AS moment, ending = 'over_memory' AS over, declared_cpu,
                 declared_memory_bytes, max_rss_bytes AS rss,
-                CASE WHEN NOT over AND ended_at - started_at >= INTERVAL 100 MILLISECONDS
+                CASE WHEN NOT over AND epoch_us(ended_at) - epoch_us(started_at) >= 100000
                      THEN (cpu_user_ms::DOUBLE + cpu_system_ms) * 1000.0 / (epoch_us(ended_at) - epoch_us(started_at)) END AS cpu
-         {from} AND started_at IS NOT NULL AND ended_at IS NOT NULL AND (ending = 'over_memory' OR exit_code = 0)"
+         FROM attempts WHERE started_at IS NOT NULL AND ended_at IS NOT NULL AND (ending = 'over_memory' OR exit_code = 0)
+            AND {}",
+        attempts.sql()
     );
+    let values = attempts.values;
     let ranked = history.ranked(
         &format!(
             "WITH tasks AS (

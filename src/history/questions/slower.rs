@@ -1,7 +1,7 @@
 //! Which change of a job made what slower: the medians of its versions, each against the one before it.
 //!
-//! A version that comes back after another one counts with the time at which it first ran. What a version is, only its hash
-//! says; `petit diff` shows what two of them are about.
+//! A version that comes back after another one is a version of its own: that an edit was taken back is a change as well. What
+//! a version is, only its hash says; `petit diff` shows what two of them are about.
 
 use duckdb::types::Value;
 
@@ -25,15 +25,17 @@ const SURE: u32 = 4;
 /// together, and a run goes behind the tasks that explain it.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
     let (samples, values) = samples(filter, now);
+    let told_apart = told_apart(&samples, &returns(history, filter, now)?);
     // The standard error of a median comes from the quartiles, so that a few outliers do not hide a change. The greater of
-    // both sides counts for each: quartiles that lie close together by chance must not make a change of noise.
+    // both sides counts for each: quartiles that lie close together by chance must not make a change of noise. Revisions are
+    // looked up for the few changes that are found rather than carried through all samples.
     let ranked = history.ranked(
         &format!(
             "WITH versions AS (
-                 SELECT job, task, spec_hash, min(moment) AS begun, arg_min(revision, moment) AS revision, count(*) AS n,
+                 SELECT job, task, spec_hash, returned, min(moment) AS begun, count(*) AS n,
                         quantile_cont(ms, [0.25, 0.5, 0.75]) AS q, q[2] AS middle,
                         0.93 * (q[3] - q[1]) / sqrt(n) AS error
-                 FROM ({samples}) GROUP BY job, task, spec_hash HAVING n >= {LEAST}
+                 FROM ({told_apart}) GROUP BY job, task, spec_hash, returned HAVING n >= {LEAST}
              ), pairs AS (
                  SELECT *, lag(middle) OVER before AS was, lag(error) OVER before AS error_was, lag(n) OVER before AS n_was,
                         lag(spec_hash) OVER before AS hash_was
@@ -45,12 +47,14 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
                  SELECT *, max(lost) OVER change AS worst,
                         CASE WHEN task IS NULL THEN lost - coalesce(sum(lost) FILTER (task IS NOT NULL) OVER change, 0)
                              ELSE lost END AS own
-                 FROM slower WINDOW change AS (PARTITION BY job, spec_hash)
+                 FROM slower WINDOW change AS (PARTITION BY job, spec_hash, returned)
              )
              SELECT job, task, begun, round(was, 1), round(middle, 1), round(middle / nullif(was, 0) - 1, 4),
-                    round(lost)::BIGINT, n_was, n, revision, left(hash_was, 12), left(spec_hash, 12),
+                    round(lost)::BIGINT, n_was, n,
+                    (SELECT min(revision) FROM runs WHERE runs.spec_hash = weighed.spec_hash AND created_at = begun),
+                    left(hash_was, 12), left(spec_hash, 12),
                     concat_ws(' ', 'petit diff', job, left(hash_was, 12), left(spec_hash, 12))
-             FROM weighed ORDER BY worst DESC, job, spec_hash, own DESC, task"
+             FROM weighed ORDER BY worst DESC, job, spec_hash, returned, own DESC, task"
         ),
         &values,
     )?;
@@ -79,18 +83,20 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
 /// Times, each with the version that it was measured of. A run that repeats another runs the version of that one, also when
 /// a newer one is long in use, and would stand on the wrong side of a change.
 fn samples(filter: &Filter, now: Timestamp) -> (String, Vec<Value>) {
-    let (from, mut values) = Conditions::attempts(filter, now, &["spec_hash", "revision", "trigger", "created_at"]);
+    let attempts = Conditions::of_attempts(filter, now);
     let mut text = format!(
-        "SELECT attempts.job AS job, task, spec_hash, revision, created_at AS moment,
+        "SELECT job, task, run_spec_hash AS spec_hash, run_created_at AS moment,
                 (epoch_us(ended_at) - epoch_us(started_at)) / 1000.0 AS ms
-         {from} AND trigger <> 'retry' AND ending = 'exited' AND exit_code = 0
-            AND started_at IS NOT NULL AND ended_at IS NOT NULL"
+         FROM attempts WHERE {} AND run_trigger <> 'retry' AND ending = 'exited' AND exit_code = 0
+            AND started_at IS NOT NULL AND ended_at IS NOT NULL",
+        attempts.sql()
     );
+    let mut values = attempts.values;
     if filter.tasks.is_empty() {
         let runs = Conditions::of_runs(filter, now);
         text = format!(
             "{text} UNION ALL
-             SELECT job, NULL, spec_hash, revision, created_at, (epoch_us(ended_at) - epoch_us(started_at)) / 1000.0
+             SELECT job, NULL, spec_hash, created_at, (epoch_us(ended_at) - epoch_us(started_at)) / 1000.0
              FROM runs WHERE {} AND trigger <> 'retry' AND status = 'succeeded'
                 AND started_at IS NOT NULL AND ended_at IS NOT NULL",
             runs.sql()
@@ -98,6 +104,66 @@ fn samples(filter: &Filter, now: Timestamp) -> (String, Vec<Value>) {
         values.extend(runs.values);
     }
     (text, values)
+}
+
+/// A version that came back after another one had run, and the first run of it from then on.
+struct Return {
+    spec_hash: String,
+    at: String,
+}
+
+/// The returns among the runs of these jobs. Only jobs whose versions do not simply follow each other are looked at run by
+/// run.
+fn returns(history: &History, filter: &Filter, now: Timestamp) -> Result<Vec<Return>, HistoryError> {
+    let of_jobs = Filter {
+        statuses: Vec::new(),
+        triggers: Vec::new(),
+        ..filter.clone()
+    };
+    let runs = Conditions::of_runs(&of_jobs, now);
+    let sql = format!(
+        "WITH picked AS NOT MATERIALIZED (
+             SELECT run_id, job, spec_hash, created_at FROM runs WHERE trigger <> 'retry' AND {}
+         ), versions AS (
+             SELECT job, spec_hash, min(created_at) AS begun, max(created_at) AS ended FROM picked GROUP BY job, spec_hash
+         ), mixed AS (
+             SELECT job FROM (SELECT job, begun, lag(ended) OVER (PARTITION BY job ORDER BY begun, spec_hash) AS before FROM versions)
+             WHERE begun < before
+         ), steps AS (
+             SELECT *, lag(spec_hash) OVER (PARTITION BY job ORDER BY created_at, run_id) AS was
+             FROM picked WHERE job IN (FROM mixed)
+         )
+         SELECT spec_hash, created_at::VARCHAR FROM steps JOIN versions USING (job, spec_hash)
+         WHERE was <> spec_hash AND created_at > begun ORDER BY spec_hash, created_at",
+        runs.sql()
+    );
+    let (_, rows) = history.named_rows(&sql, &runs.values)?;
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let found = rows.iter().filter_map(|row| {
+        Some(Return {
+            spec_hash: text(&row[0])?,
+            at: text(&row[1])?,
+        })
+    });
+    Ok(found.collect())
+}
+
+/// The samples with how often the version of each had returned by then.
+fn told_apart(samples: &str, returns: &[Return]) -> String {
+    if returns.is_empty() {
+        return format!("SELECT *, 0 AS returned FROM ({samples})");
+    }
+    let returns: Vec<_> = returns
+        .iter()
+        .map(|Return { spec_hash, at }| format!("('{}', TIMESTAMP '{at}')", spec_hash.replace('\'', "''")))
+        .collect();
+    format!(
+        "SELECT samples.*, coalesce(len(list_filter(instants, lambda instant: instant <= moment)), 0) AS returned
+         FROM ({samples}) AS samples LEFT JOIN (
+             SELECT spec_hash, list(instant) AS instants FROM (VALUES {}) AS known(spec_hash, instant) GROUP BY spec_hash
+         ) USING (spec_hash)",
+        returns.join(", ")
+    )
 }
 
 /// What the first row is about, over time.
@@ -157,6 +223,27 @@ mod tests {
     #[test]
     fn a_change_names_the_task_that_it_made_slower_and_the_run_behind_it() {
         insta::assert_snapshot!(text(&history().ask(Question::Slower, "")));
+    }
+
+    #[test]
+    fn an_edit_that_is_taken_back_is_a_change_too() {
+        let hand = Hand::new();
+        for n in 0..90_i64 {
+            let (spec, took) = match n {
+                0..30 => ("slow", 2_000),
+                30..60 => ("quick", 1_000),
+                _ => ("slow", 2_000),
+            };
+            let (run, begun) = (format!("run-{n}"), n * 60_000);
+            let times = [begun, begun, begun + took + n % 3];
+            hand.run(&run, "etl", spec, "schedule", "succeeded", times);
+        }
+        let rows = hand.ask(Question::Slower, "").rows;
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row[2].as_str(), row[8].as_i64(), row[11].as_str()))
+            .collect();
+        assert_eq!(found, [(Some("2026-01-01T01:00:00Z"), Some(30), Some("slow"))]);
     }
 
     #[test]

@@ -243,13 +243,15 @@ impl Hand {
         ));
     }
 
-    /// An attempt that was queued, granted, started, and exited with a code.
+    /// An attempt of a run that is there, which was queued, granted, started, and exited with a code.
     pub fn attempt(&self, run: &str, job: &str, task: &str, attempt: u32, code: i32, times: [i64; 4]) {
         let [queued, granted, started, ended] = times.map(instant);
         self.sql(&format!(
             "INSERT INTO attempts BY NAME SELECT '{run}' AS run_id, '{job}' AS job, '{task}' AS task,
                  {attempt} AS attempt, 'exited' AS ending, {code} AS exit_code, {queued} AS queued_at,
-                 {granted} AS granted_at, {started} AS started_at, {ended} AS ended_at, 'j' AS journal, 0 AS fact"
+                 {granted} AS granted_at, {started} AS started_at, {ended} AS ended_at, 'j' AS journal, 0 AS fact,
+                 spec_hash AS run_spec_hash, trigger AS run_trigger, created_at AS run_created_at
+             FROM runs WHERE run_id = '{run}'"
         ));
     }
 

@@ -12,13 +12,15 @@ use crate::{
 /// creation on; a later one follows a pause that the retry policy wants, which is no wait and counts in `retries`. Tasks that
 /// wait side by side count one by one, so that a job's three parts may add up to more than its run took.
 pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Result<Found, HistoryError> {
-    let (from, values) = Conditions::attempts(filter, now, &["created_at"]);
+    let attempts = Conditions::of_attempts(filter, now);
     let samples = format!(
-        "SELECT attempts.job AS job, task, run_id, ended_at AS moment,
-                CASE WHEN attempt = 1 THEN greatest(epoch_us(queued_at) - epoch_us(created_at), 0) ELSE 0 END AS dependencies,
+        "SELECT job, task, ended_at AS moment,
+                CASE WHEN attempt = 1 THEN greatest(epoch_us(queued_at) - epoch_us(run_created_at), 0) ELSE 0 END AS dependencies,
                 epoch_us(granted_at) - epoch_us(queued_at) AS slots, epoch_us(ended_at) - epoch_us(granted_at) AS running
-         {from} AND ended_at IS NOT NULL"
+         FROM attempts WHERE ended_at IS NOT NULL AND {}",
+        attempts.sql()
     );
+    let values = attempts.values;
     let by_task = !filter.tasks.is_empty();
     let of = if by_task { "job, task" } else { "job" };
     let ranked = history.ranked(

@@ -380,6 +380,7 @@ impl Desk {
             | Change::RemoveActive(_)
             | Change::SetHeld(_)
             | Change::Reconcile(_)
+            | Change::Pools(_)
             | Change::LaunchAttempt(_)
             | Change::StartAttempt { .. }
             | Change::EndAttempt(_)

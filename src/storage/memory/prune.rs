@@ -71,7 +71,9 @@ fn runs(state: &State, bounds: &Bounds) -> Vec<RunId> {
         Fact::Run(run) => Some(run.id),
         Fact::Task(task) => Some(task.run),
         Fact::Attempt(attempt) => Some(attempt.run),
-        Fact::Spec(_) | Fact::Reconcile(_) | Fact::Slot(_) | Fact::Stretch(_) | Fact::Supersede(_) => None,
+        Fact::Spec(_) | Fact::Reconcile(_) | Fact::Slot(_) | Fact::Stretch(_) | Fact::Supersede(_) | Fact::Pools(_) => {
+            None
+        }
     }));
     let beyond = nth(newest.iter().map(|run| run.created_at), bounds.most_runs);
     let is_old = |run: &RunRecord| {
@@ -157,7 +159,8 @@ fn specs(state: &State, bounds: &Bounds) -> Vec<SpecHash> {
             | Fact::Supersede(_)
             | Fact::Run(_)
             | Fact::Task(_)
-            | Fact::Attempt(_) => None,
+            | Fact::Attempt(_)
+            | Fact::Pools(_) => None,
         })
         .collect();
     let goes = state.specs.values().filter(|spec| {

@@ -44,8 +44,12 @@ pub(super) const LAST_GOOD: &str = "SELECT id FROM runs INDEXED BY runs_by_job
                                     WHERE job = ?1 AND (created_at, id) < (?2, ?3) AND status = 'succeeded'
                                     ORDER BY created_at DESC, id DESC LIMIT 1";
 
-pub(super) const TALLY: &str = "SELECT (created_at - ?1) / ?2 AS stretch, status, count(*) AS runs
-                                FROM runs WHERE created_at >= ?1 GROUP BY stretch, status ORDER BY stretch, status";
+pub(super) const TALLY: &str = "
+    SELECT stretch, status, sum(runs) AS runs FROM (
+        SELECT (created_at - ?1) / ?2 AS stretch, status, count(*) AS runs
+        FROM runs WHERE created_at >= ?1 GROUP BY stretch, status
+        UNION ALL SELECT (minute - ?1) / ?2, status, runs FROM tallies WHERE minute >= ?1
+    ) GROUP BY stretch, status ORDER BY stretch, status";
 
 pub(super) fn latest_of_each(tables: Tables<'_>, jobs: &[JobId], most: u32) -> Result<Vec<RunGlance>, StorageError> {
     tables.all("runs", LATEST_OF_EACH, params![Json(jobs), most], run)

@@ -172,6 +172,7 @@ pub(super) fn fact(row: &Row<'_>) -> rusqlite::Result<NumberedFact> {
         "run" => Fact::Run(row.get::<_, Json<_>>("body")?.0),
         "task" => Fact::Task(row.get::<_, Json<_>>("body")?.0),
         "attempt" => Fact::Attempt(row.get::<_, Json<_>>("body")?.0),
+        "pools" => Fact::Pools(row.get::<_, Json<_>>("body")?.0),
         _ => {
             return Err(unknown(
                 row,

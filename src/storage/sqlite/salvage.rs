@@ -38,7 +38,7 @@ use crate::core::{
 type Check = fn(&Row<'_>) -> rusqlite::Result<bool>;
 
 /// Every table but `meta`: what is referred to stands before what refers to it.
-const TABLES: [(&str, Check); 13] = [
+const TABLES: [(&str, Check); 14] = [
     ("specs", |row| {
         let spec = rows::spec(row)?;
         Ok(SpecHash::of(spec.canonical.as_bytes()) == spec.hash)
@@ -55,6 +55,7 @@ const TABLES: [(&str, Check); 13] = [
     ("stretches", |row| rows::stretch(row).map(|_| true)),
     ("reconciles", |row| rows::reconcile(row).map(|_| true)),
     ("facts", |row| rows::fact(row).map(|_| true)),
+    ("tallies", |row| row.get::<_, RunStatus>("status").map(|_| true)),
 ];
 
 pub(super) const LOST: &str = "the journal was damaged, and nobody can say how far this had come";

@@ -225,6 +225,15 @@ const MIGRATIONS: &[&str] = &[
     DROP TABLE slots_by_job;
     CREATE INDEX slots_claimed ON slots (at, job) WHERE outcome IS NULL;
 ",
+    "
+    -- How many runs left the journal before they were a day old, by the minute in which they were created.
+    CREATE TABLE tallies (
+        minute INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        runs   INTEGER NOT NULL,
+        PRIMARY KEY (minute, status)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The format that this version writes.

@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, named_params, params};
 
 use super::{
-    super::{PrunedTo, StorageError, apply::Rows, ending_parts},
+    super::{PrunedTo, StorageError, apply::Rows, ending_parts, glance::minute},
     prune, rows,
     values::{Count, Json, Micros},
 };
@@ -502,6 +502,7 @@ impl Rows for Tables<'_> {
             Fact::Run(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Task(body) => self.write(INSERT, params![at, kind, Json(body)]),
             Fact::Attempt(body) => self.write(INSERT, params![at, kind, Json(body)]),
+            Fact::Pools(body) => self.write(INSERT, params![at, kind, Json(body)]),
         }?;
         Ok(())
     }
@@ -540,6 +541,15 @@ impl Rows for Tables<'_> {
 
     fn remove_facts(&mut self, below: i64) -> Result<(), StorageError> {
         self.write("DELETE FROM facts WHERE number < ?", [below]).map(drop)
+    }
+
+    fn count_gone(&mut self, run: &RunRecord, oldest: Timestamp) -> Result<(), StorageError> {
+        self.write("DELETE FROM tallies WHERE minute < ?", [Micros(oldest)])?;
+        self.write(
+            "INSERT INTO tallies (minute, status, runs) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET runs = runs + 1",
+            params![Micros(minute(run.created_at)), run.status],
+        )
+        .map(drop)
     }
 
     fn raise_pruned_to(&mut self, to: PrunedTo) -> Result<(), StorageError> {

@@ -5,7 +5,10 @@ use super::{
     fixtures::*,
     for_each_backend,
 };
-use crate::{core::record::SpecRecord, events::Fact};
+use crate::{
+    core::record::{PoolsRecord, SpecRecord},
+    events::Fact,
+};
 
 for_each_backend! {
     a_spec_is_kept_once,
@@ -14,6 +17,7 @@ for_each_backend! {
     only_kept_specs_become_active_or_run,
     reconciles_read_newest_first,
     pauses_are_replaced_and_end,
+    sizes_of_pools_are_a_fact_each_time,
 }
 
 fn a_spec_is_kept_once(journal: &dyn Storage) {
@@ -99,4 +103,16 @@ fn pauses_are_replaced_and_end(journal: &dyn Storage) {
         ],
     );
     assert_eq!(journal.pauses().expect("reads"), [pause(Some("a"), 12)]);
+}
+
+fn sizes_of_pools_are_a_fact_each_time(journal: &dyn Storage) {
+    let pools = PoolsRecord {
+        since: at(1),
+        sizes: [("db".to_owned(), 3)].into(),
+    };
+    done(
+        journal,
+        vec![Change::Pools(pools.clone()), Change::Pools(pools.clone())],
+    );
+    assert_eq!(facts(journal), [Fact::Pools(pools.clone()), Fact::Pools(pools)]);
 }

@@ -21,6 +21,7 @@ for_each_backend! {
     versions_go_with_the_last_row_that_names_them,
     what_is_needed_again_since_the_look_is_passed_over,
     a_weekly_dependency_still_finds_the_last_success,
+    runs_that_leave_early_are_still_counted,
 }
 
 const DAY: i64 = 86_400;
@@ -343,4 +344,33 @@ fn a_weekly_dependency_still_finds_the_last_success(journal: &dyn Storage) {
     let latest = journal.latest(&job("weekly")).expect("reads");
     assert_eq!(latest.succeeded.map(|run| run.id), Some(run_id(1)));
     assert_eq!(journal.runs(&RunFilter::default()).expect("reads").len(), 2);
+}
+
+fn runs_that_leave_early_are_still_counted(journal: &dyn Storage) {
+    done(journal, vec![put_spec("a", 1)]);
+    for n in 1..=9 {
+        let status = if n % 3 == 0 {
+            RunStatus::Failed
+        } else {
+            RunStatus::Succeeded
+        };
+        ended_run(journal, created(n, "a", n as i64 * 60 + 7), status);
+    }
+    let tally = || journal.tally(at(120), chrono::TimeDelta::minutes(2)).expect("counts");
+    let before = tally();
+    let rule = PruneRule {
+        now: at(1_000),
+        keep: Keep {
+            age: None,
+            count: Some(1),
+        },
+        ..rule(journal)
+    };
+    carry_out(journal, &rule);
+    assert_eq!(
+        journal.runs(&RunFilter::default()).expect("reads").len(),
+        2,
+        "the latest, and the latest success"
+    );
+    assert_eq!(tally(), before);
 }

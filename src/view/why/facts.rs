@@ -145,15 +145,20 @@ impl Question<'_> {
         Ok(about)
     }
 
-    /// When the job was removed, if that is among the reconciles that the journal keeps.
+    /// When the job was removed: by the reconciles that the journal keeps, else by what it keeps of jobs that are gone.
     pub(super) fn removed_at(&self) -> Result<Option<Timestamp>, StorageError> {
         const LOOKED_THROUGH: u32 = 1_000;
         let begins = format!("remove {} (", self.job);
         let reconciles = self.storage.reconciles(LOOKED_THROUGH)?;
-        Ok(reconciles
+        let reconcile = reconciles
             .into_iter()
-            .find(|reconcile| reconcile.actions.iter().any(|action| action.starts_with(&begins)))
-            .map(|reconcile| reconcile.at))
+            .find(|reconcile| reconcile.actions.iter().any(|action| action.starts_with(&begins)));
+        if let Some(reconcile) = reconcile {
+            return Ok(Some(reconcile.at));
+        }
+        let removed = self.storage.removed()?;
+        let of_job = removed.into_iter().find(|removed| removed.active.job == *self.job);
+        Ok(of_job.map(|removed| removed.removed_at))
     }
 }
 

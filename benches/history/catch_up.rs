@@ -1,0 +1,141 @@
+//! How long it takes to add one more finished run to a large history, opening and closing included: what a daemon does a few
+//! seconds after a run, and a command before it asks. Done to a copy, so that the history stays as it was made.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use chrono::TimeDelta;
+use petit::{
+    core::{
+        Timestamp,
+        ending::Ending,
+        id::{JobId, RunId, SpecHash, TaskId},
+        record::{AttemptRecord, RunRecord, SlotRecord, SpecRecord, TaskRecord},
+        state::{RunStatus, SlotOutcome, TaskState, Trigger},
+    },
+    history,
+    storage::{Change, Memory, Storage},
+};
+
+use crate::Failure;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The time that each of so many runs took.
+pub fn of_single_runs(history: &Path, copy: &Path, now: Timestamp, times: u64) -> Result<Vec<Duration>, Failure> {
+    fs::copy(history, copy)?;
+    let taken = one_by_one(copy, now, times);
+    fs::remove_file(copy)?;
+    taken
+}
+
+fn one_by_one(path: &Path, now: Timestamp, times: u64) -> Result<Vec<Duration>, Failure> {
+    let journal = Memory::default();
+    let job: JobId = "etl-000".parse()?;
+    let spec = SpecRecord {
+        hash: SpecHash::of(b"{}"),
+        job: job.clone(),
+        canonical: "{}".to_owned(),
+        yaml: String::new(),
+        first_seen: now,
+    };
+    journal.commit(vec![Change::PutSpec(spec)]).wait_blocking()?;
+    let mut taken = Vec::new();
+    // The first one makes the journal known to the history, and is not counted.
+    for number in 0..=times {
+        let begun = now + TimeDelta::seconds(i64::try_from(number)?);
+        journal.commit(one_run(&job, number, begun)?).wait_blocking()?;
+        let begun = Instant::now();
+        drop(history::up_to_date(path, Some(&journal), PATIENCE, now, || true)?);
+        taken.push(begun.elapsed());
+    }
+    Ok(taken.split_off(1))
+}
+
+/// What is recorded of a run of one task that went well.
+fn one_run(job: &JobId, number: u64, begun: Timestamp) -> Result<Vec<Change>, Failure> {
+    let id = RunId::from_parts(begun, number.into());
+    let task: TaskId = "task-0".parse()?;
+    let ended = begun + TimeDelta::milliseconds(700);
+    let run = RunRecord {
+        id,
+        job: job.clone(),
+        status: RunStatus::Queued,
+        trigger: Trigger::Schedule,
+        slot: Some(begun),
+        scheduled_at: begun,
+        spec_hash: SpecHash::of(b"{}"),
+        revision: None,
+        created_at: begun,
+        started_at: None,
+        ended_at: None,
+        params: serde_json::Map::new(),
+        consumed: Vec::new(),
+        retry_of: None,
+        wait_until: None,
+        reason: None,
+    };
+    let pending = TaskRecord {
+        run: id,
+        task: task.clone(),
+        state: TaskState::Pending,
+        attempts: 0,
+        retry_at: None,
+        outputs: BTreeMap::new(),
+        reason: None,
+        reused_from: None,
+    };
+    let done = TaskRecord {
+        state: TaskState::Succeeded,
+        attempts: 1,
+        outputs: [("rows".to_owned(), 100_000.into())].into(),
+        ..pending.clone()
+    };
+    let attempt = AttemptRecord {
+        run: id,
+        task,
+        attempt: 1,
+        queued_at: begun,
+        granted_at: begun,
+        started_at: Some(begun),
+        ended_at: Some(ended),
+        ending: Some(Ending::Exited(0)),
+        pid: None,
+        pid_start: None,
+        cpu_user_ms: Some(5),
+        cpu_system_ms: Some(1),
+        max_rss_bytes: Some(4_000_000),
+        bytes_out: Some(100),
+        error: None,
+    };
+    let slot = SlotRecord {
+        job: job.clone(),
+        at: begun,
+        outcome: Some(SlotOutcome::Ran),
+        reason: None,
+        detail: None,
+        decided_at: Some(begun),
+        run: Some(id),
+        spec_hash: SpecHash::of(b"{}"),
+    };
+    Ok(vec![
+        Change::CreateRun {
+            run,
+            tasks: vec![pending],
+        },
+        Change::PutSlot(slot),
+        Change::StartRun { run: id, at: begun },
+        Change::EndAttempt(attempt),
+        Change::SetTask(done),
+        Change::EndRun {
+            run: id,
+            status: RunStatus::Succeeded,
+            at: ended,
+            reason: None,
+        },
+    ])
+}
