@@ -476,5 +476,5 @@ fn tables_are_exported_whole_or_filtered_and_nothing_is_lost_to_it() {
         assert!(refused.code == code && refused.stderr.contains(says), "{refused:?}");
     }
     let left: Vec<_> = fs::read_dir(place.path().join("out")).expect("a folder").collect();
-    assert_eq!(left.len(), 7, "{left:?}");
+    assert_eq!(left.len(), 8, "{left:?}");
 }

@@ -167,6 +167,8 @@ fn open_writing_or_reading(path: &Path, deadline: Instant) -> Result<Opened, His
 fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connection, HistoryError> {
     let writes = mode == AccessMode::ReadWrite;
     let is_new = writes && !path.exists();
+    // What a log holds is counted in blocks that the file gets only with the next checkpoint.
+    let is_whole = !log_of(path).exists();
     let mut connection = config(mode, other)
         .and_then(|config| Connection::open_with_flags(path, config))
         .and_then(|connection| narrow(connection, other))
@@ -179,7 +181,7 @@ fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connec
             source,
         })?;
     }
-    if is_cut_off(&connection, path).map_err(HistoryError::failed("open", path))? {
+    if is_whole && is_cut_off(&connection, path).map_err(HistoryError::failed("open", path))? {
         return Err(HistoryError::Damaged {
             path: path.to_owned(),
             source: duckdb::Error::DuckDBFailure(
@@ -213,9 +215,15 @@ fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connec
     Ok(connection)
 }
 
+/// The write-ahead log of a history.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.wal", path.display()))
+}
+
 /// Whether the file is shorter than DuckDB believes. DuckDB itself would notice only when a question came to what is missing.
 fn is_cut_off(connection: &Connection, path: &Path) -> duckdb::Result<bool> {
-    let length = "SELECT (3 * 4096 + total_blocks * block_size)::UBIGINT FROM pragma_database_size()"; // three headers
+    // Three headers, and blocks. Free ones at the end may be gone, because DuckDB cuts them off when it has moved its log.
+    let length = "SELECT (3 * 4096 + used_blocks * block_size)::UBIGINT FROM pragma_database_size()";
     let length: u64 = connection.query_row(length, [], |row| row.get(0))?;
     // A file that cannot be looked at is not known to be short.
     Ok(fs::metadata(path).is_ok_and(|file| file.len() < length))

@@ -14,7 +14,7 @@ use duckdb::{AccessMode, Connection};
 use super::{
     History, HistoryError,
     alone::Alone,
-    file::{config, until},
+    file::{config, log_of, until},
 };
 
 /// The share of dead blocks from which a rewrite is worth it.
@@ -150,10 +150,6 @@ fn remove(copy: &Path) -> Result<(), HistoryError> {
 
 fn beside(path: &Path) -> PathBuf {
     PathBuf::from(format!("{}.rewritten", path.display()))
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.wal", path.display()))
 }
 
 fn quoted(path: &Path) -> String {
