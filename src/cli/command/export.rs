@@ -77,7 +77,12 @@ mod files {
 
     use super::{Args, CliError, Exit, Form, Globals};
     use crate::{
-        cli::{filters, output::Table as Shown, past},
+        cli::{
+            filters,
+            interrupt::{Interrupt, heeding},
+            output::Table as Shown,
+            past,
+        },
         core::{error_text::chain, suggest::did_you_mean},
         history::{ExportError, ExportOptions, History, TABLES, TableQuery, history_path},
     };
@@ -91,6 +96,10 @@ mod files {
     }
 
     pub fn write(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
+        heeding(|interrupt| write_heeding(globals, args, interrupt))
+    }
+
+    fn write_heeding(globals: &Globals, args: &Args, interrupt: &Interrupt) -> Result<Exit, CliError> {
         let output = globals.output();
         let mut jobs = jobs(globals, args)?;
         // All are looked at before the first is written: half an export helps nobody.
@@ -101,6 +110,7 @@ mod files {
         }
         // Brought up to date, and closed again: the rows are written by a connection that only reads.
         let history = past::open(globals)?;
+        interrupt.stops(history.stopper());
         for note in history.notes() {
             output.warn_incomplete(note);
         }
@@ -126,12 +136,14 @@ mod files {
             })?;
         }
         let mut progress = Progress::new(total, output.quiet);
+        interrupt.clears_away();
         for job in &mut jobs {
             let mut watch = |bytes| progress.draw(job.table, bytes);
             let options = ExportOptions {
                 patience: past::PATIENCE,
                 replace: args.force,
                 watch: &mut watch,
+                go_on: &|| !interrupt.happened(),
             };
             job.rows = History::export_as(&path, &job.query.sql, &job.file, options).map_err(failed)?;
             progress.done += job.rows;

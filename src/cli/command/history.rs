@@ -57,6 +57,7 @@ mod answer {
         cli::{
             Format,
             command::runs::duration,
+            interrupt::heeding,
             output::{Cell, MUTED, Table, csv},
             past,
         },
@@ -65,7 +66,11 @@ mod answer {
 
     pub fn print(globals: &Globals, question: Question, filter: &Filter) -> Result<Exit, CliError> {
         let output = globals.output();
-        let answer = past::open(globals)?.ask(question, filter, Utc::now())?;
+        let answer = heeding(|interrupt| {
+            let history = past::open(globals)?;
+            interrupt.stops(history.stopper());
+            Ok(history.ask(question, filter, Utc::now())?)
+        })?;
         if let Some(note) = &answer.note {
             let as_of = answer.as_of.to_rfc3339_opts(SecondsFormat::Secs, true);
             output.warn_incomplete(&format!("as of {as_of}: {note}"));

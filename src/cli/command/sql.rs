@@ -56,21 +56,21 @@ mod rows {
     use crate::{
         cli::{
             Format,
-            output::{HEADING, Table, csv},
+            interrupt::heeding,
+            output::{HEADING, Output, Table, csv},
             past,
         },
-        history::TABLES,
+        history::{History, TABLES},
     };
 
     pub fn print(globals: &Globals, query: &str, limit: usize) -> Result<Exit, CliError> {
         let output = globals.output();
-        let reader = past::open(globals)?.into_reader(past::PATIENCE)?;
-        for note in reader.history().notes() {
-            let as_of = reader.history().as_of();
-            let as_of = as_of.map(|at| format!("as of {}: ", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
-            output.warn_incomplete(&format!("{}{note}", as_of.unwrap_or_default()));
-        }
-        let found = reader.query(query, limit)?;
+        let found = heeding(|interrupt| {
+            let reader = past::open(globals)?.into_reader(past::PATIENCE)?;
+            interrupt.stops(reader.history().stopper());
+            tell_notes(&output, reader.history());
+            Ok(reader.query(query, limit)?)
+        })?;
         if output.format == Format::Csv {
             globals.print_text(&csv(&found.columns, &found.rows))?;
         } else {
@@ -93,6 +93,14 @@ mod rows {
             ));
         }
         Ok(Exit::Done)
+    }
+
+    fn tell_notes(output: &Output, history: &History) {
+        for note in history.notes() {
+            let as_of = history.as_of();
+            let as_of = as_of.map(|at| format!("as of {}: ", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+            output.warn_incomplete(&format!("{}{note}", as_of.unwrap_or_default()));
+        }
     }
 
     pub fn print_schema(globals: &Globals) -> Result<Exit, CliError> {

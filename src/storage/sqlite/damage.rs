@@ -21,7 +21,7 @@ use super::{
     super::{Storage, StorageError},
     Sqlite, salvage,
 };
-use crate::core::{Timestamp, error_text::chain};
+use crate::core::Timestamp;
 
 /// A damaged journal that was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +70,7 @@ impl Sqlite {
             Ok(file) if file.is_file() && file.len() == 0 => "the file is empty".to_owned(),
             Ok(_) | Err(_) => match Self::open(path).and_then(|journal| readable(&journal).map(|()| journal)) {
                 Ok(journal) => return Ok((journal, None)),
-                Err(error) if error.is_damage() => chain(&error),
-                Err(error) => return Err(error),
+                Err(error) => cause_of(&error).ok_or(error)?,
             },
         };
         let making = beside(path, MAKING);
@@ -100,6 +99,20 @@ impl StorageError {
             Self::Damaged { .. } => true,
             _ => false,
         }
+    }
+}
+
+/// What is wrong with a damaged journal, in one line. `None` if it is something else.
+fn cause_of(error: &StorageError) -> Option<String> {
+    match error {
+        StorageError::Database { source, .. } if is_damage(source) => {
+            let text = source.to_string();
+            // Of many findings the first: the others mostly follow from it. What stands above it names the database.
+            let line = text.lines().find(|line| !line.starts_with("***"));
+            Some(line.unwrap_or(&text).to_owned())
+        }
+        StorageError::Damaged { table, problem, .. } => Some(format!("a row of {table} makes no sense: {problem}")),
+        _ => None,
     }
 }
 
@@ -184,26 +197,20 @@ impl fmt::Display for Salvage {
         if tables.iter().all(|table| table.saved == 0) {
             return f.write_str("Nothing of it could be read: a new one begins, without past runs and without pauses");
         }
-        f.write_str("A new one goes on with what could be saved: ")?;
-        let mut first = true;
-        for table in tables {
-            if table.saved > 0 || table.lost != Lost::Nothing {
-                let comma = if std::mem::take(&mut first) { "" } else { ", " };
-                write!(f, "{comma}{table}")?;
-            }
+        let list = |parts: Vec<String>| parts.join(", ");
+        let saved = tables.iter().filter(|table| table.saved > 0);
+        let saved = saved.map(|table| format!("{} {}", table.saved, table.table)).collect();
+        write!(f, "A new one goes on with {}", list(saved))?;
+        let lost = tables.iter().filter_map(|table| match table.lost {
+            Lost::Nothing => None,
+            Lost::Rows(lost) => Some(format!("{lost} {}", table.table)),
+            Lost::Unknown => Some(format!("an unknown number of {}", table.table)),
+        });
+        let lost: Vec<_> = lost.collect();
+        if !lost.is_empty() {
+            write!(f, "; lost are {}", list(lost))?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for SavedTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { table, saved, lost } = self;
-        match lost {
-            Lost::Nothing => write!(f, "all {saved} {table}"),
-            Lost::Rows(lost) => write!(f, "{saved} {table} ({lost} lost)"),
-            Lost::Unknown => write!(f, "{saved} {table} (nobody can say how many were lost)"),
-        }
     }
 }
 

@@ -131,7 +131,7 @@ fn copy_table(
     };
     let whole = match &shape.number {
         Some(number) => copier.numbered(name, &shape, number)?,
-        None => copier.from_both_ends(name, &shape)?,
+        None => copier.both_ends(name, &shape)?,
     };
     saved.saved = copier.kept;
     let total = format!("SELECT count(*) FROM {name}");
@@ -248,7 +248,7 @@ struct Copier<'a> {
 
 impl Copier<'_> {
     /// Reads a table whose rows have no numbers. Says whether all of it was read.
-    fn from_both_ends(&mut self, table: &str, shape: &Shape) -> Result<bool, Stopped> {
+    fn both_ends(&mut self, table: &str, shape: &Shape) -> Result<bool, Stopped> {
         let up = self.walk(&shape.select(table, "ASC", ""), None, true)?;
         if !up.whole {
             self.walk(&shape.select(table, "DESC", ""), None, false)?;

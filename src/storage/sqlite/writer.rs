@@ -2,8 +2,9 @@
 //!
 //! It takes whatever has queued up and commits it as one transaction, so that one wait for the disk serves everyone who was
 //! waiting: the longer a write takes, the more the next one carries. Those who were just answered often come back at once
-//! with their next commit, so it waits a moment for them; else they and those who came meanwhile would take turns for ever,
-//! in transactions of half the size. An answer is given only after the disk has everything.
+//! with their next commit, so it waits a moment for them, and meanwhile applies what is there; else they and those who came
+//! meanwhile would take turns for ever, in transactions of half the size. An answer is given only after the disk has
+//! everything.
 //!
 //! A refused commit leaves the others alone. Hardly any is refused, and a savepoint for each would copy every page that it
 //! touches; so all are applied without, and only after a refusal the transaction is begun again with savepoints.
@@ -93,12 +94,12 @@ impl Drop for Writer {
 
 fn write(requests: &Receiver<Request>, connection: &Connection, path: &Path, clock: &Clock) {
     let mut unmoved = 0;
-    let mut batch: Vec<Request> = Vec::new();
+    let mut waiting: Vec<Request> = Vec::new();
     let mut expected = Expected::nobody();
     loop {
-        if batch.is_empty() {
+        if waiting.is_empty() {
             match next(requests, unmoved >= WORTH_MOVING) {
-                Next::Request(request) => batch.push(request),
+                Next::Request(request) => waiting.push(request),
                 Next::Lull => {
                     // A reader that holds the log back, or a full disk, is no harm: it is moved in a later lull.
                     let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
@@ -109,13 +110,19 @@ fn write(requests: &Receiver<Request>, connection: &Connection, path: &Path, clo
             }
         }
         unmoved += 1;
-        gather(requests, &mut batch, &expected);
-        let (lists, answers): (Vec<_>, Vec<_>) =
-            batch.drain(..).map(|request| (request.changes, request.answer)).unzip();
-        let results = commit_all(connection, path, &lists, clock());
-        batch.extend(requests.try_iter().take(BATCH));
+        let (mut lists, mut answers): (Vec<_>, Vec<_>) = waiting
+            .drain(..)
+            .map(|request| (request.changes, request.answer))
+            .unzip();
+        let come = |count| {
+            let Request { changes, answer } = another(requests, &expected, count)?;
+            answers.push(answer);
+            Some(changes)
+        };
+        let results = commit_all(connection, path, &mut lists, come, clock());
+        waiting.extend(requests.try_iter().take(BATCH));
         expected = Expected {
-            commits: batch.len() + answers.len(),
+            commits: waiting.len() + answers.len(),
             until: Instant::now() + COMING_BACK,
         };
         for (answer, result) in answers.into_iter().zip(results) {
@@ -144,16 +151,19 @@ impl Expected {
     }
 }
 
-/// Takes up what has queued up, and waits for those who are expected.
-fn gather(requests: &Receiver<Request>, batch: &mut Vec<Request>, expected: &Expected) {
-    batch.extend(requests.try_iter().take(BATCH.saturating_sub(batch.len())));
-    while batch.len() < expected.commits.min(BATCH) {
-        let left = expected.until.saturating_duration_since(Instant::now());
-        match requests.recv_timeout(left) {
-            Ok(request) => batch.push(request),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
-        }
+/// Another commit for a transaction of `count`: one that has queued up, or else one that is expected and waited for.
+fn another(requests: &Receiver<Request>, expected: &Expected, count: usize) -> Option<Request> {
+    if count >= BATCH {
+        return None;
     }
+    if let Ok(request) = requests.try_recv() {
+        return Some(request);
+    }
+    let left = expected.until.saturating_duration_since(Instant::now());
+    if count >= expected.commits || left.is_zero() {
+        return None;
+    }
+    requests.recv_timeout(left).ok()
 }
 
 enum Next {
@@ -175,29 +185,28 @@ fn next(requests: &Receiver<Request>, lull_matters: bool) -> Next {
     }
 }
 
-/// Commits each list, all in one transaction, and says for each whether it is on disk.
+/// Commits each list, all in one transaction, and says for each whether it is on disk. When all are applied, `come` is asked
+/// for one more, and told how many there are.
 fn commit_all(
     connection: &Connection,
     path: &Path,
-    lists: &[Vec<Change>],
+    lists: &mut Vec<Vec<Change>>,
+    come: impl FnMut(usize) -> Option<Vec<Change>>,
     now: Timestamp,
 ) -> Vec<Result<(), StorageError>> {
     let tables = Tables::new(connection, path);
-    let whole = |transaction: Result<Vec<_>, StorageError>| {
-        transaction.unwrap_or_else(|error| {
+    let results = match together(tables, lists, come, now) {
+        Ok(()) => Ok(vec![Ok(()); lists.len()]),
+        Err(Failure::Apply(_)) if lists.len() > 1 => {
             roll_back(connection);
-            vec![Err(error); lists.len()]
-        })
-    };
-    match together(tables, lists, now) {
-        Ok(()) => vec![Ok(()); lists.len()],
-        Err(Failure::Commit(error)) => whole(Err(error)),
-        Err(Failure::Apply(error)) if lists.len() == 1 => whole(Err(error)),
-        Err(Failure::Apply(_)) => {
-            roll_back(connection);
-            whole(one_by_one(tables, lists, now))
+            one_by_one(tables, lists, now)
         }
-    }
+        Err(Failure::Apply(error) | Failure::Commit(error)) => Err(error),
+    };
+    results.unwrap_or_else(|error| {
+        roll_back(connection);
+        vec![Err(error); lists.len()]
+    })
 }
 
 /// Why a transaction without savepoints came to nothing.
@@ -208,11 +217,24 @@ enum Failure {
     Commit(StorageError),
 }
 
-/// Applies all lists as if they were one.
-fn together(mut tables: Tables<'_>, lists: &[Vec<Change>], now: Timestamp) -> Result<(), Failure> {
+/// Applies all lists, and those that come meanwhile, as if they were one.
+fn together(
+    mut tables: Tables<'_>,
+    lists: &mut Vec<Vec<Change>>,
+    mut come: impl FnMut(usize) -> Option<Vec<Change>>,
+    now: Timestamp,
+) -> Result<(), Failure> {
     begin(&tables).map_err(Failure::Commit)?;
-    for changes in lists {
-        apply::commit(&mut tables, changes, now).map_err(Failure::Apply)?;
+    let mut applied = 0;
+    loop {
+        for changes in &lists[applied..] {
+            apply::commit(&mut tables, changes, now).map_err(Failure::Apply)?;
+        }
+        applied = lists.len();
+        match come(applied) {
+            Some(changes) => lists.push(changes),
+            None => break,
+        }
     }
     tables.write("COMMIT", params![]).map_err(Failure::Commit)?;
     Ok(())
@@ -273,6 +295,14 @@ mod tests {
         (schema::open_for_writing(&path).expect("opens"), path)
     }
 
+    fn committed(
+        connection: &Connection,
+        path: &Path,
+        lists: impl IntoIterator<Item = Vec<Change>>,
+    ) -> Vec<Result<(), StorageError>> {
+        commit_all(connection, path, &mut lists.into_iter().collect(), |_| None, at(0))
+    }
+
     fn rows(connection: &Connection, table: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         connection.query_row(&sql, [], |row| row.get(0)).expect("counts")
@@ -288,7 +318,7 @@ mod tests {
                 Change::PutSlot(claim("a", second)),
             ]
         };
-        let results = commit_all(&connection, &path, &[slot(1), slot(1), slot(2)], at(0));
+        let results = committed(&connection, &path, [slot(1), slot(1), slot(2)]);
         assert!(
             matches!(&results[..], [Ok(()), Err(StorageError::SlotTaken { .. }), Ok(())]),
             "{results:?}"
@@ -305,14 +335,14 @@ mod tests {
             let journals = folders.each_ref().map(open);
             let basis = [vec![put_spec("a", 1), put_spec("b", 1), create(queued(1, "a"))]];
             for (connection, path) in &journals {
-                commit_all(connection, path, &basis, at(0));
+                committed(connection, path, basis.clone());
             }
             let [(together, path), (alone, other)] = &journals;
             let texts = |results: Vec<Result<(), StorageError>>| -> Vec<_> {
                 results.into_iter().map(|result| result.map_err(|error| error.to_string())).collect()
             };
-            let of_batch = texts(commit_all(together, path, &lists, at(0)));
-            let each = lists.iter().flat_map(|list| commit_all(alone, other, std::slice::from_ref(list), at(0)));
+            let of_batch = texts(committed(together, path, lists.clone()));
+            let each = lists.iter().flat_map(|list| committed(alone, other, [list.clone()]));
             prop_assert_eq!(of_batch, texts(each.collect()));
             let rows = [path, other].map(|path| everything(&super::super::Sqlite::open_read_only(path).expect("opens")));
             prop_assert_eq!(&rows[0], &rows[1]);
@@ -328,9 +358,11 @@ mod tests {
             queue.send(Request { changes, answer }).expect("a queue");
         };
         let gathered = |expected: &Expected| {
-            let mut batch = Vec::new();
-            gather(&requests, &mut batch, expected);
-            batch.len()
+            let mut count = 0;
+            while another(&requests, expected, count).is_some() {
+                count += 1;
+            }
+            count
         };
         come();
         come();
@@ -367,7 +399,7 @@ mod tests {
             )
             .expect("good SQL");
         let lists = || vec![vec![put_spec("a", 1)], vec![Change::PutSlot(claim("a", 1))]];
-        let results = commit_all(&connection, &path, &lists(), at(0));
+        let results = committed(&connection, &path, lists());
         assert!(matches!(
             &results[..],
             [Err(StorageError::Database { .. }), Err(StorageError::Database { .. })]
@@ -382,7 +414,7 @@ mod tests {
         );
 
         connection.execute_batch("DROP TRIGGER spring").expect("good SQL");
-        let results = commit_all(&connection, &path, &lists(), at(0));
+        let results = committed(&connection, &path, lists());
         assert!(matches!(&results[..], [Ok(()), Ok(())]), "{results:?}");
     }
 
@@ -427,7 +459,7 @@ mod tests {
             vec![vec![Change::PutSpec(spec)]]
         };
         limit(1);
-        let results = commit_all(&connection, &path, &large(), at(0));
+        let results = committed(&connection, &path, large());
         match &results[..] {
             [Err(error @ StorageError::Database { source, .. })] => {
                 assert_eq!(source.sqlite_error_code(), Some(ErrorCode::DiskFull));
@@ -437,6 +469,6 @@ mod tests {
         }
         assert_eq!(rows(&connection, "specs"), 0);
         limit(1 << 20);
-        assert!(matches!(&commit_all(&connection, &path, &large(), at(0))[..], [Ok(())]));
+        assert!(matches!(&committed(&connection, &path, large())[..], [Ok(())]));
     }
 }
