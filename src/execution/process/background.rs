@@ -15,10 +15,6 @@ const NICE: i32 = 10;
 ///
 /// A service manager that stops the daemon sends SIGTERM to all processes of the service; this one has the daemon to tell
 /// it when to stop, at a point where nothing has to be done again.
-#[cfg_attr(
-    not(feature = "history"),
-    expect(dead_code, reason = "only the history has such processes")
-)]
 pub(crate) fn serve_in_background(name: &str) {
     let _ = sys::lower_priority(NICE);
     // A leader of a session is its own group of the scheduler where the kernel makes these, and `nice` counts within the

@@ -18,6 +18,7 @@
 //! business of [`scales`], which weigh the trees of all running attempts now and then.
 
 mod attempt;
+#[cfg(feature = "history")]
 mod background;
 mod cgroup;
 mod children;
@@ -29,6 +30,7 @@ mod sys;
 mod tree;
 
 pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
+#[cfg(feature = "history")]
 pub(crate) use background::serve_in_background;
 pub use cgroup::Cgroups;
 pub use children::{

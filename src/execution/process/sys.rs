@@ -255,6 +255,7 @@ pub(super) fn become_subreaper() -> io::Result<()> {
 }
 
 /// Gives the calling thread, and those that it starts from now on, less of a processor that others want too.
+#[cfg(feature = "history")]
 pub(super) fn lower_priority(nice: c_int) -> io::Result<()> {
     // SAFETY: the call takes integers only; 0 is the caller.
     if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } < 0 {
@@ -265,6 +266,7 @@ pub(super) fn lower_priority(nice: c_int) -> io::Result<()> {
 }
 
 /// Has the whole process pass over a signal.
+#[cfg(feature = "history")]
 pub(super) fn ignore_signal(signal: c_int) -> io::Result<()> {
     // SAFETY: to ignore is no handler, so no code of ours runs in a signal's context.
     if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
