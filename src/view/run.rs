@@ -107,6 +107,13 @@ pub struct AttemptView {
     pub error: Option<String>,
 }
 
+impl RunView {
+    /// Since when it could start: what lists show, since the scheduler writes a run down shortly before its slot.
+    pub fn due_at(&self) -> Timestamp {
+        self.slot.map_or(self.created_at, |slot| self.created_at.max(slot))
+    }
+}
+
 impl From<RunRecord> for RunView {
     fn from(run: RunRecord) -> Self {
         let duration_ms = run

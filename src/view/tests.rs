@@ -274,3 +274,20 @@ fn a_job_comes_with_its_latest_runs_and_its_tasks_by_run() {
         ]
     );
 }
+
+#[test]
+fn a_run_is_due_at_its_slot_though_it_was_written_down_before_and_late_when_it_came_late() {
+    let desk = Desk::new();
+    desk.run(100, &[], RunStatus::Succeeded);
+    let found = desk.storage.run(run_id(100)).expect("a read").expect("it is there");
+    let due = |slot| {
+        let run = RunRecord {
+            slot,
+            ..found.run.clone()
+        };
+        RunView::from(run).due_at()
+    };
+    assert_eq!(due(None), at(100));
+    assert_eq!(due(Some(at(101))), at(101));
+    assert_eq!(due(Some(at(40))), at(100), "it made up for a missed slot");
+}

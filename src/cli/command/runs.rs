@@ -42,17 +42,14 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
     };
     let runs = Source::open(globals)?.runs(&query)?;
     globals.print(&runs, || {
-        let mut table = Table::new(
-            &output,
-            &["run", "job", "status", "trigger", "created", "took", "reason"],
-        );
+        let mut table = Table::new(&output, &["run", "job", "status", "trigger", "due", "took", "reason"]);
         for run in &runs {
             table.row([
                 run.id.to_string().into(),
                 run.job.as_str().into(),
                 Cell::painted(output.run_status(run.status)),
                 run.trigger.as_str().into(),
-                run.created_at.to_rfc3339_opts(SecondsFormat::Secs, true).into(),
+                run.due_at().to_rfc3339_opts(SecondsFormat::Secs, true).into(),
                 run.duration_ms.map_or_else(|| "-".to_owned(), duration).into(),
                 run.reason.as_deref().unwrap_or("").into(),
             ]);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::{dag::TaskIndex, spec::ResourceRequirements};
+use crate::core::{dag::TaskIndex, spec::ResourceRequirements, units::ByteSize};
 
 fn key(task: TaskIndex) -> TaskKey {
     let at = chrono::DateTime::from_timestamp(1_000, 0).expect("a valid instant");
@@ -123,63 +123,175 @@ fn what_is_larger_than_the_whole_is_refused() {
     assert_eq!(admission.admit(), []);
 }
 
-#[derive(Debug, Clone)]
-enum Move {
-    Ask { priority: i32, cpu: u32, gpu: u32 },
-    EndOldest,
-    EndNewest,
+/// What one task asks for at random: none of it is more than the whole of [`everything`].
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    priority: i32,
+    cpu_quarters: u32,
+    memory_mib: u64,
+    gpu: u32,
+    database: u32,
 }
 
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let ask = (0..3i32, 0..=4u32, 0..=2u32).prop_map(|(priority, cpu, gpu)| Move::Ask { priority, cpu, gpu });
+#[derive(Debug, Clone)]
+enum Move {
+    Ask(Need),
+    EndOldest,
+    EndNewest,
+    /// A task that waits is cancelled.
+    WithdrawNewest,
+}
+
+const PLACES: u32 = 5;
+const CPU_QUARTERS: u32 = 16;
+const MEMORY_MIB: u64 = 1_024;
+const GPUS: u32 = 2;
+const DATABASES: u32 = 3;
+
+fn everything() -> SystemResources {
+    SystemResources {
+        tasks: PLACES,
+        cpu_millis: u64::from(CPU_QUARTERS) * 250,
+        memory_bytes: MEMORY_MIB << 20,
+        pools: BTreeMap::from([("gpu".to_owned(), GPUS), ("database".to_owned(), DATABASES)]),
+    }
+}
+
+fn need() -> impl Strategy<Value = Need> {
+    // Half of them do without, as most tasks do without most resources.
+    fn some<T: Copy + Default + std::fmt::Debug + 'static>(
+        range: impl Strategy<Value = T> + 'static,
+    ) -> BoxedStrategy<T> {
+        prop_oneof![Just(T::default()), range].boxed()
+    }
+    (
+        0..3i32,
+        some(1..=CPU_QUARTERS),
+        some(1..=MEMORY_MIB),
+        some(1..=GPUS),
+        some(1..=DATABASES),
+    )
+        .prop_map(|(priority, cpu_quarters, memory_mib, gpu, database)| Need {
+            priority,
+            cpu_quarters,
+            memory_mib,
+            gpu,
+            database,
+        })
+}
+
+fn moves(lengths: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Move>> {
     proptest::collection::vec(
-        prop_oneof![3 => ask, 1 => Just(Move::EndOldest), 1 => Just(Move::EndNewest)],
-        1..80,
+        prop_oneof![
+            8 => need().prop_map(Move::Ask),
+            4 => Just(Move::EndOldest),
+            3 => Just(Move::EndNewest),
+            1 => Just(Move::WithdrawNewest),
+        ],
+        lengths,
     )
 }
 
-proptest! {
-    /// Checked against a list: no capacity is exceeded, nothing is left waiting on idle pools, and a request starts
-    /// as soon as all that ran when it came and all that rank before it have ended.
-    #[test]
-    fn never_too_much_and_never_too_late(moves in moves()) {
-        let whole = capacity(3, 4, 2);
-        let mut admission = Admission::new(whole);
-        let mut running: Vec<(TaskIndex, u32, u32)> = Vec::new();
-        // Each waiting task with its rank and what must end before it has a right to start.
-        let mut waiting: Vec<(TaskIndex, i32, u32, u32, Vec<TaskIndex>)> = Vec::new();
-        for (task, next) in moves.into_iter().enumerate() {
-            match next {
-                Move::Ask { priority, cpu, gpu } => {
-                    admission.request(ask(task, priority, cpu, gpu)).expect("no more than the whole");
-                    let mut before: Vec<TaskIndex> = running.iter().map(|(task, ..)| *task).collect();
-                    before.extend(waiting.iter().filter(|other| other.1 >= priority).map(|other| other.0));
-                    waiting.iter_mut().filter(|other| other.1 < priority).for_each(|other| other.4.push(task));
-                    waiting.push((task, priority, cpu, gpu, before));
-                }
-                Move::EndOldest | Move::EndNewest => {
-                    if running.is_empty() {
-                        continue;
-                    }
-                    let index = if matches!(next, Move::EndOldest) { 0 } else { running.len() - 1 };
-                    let (ended, ..) = running.remove(index);
-                    admission.release(key(ended));
-                    waiting.iter_mut().for_each(|other| other.4.retain(|task| *task != ended));
-                }
+impl Need {
+    fn request(self, task: TaskIndex) -> Request {
+        let pools = [("gpu", self.gpu), ("database", self.database)];
+        let resources = ResourceRequirements {
+            slots: pools
+                .into_iter()
+                .filter(|(_, slots)| *slots > 0)
+                .map(|(name, slots)| (name.to_owned(), slots))
+                .collect(),
+            cpu: (self.cpu_quarters > 0).then(|| f64::from(self.cpu_quarters) / 4.0),
+            memory: (self.memory_mib > 0).then(|| ByteSize::from_bytes(self.memory_mib << 20)),
+        };
+        Request::new(key(task), self.priority, at(task as i64), None, &resources)
+    }
+}
+
+/// A task that waits, and all that must end before it has a right to start.
+struct Claim {
+    task: TaskIndex,
+    need: Need,
+    before: Vec<TaskIndex>,
+}
+
+/// Checked against a list: no capacity is exceeded, nothing is left waiting on idle pools, and a request starts as soon as
+/// all that ran when it came and all that rank before it have ended.
+fn never_too_much_and_never_too_late(moves: Vec<Move>) -> Result<(), TestCaseError> {
+    let mut admission = Admission::new(everything());
+    let mut running: Vec<(TaskIndex, Need)> = Vec::new();
+    let mut waiting: Vec<Claim> = Vec::new();
+    for (task, next) in moves.into_iter().enumerate() {
+        match next {
+            Move::Ask(need) => {
+                admission.request(need.request(task)).expect("no more than the whole");
+                let mut before: Vec<TaskIndex> = running.iter().map(|(task, _)| *task).collect();
+                let (behind, ahead): (Vec<_>, Vec<_>) = waiting
+                    .iter_mut()
+                    .partition(|other| other.need.priority < need.priority);
+                before.extend(ahead.iter().map(|other| other.task));
+                behind.into_iter().for_each(|other| other.before.push(task));
+                waiting.push(Claim { task, need, before });
             }
-            for granted in admission.admit() {
-                let position = waiting.iter().position(|(task, ..)| *task == granted.task).expect("it was waiting");
-                let (task, _, cpu, gpu, _) = waiting.remove(position);
-                running.push((task, cpu, gpu));
+            Move::EndOldest | Move::EndNewest => {
+                let Some(last) = running.len().checked_sub(1) else {
+                    continue;
+                };
+                let index = if matches!(next, Move::EndOldest) { 0 } else { last };
+                let (ended, _) = running.remove(index);
+                admission.release(key(ended));
+                forget(&mut waiting, ended);
             }
-            prop_assert!(running.len() <= 3);
-            prop_assert!(running.iter().map(|(_, cpu, _)| cpu).sum::<u32>() <= 4);
-            prop_assert!(running.iter().map(|(.., gpu)| gpu).sum::<u32>() <= 2);
-            prop_assert!(!running.is_empty() || waiting.is_empty());
-            for (task, .., before) in &waiting {
-                prop_assert!(!before.is_empty(), "task {} waits for nobody", task);
+            Move::WithdrawNewest => {
+                let Some(claim) = waiting.pop() else { continue };
+                admission.withdraw(key(claim.task));
+                forget(&mut waiting, claim.task);
             }
-            prop_assert_eq!(admission.waiting().len(), waiting.len());
         }
+        for granted in admission.admit() {
+            let position = waiting
+                .iter()
+                .position(|claim| claim.task == granted.task)
+                .expect("it was waiting");
+            let Claim { task, need, .. } = waiting.remove(position);
+            running.push((task, need));
+        }
+        let held = |amount: fn(&Need) -> u64| running.iter().map(|(_, need)| amount(need)).sum::<u64>();
+        prop_assert!(running.len() <= PLACES as usize);
+        prop_assert!(held(|need| need.cpu_quarters.into()) <= CPU_QUARTERS.into());
+        prop_assert!(held(|need| need.memory_mib) <= MEMORY_MIB);
+        prop_assert!(held(|need| need.gpu.into()) <= GPUS.into());
+        prop_assert!(held(|need| need.database.into()) <= DATABASES.into());
+        prop_assert!(!running.is_empty() || waiting.is_empty());
+        for claim in &waiting {
+            prop_assert!(!claim.before.is_empty(), "task {} waits for nobody", claim.task);
+        }
+        prop_assert_eq!(admission.waiting().len(), waiting.len());
+    }
+    Ok(())
+}
+
+fn forget(waiting: &mut [Claim], gone: TaskIndex) {
+    for claim in waiting {
+        claim.before.retain(|task| *task != gone);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_few_requests_are_never_too_much_and_never_too_late(moves in moves(1..60)) {
+        never_too_much_and_never_too_late(moves)?;
+    }
+}
+
+proptest! {
+    // Each has some thousand requests, in a queue that becomes long.
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(8) })]
+
+    #[test]
+    fn a_thousand_requests_are_never_too_much_and_never_too_late(moves in moves(2_000..2_200)) {
+        let asked = moves.iter().filter(|next| matches!(next, Move::Ask(_))).count();
+        prop_assume!(asked >= 1_000);
+        never_too_much_and_never_too_late(moves)?;
     }
 }

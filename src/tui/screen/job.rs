@@ -137,7 +137,7 @@ fn latest(state: &State, runs: &[RunView], now: Timestamp) -> Section {
         Column::new("", 0),
         Column::new("run", 0),
         Column::new("trigger", 2),
-        Column::new("created", 0),
+        Column::new("due", 0),
         Column::new("took", 1).right(),
         Column::grows("reason"),
     ];
@@ -151,7 +151,7 @@ fn latest(state: &State, runs: &[RunView], now: Timestamp) -> Section {
                 Cell::sign(state, look::of_run(run.status)),
                 run.id.to_string().into(),
                 Cell::muted(run.trigger.as_str()),
-                text::clock(run.created_at, now).into(),
+                text::clock(run.due_at(), now).into(),
                 run.duration_ms.map_or_else(|| "-".to_owned(), text::millis).into(),
                 Cell::muted(run.reason.clone().unwrap_or_default()),
             ],

@@ -15,7 +15,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
     let columns = [
         Column::new("", 0),
         Column::new("job", 0),
-        Column::new("created", 0),
+        Column::new("due", 0),
         Column::new("took", 1).right(),
         Column::new("trigger", 3),
         Column::new("run", 2),
@@ -30,7 +30,7 @@ pub(super) fn sections(state: &State, now: Timestamp) -> Vec<Section> {
             [
                 Cell::sign(state, look::of_run(run.status)),
                 run.job.as_str().into(),
-                text::clock(run.created_at, now).into(),
+                text::clock(run.due_at(), now).into(),
                 run.duration_ms.map_or_else(|| "-".to_owned(), text::millis).into(),
                 Cell::muted(run.trigger.as_str()),
                 Cell::muted(run.id.to_string()),
