@@ -5,7 +5,7 @@
 //! SQLite on the same rows ([`sqlite`]). It measures and does not judge. DIR is a state folder afterwards:
 //! `petit --state-dir DIR tui` explores it.
 
-mod catch_up;
+mod journal;
 mod rows;
 mod sqlite;
 
@@ -90,53 +90,57 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     // Petit's own clock for the questions: rows end where they were made to end.
     let now = rows::newest(&path)?;
     println!(
-        "\n{:<11} {:>20} {:>20} {:>23}",
-        "", "30 days (processors)", "a year (processors)", "of that long in SQLite"
+        "\n{:<18} {:>12} {:>19}   of SQLite, and times as long",
+        "ms (of processors)", "30 days", "a year"
     );
-    let mut ratios = Vec::new();
+    let (mut longer, mut dearer) = (Vec::new(), Vec::new());
     for question in Question::ALL {
         let mut line = format!("{:<11}", question.name());
         let mut beside = String::new();
         for since in [A_MONTH, A_YEAR] {
             let filter: Filter = since.parse().map_err(|error| format!("{since}: {error}"))?;
-            let found = side_by_side(&path, reference.as_ref(), question, &filter, now, arguments.times)?;
-            line.push_str(&format!(
-                " {:>9} ms ({:>4})",
-                found.took.as_millis(),
-                found.worked.as_millis()
-            ));
-            if let Some(other) = found.reference {
-                let ratio = other.as_secs_f64() / found.took.as_secs_f64();
-                ratios.push(ratio);
-                beside.push_str(&format!(" {:>6} ms {ratio:>5.1}x", other.as_millis()));
+            let (ours, other) = side_by_side(&path, reference.as_ref(), question, &filter, now, arguments.times)?;
+            let cell = |cost: Cost| format!(" {:>9} ms ({:>4})", cost.took.as_millis(), cost.worked.as_millis());
+            line.push_str(&cell(ours));
+            if let Some(other) = other {
+                let ratio = other.took.as_secs_f64() / ours.took.as_secs_f64();
+                longer.push(ratio);
+                dearer.push(other.worked.max(TICK).as_secs_f64() / ours.worked.max(TICK).as_secs_f64());
+                beside.push_str(&format!("{} {ratio:>5.1}x", cell(other)));
             }
         }
         println!("{line}{beside}");
     }
-    ratios.sort_by(f64::total_cmp);
-    if let Some(middle) = ratios.get(ratios.len() / 2) {
+    if let (Some(longer), Some(dearer)) = (middle(longer), middle(dearer)) {
         println!(
-            "\nSQLite takes {middle:.1} times as long in the median of {} questions",
-            ratios.len()
+            "\nin the median of these questions SQLite takes {longer:.1} times as long, and {dearer:.1} times the processor time"
         );
     }
     let copy = arguments.folder.join("one-more.duckdb");
-    let one_more = median(catch_up::of_single_runs(&path, &copy, now, arguments.times)?);
-    println!("adding one finished run takes {} ms", one_more.as_millis());
+    let one_more = journal::of_single_runs(&path, &copy, now, arguments.times)?;
+    let last = journal::of_last_runs(now, arguments.times)?;
+    for (what, taken) in [
+        ("adding one finished run takes", one_more),
+        ("the last 50 runs of a job take", last),
+    ] {
+        let taken = middle(taken.iter().map(Duration::as_secs_f64).collect()).unwrap_or_default();
+        println!("{what} {:.1} ms", taken * 1e3);
+    }
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load of this machine at the end: {}", load.trim());
     Ok(())
 }
 
-/// The medians of a question.
-struct Found {
+/// What asking costs.
+#[derive(Clone, Copy)]
+struct Cost {
     took: Duration,
+    /// Processor time, of all threads: what holds on a machine on which others work.
     worked: Duration,
-    reference: Option<Duration>,
 }
 
-/// Asks both in turn. Petit is asked once more before: the files of both are in the cache of the system then, since SQLite's
-/// has been read or written just now. A slow answer of SQLite's is not asked for again.
+/// Asks both in turn, and gives the medians. Petit is asked once more before: the files of both are in the cache of the system
+/// then, since SQLite's has been read or written just now. A slow answer of SQLite's is not asked for again.
 fn side_by_side(
     path: &Path,
     reference: Option<&sqlite::Reference>,
@@ -144,70 +148,66 @@ fn side_by_side(
     filter: &Filter,
     now: Timestamp,
     times: u64,
-) -> Result<Found, Failure> {
-    let rows = ask(path, question, filter, now)?.rows;
+) -> Result<(Cost, Option<Cost>), Failure> {
+    let (rows, _) = measured(|| ask(path, question, filter, now))?;
     // A short window of a small history may hold nothing slower; over the year each question has something to say.
     if rows == 0 && filter.to_string() == A_YEAR {
         return Err(format!("{question} has no rows with {filter}, so its time says nothing").into());
     }
-    let (mut taken, mut worked, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut others) = (Vec::new(), Vec::<Cost>::new());
     for _ in 0..times {
-        let asked = ask(path, question, filter, now)?;
-        taken.push(asked.took);
-        worked.push(asked.worked);
-        let Some(reference) = reference.filter(|_| others.iter().all(|took| *took < SLOW)) else {
+        ours.push(measured(|| ask(path, question, filter, now))?.1);
+        let Some(reference) = reference.filter(|_| others.iter().all(|other| other.took < SLOW)) else {
             continue;
         };
-        let asked = reference.ask(question, filter, now)?;
+        let (found, cost) = measured(|| reference.ask(question, filter, now))?;
         // Percentiles that are counted out may make another change of noise.
-        if asked.rows != rows && question != Question::Slower {
-            return Err(format!("{question} has {rows} rows with {filter}, and {} in SQLite", asked.rows).into());
+        if found != rows && question != Question::Slower {
+            return Err(format!("{question} has {rows} rows with {filter}, and {found} in SQLite").into());
         }
-        others.push(asked.took);
+        others.push(cost);
     }
-    Ok(Found {
-        took: median(taken),
-        worked: median(worked),
-        reference: (!others.is_empty()).then(|| median(others)),
-    })
+    let medians = |costs: Vec<Cost>| {
+        Some(Cost {
+            took: middle(costs.iter().map(|cost| cost.took.as_secs_f64()).collect()).map(Duration::from_secs_f64)?,
+            worked: middle(costs.iter().map(|cost| cost.worked.as_secs_f64()).collect())
+                .map(Duration::from_secs_f64)?,
+        })
+    };
+    let ours = medians(ours).ok_or("nothing was asked")?;
+    Ok((ours, medians(others)))
 }
 
-/// Opens the history, asks, and closes it, as a command does.
-fn ask(path: &Path, question: Question, filter: &Filter, now: Timestamp) -> Result<Asked, Failure> {
-    let (begun, worked) = (Instant::now(), processor_time());
+/// Opens the history, asks, and closes it, as a command does; gives the number of ranked rows.
+fn ask(path: &Path, question: Question, filter: &Filter, now: Timestamp) -> Result<usize, Failure> {
     let history = History::open(path, Duration::from_secs(1))?;
-    let answer = history.ask(question, filter, now)?;
-    drop(history);
-    Ok(Asked {
+    Ok(history.ask(question, filter, now)?.rows.len())
+}
+
+fn measured<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<(T, Cost), Failure> {
+    let (begun, worked) = (Instant::now(), processor_time());
+    let done = work()?;
+    let cost = Cost {
         took: begun.elapsed(),
         worked: processor_time().saturating_sub(worked),
-        rows: answer.rows.len(),
-    })
+    };
+    Ok((done, cost))
 }
 
-/// What a question came to.
-struct Asked {
-    took: Duration,
-    /// Processor time, of all threads: what holds on a machine on which others work.
-    worked: Duration,
-    /// How many ranked rows there were.
-    rows: usize,
-}
+/// In which Linux tells processor time.
+const TICK: Duration = Duration::from_millis(10);
 
-/// The processor time of this process so far, to the hundredth of a second in which Linux tells it.
+/// The processor time of this process so far.
 fn processor_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name of the program, in brackets, may hold spaces.
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks: u64 = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<u64>().ok())
-        .sum();
-    Duration::from_millis(ticks * 10)
+    let ticks = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok());
+    TICK * ticks.sum::<u32>()
 }
 
-fn median(mut taken: Vec<Duration>) -> Duration {
-    taken.sort();
-    taken[taken.len() / 2]
+/// The median; of an even number the lower one.
+fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied()
 }

@@ -1,5 +1,8 @@
-//! How long it takes to add one more finished run to a large history, opening and closing included: what a daemon does a few
-//! seconds after a run, and a command before it asks. Done to a copy, so that the history stays as it was made.
+//! What is asked beside the questions, opening and closing included. How long it takes to add one more finished run to a large
+//! history: what a daemon does a few seconds after a run, and a command before it asks. And how long a job's last runs take,
+//! which come from the journal.
+//!
+//! Runs are added to a copy, so that the history stays as it was made.
 
 use std::{
     collections::BTreeMap,
@@ -18,12 +21,19 @@ use petit::{
         state::{RunStatus, SlotOutcome, TaskState, Trigger},
     },
     history,
-    storage::{Change, Memory, Storage},
+    storage::{Change, Memory, RunFilter, Sqlite, Storage},
 };
 
 use crate::Failure;
 
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many runs are in the journal whose last ones are asked for, and how many jobs they are of.
+const RUNS: u64 = 20_000;
+const JOBS: u64 = 100;
+
+/// So many runs are the last ones.
+const LAST: u32 = 50;
 
 /// The time that each of so many runs took.
 pub fn of_single_runs(history: &Path, copy: &Path, now: Timestamp, times: u64) -> Result<Vec<Duration>, Failure> {
@@ -36,14 +46,7 @@ pub fn of_single_runs(history: &Path, copy: &Path, now: Timestamp, times: u64) -
 fn one_by_one(path: &Path, now: Timestamp, times: u64) -> Result<Vec<Duration>, Failure> {
     let journal = Memory::default();
     let job: JobId = "etl-000".parse()?;
-    let spec = SpecRecord {
-        hash: SpecHash::of(b"{}"),
-        job: job.clone(),
-        canonical: "{}".to_owned(),
-        yaml: String::new(),
-        first_seen: now,
-    };
-    journal.commit(vec![Change::PutSpec(spec)]).wait_blocking()?;
+    journal.commit(vec![spec(&job, now)]).wait_blocking()?;
     let mut taken = Vec::new();
     // The first one makes the journal known to the history, and is not counted.
     for number in 0..=times {
@@ -54,6 +57,52 @@ fn one_by_one(path: &Path, now: Timestamp, times: u64) -> Result<Vec<Duration>, 
         taken.push(begun.elapsed());
     }
     Ok(taken.split_off(1))
+}
+
+/// The times in which a job's last runs were there, each time from a journal that was opened for it.
+pub fn of_last_runs(now: Timestamp, times: u64) -> Result<Vec<Duration>, Failure> {
+    let jobs: Vec<JobId> = (0..JOBS)
+        .map(|n| format!("job-{n}").parse())
+        .collect::<Result<_, _>>()?;
+    let folder = tempfile::tempdir()?;
+    let file = &folder.path().join("journal.db");
+    let journal = Sqlite::open(file)?;
+    journal.commit(vec![spec(&jobs[0], now)]).wait_blocking()?;
+    for number in 0..RUNS {
+        let (round, job) = (number / JOBS, &jobs[usize::try_from(number % JOBS)?]);
+        let changes = one_run(job, number, now + TimeDelta::minutes(i64::try_from(round)?))?;
+        // The last one is behind all others.
+        let committed = journal.commit(changes);
+        if number + 1 == RUNS || number % 1_000 == 0 {
+            committed.wait_blocking()?;
+        }
+    }
+    drop(journal);
+    let mut taken = Vec::new();
+    for _ in 0..times {
+        let begun = Instant::now();
+        let journal = Sqlite::open_read_only(file)?;
+        let found = journal.runs(&RunFilter {
+            job: Some(jobs[7].clone()),
+            limit: Some(LAST),
+            ..RunFilter::default()
+        })?;
+        taken.push(begun.elapsed());
+        if found.len() != LAST as usize {
+            return Err(format!("{} of the last {LAST} runs are there", found.len()).into());
+        }
+    }
+    Ok(taken)
+}
+
+fn spec(job: &JobId, now: Timestamp) -> Change {
+    Change::PutSpec(SpecRecord {
+        hash: SpecHash::of(b"{}"),
+        job: job.clone(),
+        canonical: "{}".to_owned(),
+        yaml: String::new(),
+        first_seen: now,
+    })
 }
 
 /// What is recorded of a run of one task that went well.
