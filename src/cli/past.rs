@@ -40,7 +40,7 @@ pub fn open(globals: &Globals) -> Result<History, CliError> {
         return Ok(History::of_nothing()?);
     }
     let journal = journal.as_ref().map(|journal| journal as &dyn Storage);
-    Ok(history::up_to_date(&file, journal, PATIENCE, Utc::now(), || true)?)
+    Ok(history::for_reading(&file, journal, PATIENCE, Utc::now())?)
 }
 
 impl From<HistoryError> for CliError {
@@ -67,6 +67,8 @@ impl From<SqlError> for CliError {
         match error {
             SqlError::NotOneQuery(_) => Self::new(Exit::Usage, "not_one_query", error.to_string())
                 .hint("`petit sql` only reads; `petit sql .schema` lists what there is to read"),
+            SqlError::TooLarge(_) => Self::new(Exit::Failed, "too_large", error.to_string())
+                .hint("ask for fewer rows or columns, or sum them up before they are sorted"),
             SqlError::Refused(_) => Self::new(Exit::Negative, "refused", error.to_string())
                 .hint("`petit sql .schema` lists the tables and their columns"),
         }

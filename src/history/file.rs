@@ -15,7 +15,7 @@ use std::{
 
 use duckdb::{AccessMode, Config, Connection};
 
-use super::{History, HistoryError, alone::Alone, schema};
+use super::{History, HistoryError, alone::Alone, room, schema};
 
 /// Who has the file open, as far as DuckDB could find out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,10 @@ impl History {
     pub fn of_nothing() -> Result<Self, HistoryError> {
         let nowhere = Path::new(":memory:");
         let open = || -> duckdb::Result<Connection> {
-            let mut connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic, None)?)?;
+            let connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic, None)?)?;
+            // It has no folder of its own to put anything aside in.
+            connection.execute_batch("SET temp_directory = ''")?;
+            let mut connection = in_utc(connection)?;
             schema::migrate(&mut connection)?;
             Ok(connection)
         };
@@ -113,6 +116,11 @@ pub(super) fn move_aside(path: &Path, cause: &duckdb::Error) -> Result<Option<Da
         Ok(_) | Err(_) => return Ok(None),
     }
     let beside = |name: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", name.display()));
+    if mine.len() == 0 {
+        // Somebody could not even begin it, on a full disk for instance. Nothing is lost with it, and nothing damaged.
+        fs::remove_file(path).map_err(failed)?;
+        return Ok(None);
+    }
     let moved_to = (1_u32..)
         .map(|n| beside(path, &format!(".damaged-{n}")))
         .find(|name| !name.exists())
@@ -163,10 +171,21 @@ fn open_writing_or_reading(path: &Path, deadline: Instant) -> Result<Opened, His
 fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connection, HistoryError> {
     let writes = mode == AccessMode::ReadWrite;
     let is_new = writes && !path.exists();
-    let mut connection = config(mode, other)
+    let opened = config(mode, other)
         .and_then(|config| Connection::open_with_flags(path, config))
+        .and_then(in_utc)
+        .and_then(|connection| room::bound(connection, path))
         .and_then(|connection| narrow(connection, other))
-        .map_err(HistoryError::failed("open", path))?;
+        .map_err(HistoryError::failed("open", path));
+    if let Err(error) = &opened
+        && is_new
+        && error.is_no_space()
+    {
+        // What was begun in vain would be taken for damage later. Another process cannot have made it meanwhile, since the
+        // file would be held then.
+        let _ = fs::remove_file(path);
+    }
+    let mut connection = opened?;
     if is_new {
         // DuckDB makes it readable by everyone and does not take an empty file that was made for it.
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|source| HistoryError::System {
@@ -209,6 +228,17 @@ fn config(mode: AccessMode, other: Option<&Path>) -> duckdb::Result<Config> {
         .enable_external_access(other.is_some())?
         .max_memory("1GB")?
         .threads(2)
+}
+
+/// Lets a connection count days and hours in UTC, as everything here is stored. DuckDB takes the zone of the environment
+/// otherwise, in which `now() - INTERVAL 5 MINUTES` lies hours beside every instant of a table. A build without time zones
+/// has no such setting, and needs none.
+fn in_utc(connection: Connection) -> duckdb::Result<Connection> {
+    let known = "SELECT count(*) > 0 FROM duckdb_settings() WHERE lower(name) = 'timezone'";
+    if connection.query_row(known, [], |row| row.get(0))? {
+        connection.execute_batch("SET TimeZone = 'UTC'")?;
+    }
+    Ok(connection)
 }
 
 /// Shuts a connection off from all files but the one, and from the network, for good: DuckDB does not open up again, and

@@ -9,7 +9,7 @@
 //! both or neither. Whoever comes next begins where the cursor stands, whichever process that is.
 //!
 //! Reading order: [`schema`] says what is kept, [`file`] how the file is opened beside others, [`projection`] how facts
-//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, [`versions`] jobs, and
+//! arrive, [`rows`] what each becomes; [`reading`] is for those who only ask, [`room`] bounds what an answer may take; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, [`versions`] jobs, and
 //! [`export`] writes rows into a file.
 
 mod alone;
@@ -20,6 +20,8 @@ mod file;
 mod picked;
 mod projection;
 mod questions;
+mod reading;
+mod room;
 mod rows;
 mod schema;
 mod sql;
@@ -36,6 +38,7 @@ pub use error::HistoryError;
 pub use export::{ExportError, ExportOptions};
 pub use file::{Damage, Holder};
 pub use projection::{CatchUp, up_to_date};
+pub use reading::for_reading;
 pub use schema::{Column, TABLES, Table};
 pub use sql::{Reader, Rows, SqlError};
 pub use tables::TableQuery;

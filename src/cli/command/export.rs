@@ -200,6 +200,7 @@ mod files {
         match error {
             ExportError::UnknownForm(_) => CliError::usage(error.to_string()),
             ExportError::Exists(_) => CliError::new(Exit::Negative, "exists", error.to_string()),
+            ExportError::NotAFile(_) => CliError::new(Exit::Negative, "not_a_file", error.to_string()),
             ExportError::Query(error) => error.into(),
             ExportError::History(error) => error.into(),
             ExportError::Write { .. } => CliError::new(Exit::Failed, "not_written", chain(&error)),
