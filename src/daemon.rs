@@ -153,7 +153,11 @@ impl Daemon {
             tasks,
         } = options;
         let state = StateDir::hold(&state_dir)?;
-        let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path()))?);
+        let (storage, salvage) = Sqlite::open_or_salvage(&journal_path(state.path()), Utc::now())?;
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        if let Some(salvage) = &salvage {
+            tracing::error!("{salvage}");
+        }
         process::collect_strangers().map_err(failed("become the parent of orphaned tasks"))?;
         let going = assembly::recover(storage.as_ref()).await?;
 
@@ -215,6 +219,7 @@ impl Daemon {
             bus: bus.clone(),
             capacity,
             revision,
+            salvage,
         };
         let (stop_serving, stopped) = oneshot::channel();
         let socket = control::socket_path(state.path());

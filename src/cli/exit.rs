@@ -121,7 +121,9 @@ impl From<StorageError> for CliError {
     fn from(error: StorageError) -> Self {
         let this = Self::new(Exit::Failed, "journal", chain(&error));
         if matches!(error, StorageError::Newer { .. }) {
-            this.hint("use the version of Petit that wrote it, or a newer one")
+            this.hint("use the version of Petit that wrote it, or a newer one; the file was left as it is")
+        } else if error.is_damage() {
+            this.hint("`petit run` sets it aside and goes on with what can be saved of it; nothing was changed yet")
         } else {
             this
         }

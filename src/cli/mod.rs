@@ -7,6 +7,8 @@ mod command;
 mod exit;
 mod filters;
 mod globals;
+#[cfg(feature = "history")]
+mod interrupt;
 mod output;
 #[cfg(feature = "history")]
 mod past;

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{SecondsFormat, Utc};
 
-use super::{CliError, Exit, Globals};
+use super::{CliError, Exit, Globals, output::Output};
 use crate::{
     core::error_text::chain,
     daemon::journal_path,
@@ -41,6 +41,15 @@ pub fn open(globals: &Globals) -> Result<History, CliError> {
     }
     let journal = journal.as_ref().map(|journal| journal as &dyn Storage);
     Ok(history::for_reading(&file, journal, PATIENCE, Utc::now())?)
+}
+
+/// Says what keeps answers from being complete, and how old they are then.
+pub fn tell_notes(output: &Output, history: &History) {
+    for note in history.notes() {
+        let as_of = history.as_of();
+        let as_of = as_of.map(|at| format!("as of {}: ", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+        output.warn_incomplete(&format!("{}{note}", as_of.unwrap_or_default()));
+    }
 }
 
 impl From<HistoryError> for CliError {

@@ -81,6 +81,10 @@ pub(super) async fn recover(storage: &dyn Storage) -> Result<Vec<RunDetail>, Sto
     let instance = storage.journal_id()?;
     let recovered = recovery::recover(storage.unfinished()?);
     recovery::end_leftovers(&instance, &recovered.processes, LEFTOVER_GRACE).await;
+    // What was started under a journal that was damaged bears that one's name.
+    for (former, _) in storage.continues()?.into_iter().filter(|(id, _)| !id.is_empty()) {
+        recovery::end_leftovers(&former, &[], LEFTOVER_GRACE).await;
+    }
     Ok(recovered.going)
 }
 

@@ -26,7 +26,7 @@ use crate::{
     },
     reconcile::{self, Ask, PlanId, SyncStatus},
     scheduler::{self, CommandError, Retried, retry::NoRetry},
-    storage::{RunFilter, Storage},
+    storage::{RunFilter, Salvage, Storage},
     view::{
         DaemonInfo, JobDetail, JobView, NextView, PlanView, RunView, RunningTask, Sources, StatusView, ViewError, Why,
     },
@@ -43,6 +43,8 @@ pub(super) struct Backend {
     pub capacity: SystemResources,
     /// The revision of the folder of jobs.
     pub revision: watch::Receiver<Option<String>>,
+    /// What this daemon found of a damaged journal, if its journal was: told as long as it runs.
+    pub salvage: Option<Salvage>,
 }
 
 impl Backend {
@@ -103,6 +105,7 @@ impl control::Backend for Backend {
         status.waiting = self.executor.waiting().await.map_err(|_| shutting_down())?;
         status.conditions = self.executor.conditions().borrow().messages();
         status.conditions.extend(self.scheduler.condition());
+        status.conditions.extend(self.salvage.as_ref().map(Salvage::to_string));
         status.revision = self.revision.borrow().clone();
         Ok(status)
     }

@@ -104,7 +104,10 @@ impl Foreground {
             tasks,
         } = options;
         let state = StateDir::hold(&state_dir).map_err(DaemonError::from)?;
-        let storage: Arc<dyn Storage> = Arc::new(Sqlite::open(&journal_path(state.path())).map_err(DaemonError::from)?);
+        let opened = Sqlite::open_or_salvage(&journal_path(state.path()), Utc::now());
+        let (storage, salvage) = opened.map_err(DaemonError::from)?;
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let said = salvage.map(|salvage| salvage.to_string());
         let signals = Signals::new().map_err(failed("listen for signals"))?;
         process::collect_strangers().map_err(failed("become the parent of orphaned tasks"))?;
         let (_, mut revision) = revision::follow(&jobs_dir);
@@ -155,7 +158,7 @@ impl Foreground {
             run: made.run,
             _state: state,
         };
-        Ok((this, made.note.into_iter().collect()))
+        Ok((this, said.into_iter().chain(made.note).collect()))
     }
 
     /// The run.

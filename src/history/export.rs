@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
     thread,
     time::Duration,
 };
@@ -61,10 +61,12 @@ pub struct ExportOptions<'a> {
     pub replace: bool,
     /// Told now and then how many bytes are written.
     pub watch: &'a mut dyn FnMut(u64),
+    /// Asked now and then; the export ends with an error, and without a file, when it says no.
+    pub go_on: &'a dyn Fn() -> bool,
 }
 
 /// How often the growing file is looked at.
-const GLANCE: Duration = Duration::from_millis(100);
+const GLANCE: Duration = Duration::from_millis(20);
 
 impl History {
     /// Writes all rows of a query into a new file, and says how many there are. The history at `history` is read; while
@@ -74,6 +76,7 @@ impl History {
             patience,
             replace: false,
             watch: &mut |_| {},
+            go_on: &|| true,
         };
         Self::export_as(history, text, target, options)
     }
@@ -115,11 +118,23 @@ impl History {
         let folder = folder.canonicalize().map_err(failed)?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let part = folder.join(format!(".{name}.{}.part", std::process::id()));
-        let written = watched(&part, options.watch, || {
-            write(history, query, &part, form, options.patience)
+        let ExportOptions {
+            patience,
+            replace,
+            watch,
+            go_on,
+        } = options;
+        let mut glance = |stop: Option<&Stop>| {
+            watch(fs::metadata(&part).map_or(0, |file| file.len()));
+            if let Some(stop) = stop.filter(|_| !go_on()) {
+                stop();
+            }
+        };
+        let written = watched(&mut glance, |opened| {
+            write(history, query, &part, form, patience, opened)
         });
         let written = written.and_then(|rows| {
-            if options.replace {
+            if replace {
                 fs::rename(&part, target).map_err(failed)?;
             } else {
                 // Unlike a rename, a link never takes the place of a file.
@@ -150,24 +165,38 @@ fn destination(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links lead from one to the next"))
 }
 
-/// Does something that lets a file grow, and tells of its size meanwhile.
-fn watched<T: Send>(file: &Path, watch: &mut dyn FnMut(u64), work: impl FnOnce() -> T + Send) -> T {
+/// Stops what a connection does.
+type Stop = Box<dyn Fn() + Send>;
+
+/// Does some work on a thread, and glances at it until it has ended. The work says what stops it, once there is something.
+fn watched<T: Send>(glance: &mut dyn FnMut(Option<&Stop>), work: impl FnOnce(Sender<Stop>) -> T + Send) -> T {
     thread::scope(|scope| {
-        // Nothing is ever sent: the channel closes when the work has ended, also by a panic.
-        let (ended, end) = mpsc::channel::<()>();
-        let worker = scope.spawn(move || {
-            let _ended = ended;
-            work()
-        });
-        while end.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
-            watch(fs::metadata(file).map_or(0, |file| file.len()));
+        let (opened, stops) = mpsc::channel::<Stop>();
+        // The channel closes when the work has ended, also by a panic.
+        let worker = scope.spawn(move || work(opened));
+        let mut stop = None;
+        loop {
+            match stops.recv_timeout(GLANCE) {
+                Ok(opened) => stop = Some(opened),
+                Err(RecvTimeoutError::Timeout) => glance(stop.as_ref()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn write(history: &Path, query: &str, part: &Path, form: &str, patience: Duration) -> Result<u64, ExportError> {
+fn write(
+    history: &Path,
+    query: &str,
+    part: &Path,
+    form: &str,
+    patience: Duration,
+    opened: Sender<Stop>,
+) -> Result<u64, ExportError> {
     let history = History::open_read_only(history, patience, Some(part))?;
+    // Kept to the end: that it is dropped says that the work has ended. Whoever glances is there as long.
+    let _ = opened.send(Box::new(history.stopper()));
     let connection = &history.connection;
     let refused = |error| ExportError::Query(SqlError::refused(error));
     connection

@@ -89,6 +89,12 @@ impl History {
         &self.notes
     }
 
+    /// What stops a question from another thread, with an error. A question that begins just then does not hear it.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + use<> {
+        let handle = self.connection.interrupt_handle();
+        move || handle.interrupt()
+    }
+
     /// How many rows a query of Petit's own gives.
     pub fn count(&self, query: &str) -> Result<u64, HistoryError> {
         self.connection

@@ -48,14 +48,15 @@ impl History {
         let id = journal.journal_id()?;
         let mut known = Known::new(journal);
         if self.held_by.is_some() {
-            let behind = self.cursor(&id)?.map_or(0, |cursor| cursor.number);
+            let behind = self.begins_at(&id, journal)?.map_or(0, |cursor| cursor.number);
             caught_up.complete = journal.facts(behind, 1)?.is_empty();
         }
         while !caught_up.complete && self.held_by.is_none() {
-            let cursor = self.cursor(&id)?;
+            let cursor = self.begins_at(&id, journal)?;
             let facts = journal.facts(cursor.map_or(0, |cursor| cursor.number), BATCH)?;
             if !facts.is_empty() {
-                let mut breaks = breaks(cursor, self.has_other_journals(&id)?, &facts);
+                let is_new = self.cursor(&id)?.is_none() && self.has_other_journals(&id)?;
+                let mut breaks = breaks(cursor, is_new, &facts);
                 if caught_up.facts == 0 {
                     breaks.extend(rewound(cursor, journal)?);
                 }
@@ -99,6 +100,39 @@ impl History {
                 })
             })
             .map_err(self.failed("read"))
+    }
+
+    /// Behind which fact of a journal to go on. One that continues others, which were damaged, has their last facts under the
+    /// same numbers: what came here from them does not come again.
+    fn begins_at(&self, id: &str, journal: &dyn Storage) -> Result<Option<Cursor>, HistoryError> {
+        if let Some(cursor) = self.cursor(id)? {
+            return Ok(Some(cursor));
+        }
+        let mut furthest: Option<Cursor> = None;
+        for (former, last) in journal.continues()? {
+            // Of a journal that lost its id, it can only be the one that fed this file last.
+            let known = if former.is_empty() {
+                let latest = "SELECT journal FROM cursors ORDER BY fed_at DESC LIMIT 1";
+                let latest = self
+                    .connection
+                    .query_row(latest, [], |row| row.get::<_, String>(0))
+                    .optional();
+                latest.map_err(self.failed("read"))?
+            } else {
+                Some(former)
+            };
+            let Some(known) = known else { continue };
+            let cursor = self.cursor(&known)?.map(|cursor| {
+                // Facts beyond the last that was saved are others than those that came here under these numbers.
+                if cursor.number > last {
+                    Cursor { number: last, at: None }
+                } else {
+                    cursor
+                }
+            });
+            furthest = furthest.into_iter().chain(cursor).max_by_key(|cursor| cursor.number);
+        }
+        Ok(furthest)
     }
 
     /// Whether another journal has fed the file before.
@@ -179,7 +213,7 @@ pub fn up_to_date(
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cursor {
     number: i64,
-    /// When that fact was committed.
+    /// When that fact was committed, if that is known.
     at: Option<Timestamp>,
 }
 
@@ -230,13 +264,13 @@ impl Break {
 }
 
 /// The breaks before and within facts that follow the cursor.
-fn breaks(cursor: Option<Cursor>, other_journals: bool, facts: &[NumberedFact]) -> Vec<Break> {
+fn breaks(cursor: Option<Cursor>, is_new: bool, facts: &[NumberedFact]) -> Vec<Break> {
     let mut found = Vec::new();
     let mut after = cursor.map_or(0, |cursor| cursor.number);
-    if cursor.is_none() && other_journals {
+    if is_new {
         found.extend(facts.first().map(|first| Break {
             kind: BreakKind::NewJournal,
-            after: 0,
+            after,
             next: first.number,
         }));
     }
@@ -255,11 +289,13 @@ fn breaks(cursor: Option<Cursor>, other_journals: bool, facts: &[NumberedFact]) 
 
 /// Whether the fact at the cursor is another one than the one that was taken in.
 fn rewound(cursor: Option<Cursor>, journal: &dyn Storage) -> Result<Option<Break>, HistoryError> {
-    let Some(cursor) = cursor else { return Ok(None) };
+    let Some((cursor, at)) = cursor.and_then(|cursor| Some((cursor, cursor.at?))) else {
+        return Ok(None);
+    };
     let there = journal.facts(cursor.number - 1, 1)?;
     Ok(there
         .first()
-        .filter(|fact| fact.number == cursor.number && Some(fact.at) != cursor.at)
+        .filter(|fact| fact.number == cursor.number && fact.at != at)
         .map(|fact| Break {
             kind: BreakKind::Rewound,
             after: fact.number,
@@ -299,7 +335,8 @@ mod tests {
                 .collect()
         };
         assert_eq!(summary(None, false, &[1, 2, 3]), []);
-        assert_eq!(summary(cursor(3), true, &[4, 5]), []);
+        assert_eq!(summary(cursor(3), false, &[4, 5]), []);
+        assert_eq!(summary(cursor(3), true, &[4, 5]), [("new_journal", 3, 4)]);
         assert_eq!(summary(None, false, &[7]), [("gap", 0, 7)]);
         assert_eq!(summary(None, true, &[1]), [("new_journal", 0, 1)]);
         assert_eq!(summary(None, true, &[5]), [("new_journal", 0, 5), ("gap", 0, 5)]);

@@ -32,10 +32,9 @@ pub fn for_reading(
     let Ok(mut history) = History::open_read_only(path, patience, None) else {
         return Err(error);
     };
-    history.notes.push(format!(
-        "what happened since is not in the history: {}",
-        chain(&error)
-    ));
+    history
+        .notes
+        .push(format!("what happened since is not in the history: {}", chain(&error)));
     Ok(history)
 }
 
@@ -45,19 +44,28 @@ mod tests {
 
     use super::*;
     use crate::{
-        history::{history_path, tests::{Journal, at}},
         core::state::RunStatus,
+        history::{
+            history_path,
+            tests::{Journal, at},
+        },
         storage::Sqlite,
     };
 
     /// A journal in a file, one of whose facts is no longer what was written.
     fn with_a_broken_fact(path: &Path) -> Sqlite {
-        let mut journal = Journal { storage: Arc::new(Sqlite::open(path).expect("opens")), ..Journal::default() };
+        let mut journal = Journal {
+            storage: Arc::new(Sqlite::open(path).expect("opens")),
+            ..Journal::default()
+        };
         journal.run("a", 0, (1, 10), RunStatus::Succeeded, &[]);
         drop(journal);
         let broken = rusqlite::Connection::open(path).expect("opens");
         broken
-            .execute("UPDATE facts SET body = '{' WHERE number = (SELECT max(number) FROM facts)", [])
+            .execute(
+                "UPDATE facts SET body = '{' WHERE number = (SELECT max(number) FROM facts)",
+                [],
+            )
             .expect("is broken");
         drop(broken);
         Sqlite::open_read_only(path).expect("opens")
@@ -77,7 +85,11 @@ mod tests {
         let history = for_reading(&path, Some(&broken), Duration::ZERO, at(9)).expect("is read");
         assert_eq!(history.count("FROM runs").expect("rows"), 1);
         assert_eq!(history.as_of(), Some(at(0)));
-        assert!(history.notes()[0].contains("is not in the history"), "{:?}", history.notes());
+        assert!(
+            history.notes()[0].contains("is not in the history"),
+            "{:?}",
+            history.notes()
+        );
         let nothing = for_reading(&folder.path().join("no/history"), Some(&broken), Duration::ZERO, at(9));
         assert!(nothing.is_err());
     }

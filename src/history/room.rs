@@ -63,7 +63,9 @@ mod tests {
         let connection = Connection::open(&path).expect("opens");
         let connection = bound(connection, &path).expect("is bounded");
         let limit: String = connection
-            .query_row("SELECT current_setting('max_temp_directory_size')", [], |row| row.get(0))
+            .query_row("SELECT current_setting('max_temp_directory_size')", [], |row| {
+                row.get(0)
+            })
             .expect("a setting");
         assert!(!limit.contains("90%"), "{limit}");
         connection
@@ -72,6 +74,9 @@ mod tests {
         let sorted = "SELECT count(*) FROM (SELECT hash(x) AS h, repeat('x', 40) || x AS t FROM range(2000000) r(x) ORDER BY h, t OFFSET 1)";
         let error = connection.execute_batch(sorted).expect_err("too much").to_string();
         let said = told(&error).unwrap_or_else(|| panic!("{error}"));
-        assert!(said.contains("more room") && !said.contains("PRAGMA") && !said.contains('\n'), "{said}");
+        assert!(
+            said.contains("more room") && !said.contains("PRAGMA") && !said.contains('\n'),
+            "{said}"
+        );
     }
 }

@@ -542,7 +542,10 @@ fn a_fault_of_duckdb_is_told_in_one_line() {
         .unwrap()
         .into_reader(Duration::ZERO)
         .unwrap();
-    let query = format!("SELECT * FROM read_duckdb('{}', table_name = 'cursors')", path.display());
+    let query = format!(
+        "SELECT * FROM read_duckdb('{}', table_name = 'cursors')",
+        path.display()
+    );
     let error = reader.query(&query, 1).expect_err("the file is its own").to_string();
     assert!(!error.contains('\n') && !error.contains("duckdb::"), "{error}");
 }
@@ -582,7 +585,10 @@ fn now_is_now_in_every_zone() {
     }
     let reader = written.into_reader(Duration::ZERO).unwrap();
     let rows = reader
-        .query("SELECT abs(epoch(now()) - epoch(now()::TIMESTAMP)) < 1, current_setting('TimeZone')", 1)
+        .query(
+            "SELECT abs(epoch(now()) - epoch(now()::TIMESTAMP)) < 1, current_setting('TimeZone')",
+            1,
+        )
         .unwrap();
     assert_eq!(rows.rows[0], [serde_json::json!(true), serde_json::json!("UTC")]);
 }
@@ -657,6 +663,7 @@ fn rows_are_exported_into_new_files_and_nowhere_else() {
             patience: Duration::ZERO,
             replace: true,
             watch: &mut |_| {},
+            go_on: &|| true,
         };
         History::export_as(&path, query, &folder.path().join(name), options)
     };
@@ -664,12 +671,22 @@ fn rows_are_exported_into_new_files_and_nowhere_else() {
         std::os::unix::fs::symlink(leads_to, folder.path().join(link)).unwrap();
         assert_eq!(into(link).unwrap(), 1);
         assert!(fs::symlink_metadata(folder.path().join(link)).unwrap().is_symlink());
-        assert!(fs::read_to_string(folder.path().join(leads_to)).unwrap().ends_with("a;b\n"));
+        assert!(
+            fs::read_to_string(folder.path().join(leads_to))
+                .unwrap()
+                .ends_with("a;b\n")
+        );
         fs::remove_file(folder.path().join(link)).unwrap();
     }
     fs::remove_file(folder.path().join("made.csv")).unwrap();
     let pipe = folder.path().join("pipe.csv");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     assert!(matches!(into("pipe.csv"), Err(ExportError::NotAFile(_))));
     assert!(!fs::metadata(&pipe).unwrap().is_file());
     fs::remove_file(&pipe).unwrap();

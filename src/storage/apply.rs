@@ -17,10 +17,12 @@ use crate::{
     events::Fact,
 };
 
-/// Applies `changes` in their order, and appends the facts they are, dated `now`.
-pub(super) fn commit(rows: &mut impl Rows, changes: Vec<Change>, now: Timestamp) -> Result<(), StorageError> {
+/// Applies `changes` in their order, and appends the facts they are, dated `now`. They are borrowed, so that a backend can
+/// undo and apply them again.
+pub(super) fn commit(rows: &mut impl Rows, changes: &[Change], now: Timestamp) -> Result<(), StorageError> {
     let now = precision::to_micros(now);
-    for mut change in changes {
+    for change in changes {
+        let mut change = change.clone();
         precision::cut(&mut change);
         if let Some(fact) = apply(rows, change, now)? {
             rows.append_fact(now, &fact)?;

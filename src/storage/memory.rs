@@ -81,7 +81,7 @@ impl Storage for Memory {
             state: &mut state,
             undo: Vec::new(),
         };
-        let result = apply::commit(&mut step, changes, (self.clock)());
+        let result = apply::commit(&mut step, &changes, (self.clock)());
         if result.is_err() {
             step.take_back();
         }

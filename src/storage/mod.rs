@@ -26,7 +26,7 @@ use std::{
 use chrono::TimeDelta;
 pub use glance::{Beside, RunGlance, Tally, TaskGlance};
 pub use memory::Memory;
-pub use sqlite::Sqlite;
+pub use sqlite::{Lost, Salvage, SavedTable, Sqlite};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -373,6 +373,11 @@ pub trait Storage: Send + Sync {
 
     /// The journal's own id, made when it was created.
     fn journal_id(&self) -> Result<String, StorageError>;
+    /// The journals that this one goes on from, because they were damaged: the id of each, empty if it could not be read,
+    /// and the last of its facts that are here, under the same numbers.
+    fn continues(&self) -> Result<Vec<(String, i64)>, StorageError> {
+        Ok(Vec::new())
+    }
     /// The active set, by job.
     fn active(&self) -> Result<Vec<ActiveRecord>, StorageError>;
     /// The jobs that were active once and are not now, by job.

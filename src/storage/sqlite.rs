@@ -2,10 +2,12 @@
 //!
 //! One thread writes ([`writer`]); reads have a connection of their own, which sees every commit that was acknowledged and
 //! never waits for the writer (WAL). What changes mean is in `apply`, the tables and their migrations in
-//! [`schema`], the text of each read here.
+//! [`schema`], the text of each read here. A file that cannot be read is for [`damage`].
 
+mod damage;
 mod glance;
 mod rows;
+mod salvage;
 mod schema;
 mod tables;
 mod values;
@@ -22,6 +24,7 @@ use std::{
 use chrono::{TimeDelta, Utc};
 use rusqlite::{Connection, ToSql, params};
 
+pub use self::damage::{Lost, Salvage, SavedTable};
 use self::{tables::Tables, values::Micros, writer::Writer};
 use super::{
     Ack, Beside, Change, Clock, LatestRuns, NumberedFact, RunDetail, RunFilter, RunGlance, Storage, StorageError,
@@ -105,6 +108,12 @@ impl Storage for Sqlite {
             table: "meta",
             problem: "there is no `journal_id`".into(),
         })
+    }
+
+    fn continues(&self) -> Result<Vec<(String, i64)>, StorageError> {
+        let sql =
+            "SELECT substr(name, 11) AS id, CAST(value AS INTEGER) AS number FROM meta WHERE name GLOB 'continues.*'";
+        self.read(|tables| tables.all("meta", sql, [], |row| Ok((row.get("id")?, row.get("number")?))))
     }
 
     fn active(&self) -> Result<Vec<ActiveRecord>, StorageError> {
@@ -250,9 +259,11 @@ impl Storage for Sqlite {
     }
 
     fn beyond_watermark(&self) -> Result<Vec<(JobId, Timestamp)>, StorageError> {
-        // A cross join is read in the order in which it is written: one step into the slots for each job.
-        let sql = "SELECT slots.job, slots.at FROM watermarks CROSS JOIN slots
-                   ON slots.job = watermarks.job AND slots.at > watermarks.at ORDER BY slots.job, slots.at";
+        // A cross join is read in the order in which it is written: each slot is met once. The other way round, every job
+        // that stands still would have all later slots read again.
+        let sql = "SELECT slots.job, slots.at FROM slots CROSS JOIN watermarks
+                   ON watermarks.job = slots.job AND watermarks.at < slots.at
+                   WHERE slots.at > (SELECT min(at) FROM watermarks) ORDER BY slots.job, slots.at";
         self.read(|tables| tables.all("slots", sql, [], rows::watermark))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! What only a file can do (survive, be damaged, be newer) is tested beside the backend that has one.
 
-mod alike;
+pub(super) mod alike;
 mod commits;
 pub(super) mod fixtures;
 mod glances;

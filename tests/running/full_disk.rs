@@ -3,44 +3,11 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    fs,
+    process::{Child, Stdio},
 };
 
-use crate::support::{Place, wait_for};
-
-/// A mounted file system; unmounted when dropped.
-struct Small(PathBuf);
-
-impl Small {
-    /// Why not, if nothing can be mounted here.
-    fn mount(at: &Path) -> Result<Self, String> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs"]).arg(at);
-        let output = mount.output().map_err(|error| error.to_string())?;
-        if output.status.success() {
-            return Ok(Self(at.to_owned()));
-        }
-        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-    }
-
-    /// Takes all the space that is left.
-    fn fill(&self) -> PathBuf {
-        let filler = self.0.join("filler");
-        let mut file = File::create(&filler).expect("a file");
-        while file.write_all(&[0; 4096]).is_ok() {}
-        filler
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Lazily, as the daemon may not be quite gone.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
+use crate::support::{Place, Small, wait_for};
 
 const BEFORE: usize = 30;
 const MEANWHILE: usize = 40;

@@ -4,7 +4,8 @@
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -224,6 +225,37 @@ impl Drop for Daemon<'_> {
         if std::thread::panicking() {
             eprintln!("the daemon's log:\n{}", self.place.daemon_log());
         }
+    }
+}
+
+/// A mounted file system of 8 MB; unmounted when dropped.
+pub struct Small(PathBuf);
+
+impl Small {
+    /// Why not, if nothing can be mounted here.
+    pub fn mount(at: &Path) -> Result<Self, String> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs"]).arg(at);
+        let output = mount.output().map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(Self(at.to_owned()));
+        }
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+
+    /// Takes all the space that is left.
+    pub fn fill(&self) -> PathBuf {
+        let filler = self.0.join("filler");
+        let mut file = File::create(&filler).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+        filler
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily, as the daemon may not be quite gone.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 

@@ -145,7 +145,8 @@ pub(super) fn explain(error: &DaemonError) -> CliError {
         DaemonError::StateDir(daemon::StateDirError::Held { .. }) => {
             shown.hint("stop that one first, or give this one a folder of its own with `--state-dir`")
         }
-        DaemonError::StateDir(_) | DaemonError::Journal(_) | DaemonError::Start { .. } => shown,
+        DaemonError::Journal(error) => error.clone().into(),
+        DaemonError::StateDir(_) | DaemonError::Start { .. } => shown,
     }
 }
 

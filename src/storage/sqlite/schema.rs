@@ -8,6 +8,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     time::Duration,
@@ -15,7 +16,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
-use super::super::StorageError;
+use super::{super::StorageError, damage::beside};
 
 /// How many pages the log may have before a commit moves it into the file: far more than gather until the writer's next lull,
 /// in which that costs nobody anything.
@@ -203,6 +204,24 @@ const MIGRATIONS: &[&str] = &[
     DROP INDEX runs_by_dependency;
     CREATE INDEX runs_by_dependency ON runs (job) WHERE trigger = 'dependency';
 ",
+    "
+    -- By time first: what is claimed together stands together, so a transaction writes a few pages and not one for each job.
+    ALTER TABLE slots RENAME TO slots_by_job;
+    CREATE TABLE slots (
+        job        TEXT NOT NULL,
+        at         INTEGER NOT NULL,
+        outcome    TEXT,
+        reason     TEXT,
+        detail     TEXT,
+        decided_at INTEGER,
+        run        TEXT,
+        spec_hash  TEXT NOT NULL,
+        PRIMARY KEY (at, job)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO slots SELECT job, at, outcome, reason, detail, decided_at, run, spec_hash FROM slots_by_job;
+    DROP TABLE slots_by_job;
+    CREATE INDEX slots_claimed ON slots (at, job) WHERE outcome IS NULL;
+",
 ];
 
 /// The format that this version writes.
@@ -217,14 +236,9 @@ const CHECKED_SIZE: u64 = 64 << 20;
 
 /// Opens the file for the one who writes it: makes it if there is none, readable by its owner only, and brings it up to date.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StorageError> {
-    // Made here and not by SQLite, which would make it readable by everyone. Its other files take over the mode.
-    let created = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path);
-    created.map_err(|source| StorageError::system("open", path, source))?;
+    if !path.exists() {
+        begin(path)?;
+    }
     let open = || {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let format = format(&connection)?;
@@ -248,6 +262,52 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StorageError> 
             found,
             known: FORMAT,
         })
+}
+
+/// Makes a journal where there is none. It is whole before it has its name: an empty file would look like damage.
+fn begin(path: &Path) -> Result<(), StorageError> {
+    let new = beside(path, ".new");
+    let failed = |source| StorageError::system("make", path, source);
+    drop(make(&new)?);
+    for of_another in ["-wal", "-shm"] {
+        // Of a journal that was taken away: the new one would take it for its own.
+        match fs::remove_file(beside(path, of_another)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    fs::rename(&new, path).map_err(failed)
+}
+
+/// Makes a file with all tables at `path`, in place of one that was left there half made. Not in WAL mode, so it is one file
+/// when it is closed.
+pub(super) fn make(path: &Path) -> Result<Connection, StorageError> {
+    // Made here and not by SQLite, which would make it readable by everyone. Its other files take over the mode.
+    let created = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    created.map_err(|source| StorageError::system("open", path, source))?;
+    let open = || {
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        migrate(&mut connection)?;
+        Ok(connection)
+    };
+    open().map_err(|source| StorageError::database("make", path, source))
+}
+
+/// Opens a damaged file to read whatever can be read.
+pub(super) fn open_damaged(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // With this SQLite reads a file that is shorter than it should be, and goes on when its catalogue has a bad entry.
+    // If not even this can be asked, nothing can, and that shows table by table.
+    for setting in ["writable_schema", "cell_size_check"] {
+        let _ = connection.pragma_update(None, setting, true);
+    }
+    Ok(connection)
 }
 
 /// Opens a file that is up to date, for reading beside its writer or without one.
@@ -316,4 +376,36 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "user_version", FORMAT)?;
     }
     transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{super::Storage, Sqlite},
+        *,
+    };
+    use crate::storage::suite::fixtures::{claim, slots};
+
+    #[test]
+    fn slots_are_kept_when_their_table_is_put_in_another_order() {
+        const BY_JOB: usize = 5;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.db");
+        let old = Connection::open(&path).expect("opens");
+        for migration in &MIGRATIONS[..BY_JOB] {
+            old.execute_batch(migration).expect("good SQL");
+        }
+        old.pragma_update(None, "user_version", BY_JOB as i64)
+            .expect("a number");
+        let one = claim("a", 1);
+        old.execute(
+            "INSERT INTO slots (job, at, run, spec_hash) VALUES ('a', ?, ?, ?)",
+            rusqlite::params![one.at.timestamp_micros(), one.run, one.spec_hash],
+        )
+        .expect("a row");
+        drop(old);
+        let journal = Sqlite::open(&path).expect("opens");
+        assert_eq!(slots(&journal, "a"), std::slice::from_ref(&one));
+        assert_eq!(journal.claimed().expect("reads"), [one]);
+    }
 }

@@ -36,6 +36,11 @@ impl<'a> Tables<'a> {
         Self { connection, path }
     }
 
+    /// Whether no transaction is open any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
     /// Carries out a statement and says how many rows it changed.
     pub(super) fn write(&self, sql: &str, params: impl Params) -> Result<usize, StorageError> {
         let run = || self.connection.prepare_cached(sql)?.execute(params);
@@ -208,17 +213,17 @@ impl Rows for Tables<'_> {
         } = slot;
         let inserted = self.write(
             "INSERT INTO slots (job, at, outcome, reason, detail, decided_at, run, spec_hash)
-             VALUES (:job, :at, :outcome, :reason, :detail, :decided_at, :run, :spec_hash) ON CONFLICT DO NOTHING",
-            named_params! {
-                ":job": job,
-                ":at": Micros(*at),
-                ":outcome": outcome,
-                ":reason": reason,
-                ":detail": detail,
-                ":decided_at": decided_at.map(Micros),
-                ":run": run,
-                ":spec_hash": spec_hash,
-            },
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            params![
+                job,
+                Micros(*at),
+                outcome,
+                reason,
+                detail,
+                decided_at.map(Micros),
+                run,
+                spec_hash
+            ],
         )?;
         Ok(inserted == 1)
     }
@@ -243,16 +248,8 @@ impl Rows for Tables<'_> {
             ..
         } = slot;
         self.write(
-            "UPDATE slots SET outcome = :outcome, reason = :reason, detail = :detail, decided_at = :decided_at
-             WHERE job = :job AND at = :at",
-            named_params! {
-                ":job": job,
-                ":at": Micros(*at),
-                ":outcome": outcome,
-                ":reason": reason,
-                ":detail": detail,
-                ":decided_at": decided_at.map(Micros),
-            },
+            "UPDATE slots SET outcome = ?, reason = ?, detail = ?, decided_at = ? WHERE job = ? AND at = ?",
+            params![outcome, reason, detail, decided_at.map(Micros), job, Micros(*at)],
         )?;
         Ok(())
     }

@@ -1,8 +1,13 @@
 //! The one thread that writes.
 //!
 //! It takes whatever has queued up and commits it as one transaction, so that one wait for the disk serves everyone who was
-//! waiting: the longer a write takes, the more the next one carries. Within it each commit has a savepoint of its own, so
-//! that a refused one leaves the others alone. An answer is given only after the disk has everything.
+//! waiting: the longer a write takes, the more the next one carries. Those who were just answered often come back at once
+//! with their next commit, so it waits a moment for them, and meanwhile applies what is there; else they and those who came
+//! meanwhile would take turns for ever, in transactions of half the size. An answer is given only after the disk has
+//! everything.
+//!
+//! A refused commit leaves the others alone. Hardly any is refused, and a savepoint for each would copy every page that it
+//! touches; so all are applied without, and only after a refusal the transaction is begun again with savepoints.
 //!
 //! Moving the log into the file (a checkpoint) takes several waits for the disk. It is done in a lull, where SQLite by itself
 //! would do it within the commit that happens to fill the log, and with it hold up a slot.
@@ -14,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, params};
@@ -29,6 +34,9 @@ use crate::core::Timestamp;
 /// The most commits in one transaction: enough that the disk is no longer what limits, few enough that the first of them
 /// does not wait long for the last.
 const BATCH: usize = 512;
+
+/// Whoever was answered and has more to commit comes back within this time. Nobody else notices so short a wait.
+const COMING_BACK: Duration = Duration::from_micros(200);
 
 /// After so many transactions the log is worth a checkpoint in the next lull.
 const WORTH_MOVING: u32 = 100;
@@ -86,23 +94,37 @@ impl Drop for Writer {
 
 fn write(requests: &Receiver<Request>, connection: &Connection, path: &Path, clock: &Clock) {
     let mut unmoved = 0;
+    let mut waiting: Vec<Request> = Vec::new();
+    let mut expected = Expected::nobody();
     loop {
-        let first = match next(requests, unmoved >= WORTH_MOVING) {
-            Next::Request(request) => request,
-            Next::Lull => {
-                // A reader that holds the log back, or a full disk, is no harm: it is moved in a later lull.
-                let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-                unmoved = 0;
-                continue;
+        if waiting.is_empty() {
+            match next(requests, unmoved >= WORTH_MOVING) {
+                Next::Request(request) => waiting.push(request),
+                Next::Lull => {
+                    // A reader that holds the log back, or a full disk, is no harm: it is moved in a later lull.
+                    let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+                    unmoved = 0;
+                    continue;
+                }
+                Next::Over => break,
             }
-            Next::Over => break,
-        };
+        }
         unmoved += 1;
-        let (lists, answers): (Vec<_>, Vec<_>) = std::iter::once(first)
-            .chain(requests.try_iter().take(BATCH - 1))
+        let (mut lists, mut answers): (Vec<_>, Vec<_>) = waiting
+            .drain(..)
             .map(|request| (request.changes, request.answer))
             .unzip();
-        let results = commit_all(connection, path, lists, clock());
+        let come = |count| {
+            let Request { changes, answer } = another(requests, &expected, count)?;
+            answers.push(answer);
+            Some(changes)
+        };
+        let results = commit_all(connection, path, &mut lists, come, clock());
+        waiting.extend(requests.try_iter().take(BATCH));
+        expected = Expected {
+            commits: waiting.len() + answers.len(),
+            until: Instant::now() + COMING_BACK,
+        };
         for (answer, result) in answers.into_iter().zip(results) {
             // Whoever dropped the Ack did not want the answer.
             let _ = answer.send(result);
@@ -110,6 +132,38 @@ fn write(requests: &Receiver<Request>, connection: &Connection, path: &Path, clo
     }
     // Leaves one whole file behind for backups. The next start does the same with what remains, so failing is harmless.
     let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+}
+
+/// How large the next transaction may become if one waits for it.
+struct Expected {
+    /// Those who were answered, and those who came while the disk wrote.
+    commits: usize,
+    /// When the answered ones will have come, if they have anything to commit.
+    until: Instant,
+}
+
+impl Expected {
+    fn nobody() -> Self {
+        Self {
+            commits: 0,
+            until: Instant::now(),
+        }
+    }
+}
+
+/// Another commit for a transaction of `count`: one that has queued up, or else one that is expected and waited for.
+fn another(requests: &Receiver<Request>, expected: &Expected, count: usize) -> Option<Request> {
+    if count >= BATCH {
+        return None;
+    }
+    if let Ok(request) = requests.try_recv() {
+        return Some(request);
+    }
+    let left = expected.until.saturating_duration_since(Instant::now());
+    if count >= expected.commits || left.is_zero() {
+        return None;
+    }
+    requests.recv_timeout(left).ok()
 }
 
 enum Next {
@@ -131,40 +185,75 @@ fn next(requests: &Receiver<Request>, lull_matters: bool) -> Next {
     }
 }
 
-/// Commits each list, all in one transaction, and says for each whether it is on disk.
+/// Commits each list, all in one transaction, and says for each whether it is on disk. When all are applied, `come` is asked
+/// for one more, and told how many there are.
 fn commit_all(
     connection: &Connection,
     path: &Path,
-    lists: Vec<Vec<Change>>,
+    lists: &mut Vec<Vec<Change>>,
+    come: impl FnMut(usize) -> Option<Vec<Change>>,
     now: Timestamp,
 ) -> Vec<Result<(), StorageError>> {
-    let count = lists.len();
-    transact(connection, path, lists, now).unwrap_or_else(|error| {
-        if !connection.is_autocommit() {
-            // If even this fails, the next BEGIN does too, and says so to whoever commits next.
-            let _ = connection.execute_batch("ROLLBACK");
+    let tables = Tables::new(connection, path);
+    let results = match together(tables, lists, come, now) {
+        Ok(()) => Ok(vec![Ok(()); lists.len()]),
+        Err(Failure::Apply(_)) if lists.len() > 1 => {
+            roll_back(connection);
+            one_by_one(tables, lists, now)
         }
-        vec![Err(error); count]
+        Err(Failure::Apply(error) | Failure::Commit(error)) => Err(error),
+    };
+    results.unwrap_or_else(|error| {
+        roll_back(connection);
+        vec![Err(error); lists.len()]
     })
 }
 
-/// The outer error is that of the whole transaction.
-fn transact(
-    connection: &Connection,
-    path: &Path,
-    lists: Vec<Vec<Change>>,
+/// Why a transaction without savepoints came to nothing.
+enum Failure {
+    /// One of its lists was refused, or could not be written.
+    Apply(StorageError),
+    /// It could not be begun or ended.
+    Commit(StorageError),
+}
+
+/// Applies all lists, and those that come meanwhile, as if they were one.
+fn together(
+    mut tables: Tables<'_>,
+    lists: &mut Vec<Vec<Change>>,
+    mut come: impl FnMut(usize) -> Option<Vec<Change>>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    begin(&tables).map_err(Failure::Commit)?;
+    let mut applied = 0;
+    loop {
+        for changes in &lists[applied..] {
+            apply::commit(&mut tables, changes, now).map_err(Failure::Apply)?;
+        }
+        applied = lists.len();
+        match come(applied) {
+            Some(changes) => lists.push(changes),
+            None => break,
+        }
+    }
+    tables.write("COMMIT", params![]).map_err(Failure::Commit)?;
+    Ok(())
+}
+
+/// Applies each list in a savepoint of its own. The outer error is that of the whole transaction.
+fn one_by_one(
+    mut tables: Tables<'_>,
+    lists: &[Vec<Change>],
     now: Timestamp,
 ) -> Result<Vec<Result<(), StorageError>>, StorageError> {
-    let mut tables = Tables::new(connection, path);
-    // Immediate, so that a wait for another process happens here and not in the middle.
-    tables.write("BEGIN IMMEDIATE", params![])?;
+    begin(&tables)?;
     let mut results = Vec::with_capacity(lists.len());
     for changes in lists {
         tables.write("SAVEPOINT one", params![])?;
         let result = apply::commit(&mut tables, changes, now);
         if let Err(error) = &result {
             // Some errors, such as a full disk, make SQLite roll back everything by itself.
-            if connection.is_autocommit() {
+            if tables.is_over() {
                 return Err(error.clone());
             }
             tables.write("ROLLBACK TO one", params![])?;
@@ -176,20 +265,42 @@ fn transact(
     Ok(results)
 }
 
+fn begin(tables: &Tables<'_>) -> Result<(), StorageError> {
+    // Immediate, so that a wait for another process happens here and not in the middle.
+    tables.write("BEGIN IMMEDIATE", params![]).map(drop)
+}
+
+fn roll_back(connection: &Connection) {
+    if !connection.is_autocommit() {
+        // If even this fails, the next BEGIN does too, and says so to whoever commits next.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
+    use proptest::{collection::vec, prelude::*};
     use rusqlite::ErrorCode;
 
     use super::{
-        super::{super::suite::fixtures::*, schema},
+        super::{
+            super::suite::{alike::change, fixtures::*},
+            schema,
+        },
         *,
     };
 
     fn open(folder: &tempfile::TempDir) -> (Connection, PathBuf) {
         let path = folder.path().join("journal.db");
         (schema::open_for_writing(&path).expect("opens"), path)
+    }
+
+    fn committed(
+        connection: &Connection,
+        path: &Path,
+        lists: impl IntoIterator<Item = Vec<Change>>,
+    ) -> Vec<Result<(), StorageError>> {
+        commit_all(connection, path, &mut lists.into_iter().collect(), |_| None, at(0))
     }
 
     fn rows(connection: &Connection, table: &str) -> i64 {
@@ -207,12 +318,73 @@ mod tests {
                 Change::PutSlot(claim("a", second)),
             ]
         };
-        let results = commit_all(&connection, &path, vec![slot(1), slot(1), slot(2)], at(0));
+        let results = committed(&connection, &path, [slot(1), slot(1), slot(2)]);
         assert!(
             matches!(&results[..], [Ok(()), Err(StorageError::SlotTaken { .. }), Ok(())]),
             "{results:?}"
         );
         assert_eq!((rows(&connection, "slots"), rows(&connection, "facts")), (2, 2));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_batch_comes_to_the_same_as_its_commits_one_after_the_other(lists in vec(vec(change(), 1..4), 1..20)) {
+            let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+            let journals = folders.each_ref().map(open);
+            let basis = [vec![put_spec("a", 1), put_spec("b", 1), create(queued(1, "a"))]];
+            for (connection, path) in &journals {
+                committed(connection, path, basis.clone());
+            }
+            let [(together, path), (alone, other)] = &journals;
+            let texts = |results: Vec<Result<(), StorageError>>| -> Vec<_> {
+                results.into_iter().map(|result| result.map_err(|error| error.to_string())).collect()
+            };
+            let of_batch = texts(committed(together, path, lists.clone()));
+            let each = lists.iter().flat_map(|list| committed(alone, other, [list.clone()]));
+            prop_assert_eq!(of_batch, texts(each.collect()));
+            let rows = [path, other].map(|path| everything(&super::super::Sqlite::open_read_only(path).expect("opens")));
+            prop_assert_eq!(&rows[0], &rows[1]);
+        }
+    }
+
+    #[test]
+    fn those_who_come_back_are_waited_for_and_nobody_else_is() {
+        let (queue, requests) = mpsc::channel();
+        let come = || {
+            let (answer, _) = Ack::new();
+            let changes = Vec::new();
+            queue.send(Request { changes, answer }).expect("a queue");
+        };
+        let gathered = |expected: &Expected| {
+            let mut count = 0;
+            while another(&requests, expected, count).is_some() {
+                count += 1;
+            }
+            count
+        };
+        come();
+        come();
+        assert_eq!(gathered(&Expected::nobody()), 2, "who is there is taken");
+        let far = Instant::now() + Duration::from_secs(600);
+        let both = Expected { commits: 2, until: far };
+        let counted = thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                come();
+                come();
+            });
+            let counted = gathered(&both);
+            waiting.join().expect("it sends");
+            counted
+        });
+        assert_eq!(counted, 2, "no more are expected, so nothing is waited for");
+        come();
+        let late = Expected {
+            commits: 2,
+            until: Instant::now(),
+        };
+        assert_eq!(gathered(&late), 1, "the other has nothing to commit");
     }
 
     #[test]
@@ -227,7 +399,7 @@ mod tests {
             )
             .expect("good SQL");
         let lists = || vec![vec![put_spec("a", 1)], vec![Change::PutSlot(claim("a", 1))]];
-        let results = commit_all(&connection, &path, lists(), at(0));
+        let results = committed(&connection, &path, lists());
         assert!(matches!(
             &results[..],
             [Err(StorageError::Database { .. }), Err(StorageError::Database { .. })]
@@ -242,7 +414,7 @@ mod tests {
         );
 
         connection.execute_batch("DROP TRIGGER spring").expect("good SQL");
-        let results = commit_all(&connection, &path, lists(), at(0));
+        let results = committed(&connection, &path, lists());
         assert!(matches!(&results[..], [Ok(()), Ok(())]), "{results:?}");
     }
 
@@ -287,7 +459,7 @@ mod tests {
             vec![vec![Change::PutSpec(spec)]]
         };
         limit(1);
-        let results = commit_all(&connection, &path, large(), at(0));
+        let results = committed(&connection, &path, large());
         match &results[..] {
             [Err(error @ StorageError::Database { source, .. })] => {
                 assert_eq!(source.sqlite_error_code(), Some(ErrorCode::DiskFull));
@@ -297,6 +469,6 @@ mod tests {
         }
         assert_eq!(rows(&connection, "specs"), 0);
         limit(1 << 20);
-        assert!(matches!(&commit_all(&connection, &path, large(), at(0))[..], [Ok(())]));
+        assert!(matches!(&committed(&connection, &path, large())[..], [Ok(())]));
     }
 }

@@ -38,7 +38,7 @@ proptest! {
 }
 
 /// A change about few names and instants, so that changes meet.
-fn change() -> impl Strategy<Value = Change> {
+pub(crate) fn change() -> impl Strategy<Value = Change> {
     let name = || select(vec!["a", "b"]);
     let (second, n, attempt) = (|| 0_i64..6, || 1_u64..4, || 1_u32..3);
     prop_oneof![
