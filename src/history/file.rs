@@ -81,7 +81,7 @@ impl History {
         let open = || -> duckdb::Result<Connection> {
             let connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic, None)?)?;
             // It has no folder of its own to put anything aside in.
-            connection.execute_batch("SET temp_directory = ''")?;
+            connection.execute_batch("SET max_temp_directory_size = '0B'")?;
             let mut connection = in_utc(connection)?;
             schema::migrate(&mut connection)?;
             Ok(connection)
@@ -116,11 +116,6 @@ pub(super) fn move_aside(path: &Path, cause: &duckdb::Error) -> Result<Option<Da
         Ok(_) | Err(_) => return Ok(None),
     }
     let beside = |name: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", name.display()));
-    if mine.len() == 0 {
-        // Somebody could not even begin it, on a full disk for instance. Nothing is lost with it, and nothing damaged.
-        fs::remove_file(path).map_err(failed)?;
-        return Ok(None);
-    }
     let moved_to = (1_u32..)
         .map(|n| beside(path, &format!(".damaged-{n}")))
         .find(|name| !name.exists())

@@ -93,15 +93,4 @@ mod tests {
         let nothing = for_reading(&folder.path().join("no/history"), Some(&broken), Duration::ZERO, at(9));
         assert!(nothing.is_err());
     }
-
-    #[test]
-    fn an_empty_file_is_not_damage() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = history_path(folder.path());
-        std::fs::write(&path, "").expect("a file");
-        let history = History::open(&path, Duration::ZERO).expect("begins anew");
-        assert_eq!(history.notes(), &[] as &[String]);
-        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
-        assert_eq!(left, 1);
-    }
 }

@@ -19,6 +19,7 @@ use crate::{
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
     storage::{Change, Memory, Storage},
+    view::Question,
 };
 
 pub(super) fn at(second: i64) -> Timestamp {
@@ -534,22 +535,6 @@ fn users_read_and_do_nothing_else() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
-#[test]
-fn a_fault_of_duckdb_is_told_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = history_path(folder.path());
-    let reader = feed(&path, &some_journal())
-        .unwrap()
-        .into_reader(Duration::ZERO)
-        .unwrap();
-    let query = format!(
-        "SELECT * FROM read_duckdb('{}', table_name = 'cursors')",
-        path.display()
-    );
-    let error = reader.query(&query, 1).expect_err("the file is its own").to_string();
-    assert!(!error.contains('\n') && !error.contains("duckdb::"), "{error}");
-}
-
 /// In a zone that is not UTC, in a process of its own: the environment is the whole program's.
 #[test]
 fn now_is_now_in_every_zone() {
@@ -591,6 +576,36 @@ fn now_is_now_in_every_zone() {
         )
         .unwrap();
     assert_eq!(rows.rows[0], [serde_json::json!(true), serde_json::json!("UTC")]);
+}
+
+#[test]
+fn runs_are_picked_by_the_version_that_they_ran() {
+    let mut journal = some_journal();
+    let second = journal.spec("a", 2, 50);
+    journal.run("b", 60, (1, 10), RunStatus::Succeeded, &[("load", 0, 5)]);
+    let first = journal.spec("a", 1, 70);
+    let history = fed(&journal);
+    let count = |filter: &str| {
+        let filter = filter.parse().unwrap();
+        let picked = history.picked(&filter, at(99), 10).unwrap().runs.len();
+        let waits = history.ask(Question::Waits, &filter, at(99)).unwrap();
+        (picked, waits.rows.len())
+    };
+    // That a version is told of again makes it no newer.
+    for (filter, expected) in [
+        ("rev=last:1", (1, 1)),
+        ("job=a rev=last:1", (0, 0)),
+        ("rev=last:2", (3, 2)),
+        (&format!("rev={}", &first.as_str()[..9]), (2, 1)),
+        (&format!("rev={}", second.as_str()), (0, 0)),
+        (&format!("rev={},last:1", &first.as_str()[..9]), (3, 2)),
+    ] {
+        assert_eq!(count(filter), expected, "{filter}");
+    }
+    let missed = history
+        .ask(Question::Missed, &"rev=last:1".parse().unwrap(), at(99))
+        .unwrap();
+    assert!(missed.note.unwrap().contains("`rev`"));
 }
 
 #[test]
