@@ -22,7 +22,7 @@ use petit::{
     },
     storage::{Change, Sqlite, Storage},
 };
-use support::{Place, wait_for};
+use support::{Place, Small, wait_for};
 
 const TICK: &str = r#"
 id: tick
@@ -135,6 +135,97 @@ fn what_is_wrong_with_a_question_is_said() {
         cut.stdout.lines().count() == 3 && cut.stderr.contains("first 2 rows"),
         "{cut:?}"
     );
+}
+
+#[test]
+fn all_rows_of_a_query_are_written_into_a_file_that_gives_way_only_when_asked() {
+    let place = Place::new();
+    fill(&place, 0, 2_000);
+    let write = |args: &[&str]| place.run(&[&["sql", "SELECT job, slot FROM slots ORDER BY slot"], args].concat());
+    let done = write(&["--output", "slots.csv"]);
+    assert!(done.code == 0 && done.stdout.contains("all 2000 rows"), "{done:?}");
+    let written = fs::read_to_string(place.path().join("slots.csv")).expect("a file");
+    assert_eq!(written.lines().count(), 2_001);
+    let again = write(&["--output", "slots.csv"]);
+    assert!(again.code == 1 && again.stderr.contains("--force"), "{again:?}");
+    assert_eq!(write(&["--output", "slots.csv", "--force"]).code, 0);
+    let limited = write(&["--output", "slots.parquet", "--limit", "5"]);
+    assert!(limited.code == 64 && limited.stderr.contains("--limit"), "{limited:?}");
+    let refused = place.run(&["sql", "DELETE FROM slots", "--output", "slots.parquet"]);
+    assert_eq!(refused.code, 64, "{refused:?}");
+
+    // A query may also come from standard input, and what is said of it for programs keeps its order.
+    let mut asked = place.petit(&["sql", "-", "--output", "last.parquet", "--format", "json"]);
+    let query = fs::File::create_new(place.path().join("query.sql")).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, b"SELECT count(*) FROM slots -- all\n")?;
+        fs::File::open(place.path().join("query.sql"))
+    });
+    let asked = asked.stdin(query.expect("a file")).output().expect("the binary starts");
+    assert!(asked.status.success(), "{asked:?}");
+    assert!(
+        String::from_utf8_lossy(&asked.stdout).contains(r#""rows": 1"#),
+        "{asked:?}"
+    );
+    let ordered = place.run(&["sql", "SELECT 1 AS z, 2 AS a, 3 AS m", "--format", "json"]);
+    let at = |name: &str| ordered.stdout.find(name).expect(name);
+    assert!(at("\"z\"") < at("\"a\"") && at("\"a\"") < at("\"m\""), "{ordered:?}");
+}
+
+#[test]
+fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
+    let place = Place::new();
+    let state = place.path().join(".petit");
+    fs::create_dir(&state).expect("a folder");
+    let small = match Small::mount(&state) {
+        Ok(small) => small,
+        Err(reason) => {
+            println!("skipped: nothing can be mounted here: {reason}");
+            return;
+        }
+    };
+    let counted = || place.run(&["sql", "SELECT count(*) AS n FROM slots", "--format", "csv"]);
+    let left = || {
+        let names = fs::read_dir(&state).expect("a folder").flatten();
+        let mut names: Vec<_> = names
+            .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+            .collect();
+        names.retain(|name| name.starts_with("history"));
+        names
+    };
+    fill(&place, 0, 10);
+    let filler = small.fill();
+    for _ in 0..2 {
+        let nothing = counted();
+        assert!(
+            nothing.code == 4 && nothing.stderr.contains("No space left"),
+            "{nothing:?}"
+        );
+        assert_eq!(left(), [""; 0], "what could not be begun is not left");
+    }
+    fs::remove_file(filler).expect("a file");
+    let all = counted();
+    assert!(all.stdout.contains("10") && all.stderr.is_empty(), "{all:?}");
+
+    fill(&place, 10, 5_000);
+    let filler = small.fill();
+    for args in [
+        &["sql", "SELECT count(*) AS n FROM slots", "--format", "csv"][..],
+        &["history", "missed"],
+    ] {
+        let some = place.run(args);
+        assert!(
+            some.code == 0 && some.stdout.contains("10") && some.stderr.contains("as of"),
+            "{some:?}"
+        );
+        assert!(
+            some.stderr.contains("No space left") && !some.stderr.contains("damaged"),
+            "{some:?}"
+        );
+    }
+    fs::remove_file(filler).expect("a file");
+    let all = counted();
+    assert!(all.stdout.contains("5010") && all.stderr.is_empty(), "{all:?}");
+    assert_eq!(left(), ["history.duckdb"]);
 }
 
 /// Slots in a row, from `from` on.

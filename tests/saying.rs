@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     fs,
-    process::Command,
+    process::{Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::Duration,
@@ -246,6 +246,72 @@ fn git(place: &Place, args: &[&str]) -> String {
         .expect("git is there");
     assert!(output.status.success(), "{args:?}: {output:?}");
     String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+}
+
+#[test]
+fn whoever_waits_is_told_which_run_goes_on_when_the_daemon_goes_away() {
+    let place = Place::new();
+    place.save(
+        "long.yaml",
+        "overlap: allow\ntasks: {only: {command: [sleep, '600']}}\n",
+    );
+    let daemon = place.daemon();
+    place.wait_synced("long");
+    let start = |args: &[&str]| {
+        let mut command = place.petit(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the binary starts")
+    };
+    let waits = [
+        start(&["trigger", "long", "--wait"]),
+        start(&["trigger", "long", "--follow"]),
+    ];
+    let runs = wait_for("both runs to go", || {
+        let runs = place.runs("long");
+        let going = runs.iter().filter(|run| run["status"] == "running");
+        (going.count() == 2).then_some(runs)
+    });
+    let ids = texts(&Value::Array(runs.clone()), "id").join(" ");
+    let followed = runs[0]["id"].as_str().expect("an id");
+    let mut logs = start(&["logs", followed, "-f"]);
+    // It asks again and again, and so can be seen to be connected.
+    wait_for("the log to be followed", || {
+        let folder = format!("/proc/{}/fd", logs.id());
+        let open = fs::read_dir(folder).ok()?.flatten();
+        let mut links = open.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+        links
+            .any(|link| link.to_string_lossy().starts_with("socket:"))
+            .then_some(())
+    });
+    assert_eq!(logs.try_wait().expect("a child of ours"), None);
+    daemon.kill();
+    for (waiting, first) in waits.into_iter().chain([logs]).zip([true, false, false]) {
+        let done = waiting.wait_with_output().expect("a child of ours");
+        let (said, error) = (
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr),
+        );
+        assert_eq!(done.status.code(), Some(3), "{error}");
+        let id = error
+            .split("before run ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        let id = id.unwrap_or_else(|| panic!("no run: {error}"));
+        assert!(
+            ids.contains(id) && error.contains(&format!("petit show {id}")),
+            "{error}"
+        );
+        assert_eq!(said.lines().next() == Some(id), first, "{said}");
+    }
+    // The next daemon ends what the first left behind.
+    let next = place.daemon();
+    for run in &runs {
+        let id = run["id"].as_str().expect("an id");
+        wait_for("the run to end", || {
+            (place.json(&["show", id])["status"] == "interrupted").then_some(())
+        });
+    }
+    assert_eq!(next.stop(), 0);
 }
 
 #[test]

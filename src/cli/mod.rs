@@ -160,9 +160,13 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         };
     };
     if matches!(globals.format, Format::Github | Format::Sarif) && !matches!(command, Command::Validate(_)) {
-        return Err(CliError::usage(
-            "the formats `github` and `sarif` are for `petit validate`: expected text or json",
-        ));
+        let expected = match command {
+            Command::History(_) | Command::Sql(_) => "text, json or csv",
+            _ => "text or json",
+        };
+        return Err(CliError::usage(format!(
+            "the formats `github` and `sarif` are for `petit validate`: expected {expected}"
+        )));
     }
     if globals.format == Format::Csv && !matches!(command, Command::History(_) | Command::Sql(_)) {
         return Err(CliError::usage(

@@ -280,6 +280,32 @@ impl Table {
     }
 }
 
+/// Rows as objects whose fields stand in the order of the columns, in which a map would not keep them.
+#[cfg(feature = "history")]
+#[derive(Debug)]
+pub struct Objects<'a, N> {
+    /// The names of the columns.
+    pub names: &'a [N],
+    /// A value for each column.
+    pub rows: &'a [Vec<serde_json::Value>],
+}
+
+#[cfg(feature = "history")]
+impl<N: AsRef<str>> Serialize for Objects<'_, N> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// One row, with its names.
+        struct Object<'a, N>(&'a [N], &'a [serde_json::Value]);
+
+        impl<N: AsRef<str>> Serialize for Object<'_, N> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.iter().map(AsRef::as_ref).zip(self.1))
+            }
+        }
+
+        serializer.collect_seq(self.rows.iter().map(|row| Object(self.names, row)))
+    }
+}
+
 /// Comma-separated values as RFC 4180 has them, with a heading. Nothing is an empty field, a text is as it is.
 #[cfg(feature = "history")]
 pub fn csv(names: &[impl AsRef<str>], rows: &[Vec<serde_json::Value>]) -> String {
@@ -358,6 +384,21 @@ mod tests {
             serde_json::json!(1.5),
         ]];
         assert_eq!(csv(&["x", "y", "z"], &rows), "x,y,z\r\n\"a,\"\"b\"\"\",,1.5\r\n");
+    }
+
+    #[test]
+    #[cfg(feature = "history")]
+    fn objects_keep_the_order_of_the_columns() {
+        let rows = [
+            vec![serde_json::json!(1), serde_json::json!("x")],
+            vec![serde_json::Value::Null, serde_json::json!(2)],
+        ];
+        let objects = Objects {
+            names: &["z", "a"],
+            rows: &rows,
+        };
+        let text = serde_json::to_string(&objects).expect("JSON");
+        assert_eq!(text, r#"[{"z":1,"a":"x"},{"z":null,"a":2}]"#);
     }
 
     #[test]

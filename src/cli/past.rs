@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{SecondsFormat, Utc};
 
-use super::{CliError, Exit, Globals};
+use super::{CliError, Exit, Globals, output::Output};
 use crate::{
     core::error_text::chain,
     daemon::journal_path,
@@ -40,7 +40,16 @@ pub fn open(globals: &Globals) -> Result<History, CliError> {
         return Ok(History::of_nothing()?);
     }
     let journal = journal.as_ref().map(|journal| journal as &dyn Storage);
-    Ok(history::up_to_date(&file, journal, PATIENCE, Utc::now(), || true)?)
+    Ok(history::for_reading(&file, journal, PATIENCE, Utc::now())?)
+}
+
+/// Says what keeps answers from being complete, and how old they are then.
+pub fn tell_notes(output: &Output, history: &History) {
+    for note in history.notes() {
+        let as_of = history.as_of();
+        let as_of = as_of.map(|at| format!("as of {}: ", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+        output.warn_incomplete(&format!("{}{note}", as_of.unwrap_or_default()));
+    }
 }
 
 impl From<HistoryError> for CliError {
@@ -67,6 +76,8 @@ impl From<SqlError> for CliError {
         match error {
             SqlError::NotOneQuery(_) => Self::new(Exit::Usage, "not_one_query", error.to_string())
                 .hint("`petit sql` only reads; `petit sql .schema` lists what there is to read"),
+            SqlError::TooLarge(_) => Self::new(Exit::Failed, "too_large", error.to_string())
+                .hint("ask for fewer rows or columns, or sum them up before they are sorted"),
             SqlError::Refused(_) => Self::new(Exit::Negative, "refused", error.to_string())
                 .hint("`petit sql .schema` lists the tables and their columns"),
         }

@@ -45,6 +45,24 @@ pub fn block_on<T, E: Into<CliError>>(answer: impl Future<Output = Result<T, E>>
     })
 }
 
+/// What whoever waits for a run gets when the daemon goes away: the run, if it was let end before that. Otherwise the run is
+/// not lost with the daemon, and the error says so.
+pub async fn last_word(place: &Place, error: CliError, run: RunId) -> Result<RunView, CliError> {
+    if !matches!(error.code, "no_daemon" | "hung_up" | "shutting_down") {
+        return Err(error);
+    }
+    if let Ok(stores) = Source::stores(place)
+        && let Ok(view) = stores.run_now(run).await
+        && view.status.is_finished()
+    {
+        return Ok(view);
+    }
+    let message = format!("the daemon went away before run {run} had ended: {}", error.message);
+    Err(CliError::new(Exit::NoDaemon, "no_daemon", message)
+        .hint("a daemon that comes back goes on with it, as far as the `retry` of its tasks allows: `petit run` starts one")
+        .hint(format!("`petit show {run}` says how it stands")))
+}
+
 /// Who answers.
 pub enum Source {
     /// A running daemon.

@@ -10,7 +10,7 @@
 //!   in it, [`job`] the checked whole, [`capacity`] what all jobs share, [`active`] the set of those that fire;
 //! - [`task`] is what a task written in Rust is and what it gets;
 //! - [`ending`], [`state`] and [`record`] say what became of it;
-//! - [`pattern`] picks several names at once; `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
+//! - [`pattern`] picks several names at once, [`revision`] several versions; `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
 //!   act on a terminal, an error with its causes.
 
 pub mod active;
@@ -24,6 +24,7 @@ pub mod job;
 pub mod keep;
 pub mod pattern;
 pub mod record;
+pub mod revision;
 pub mod schedule;
 pub mod spec;
 pub mod state;

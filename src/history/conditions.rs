@@ -4,7 +4,7 @@ use duckdb::types::Value;
 
 use super::values::At;
 use crate::{
-    core::{Timestamp, pattern::Pattern},
+    core::{Timestamp, pattern::Pattern, revision::RevisionPick},
     view::Filter,
 };
 
@@ -22,6 +22,7 @@ impl Conditions {
         these.named("job", &filter.jobs);
         these.one_of("status", filter.statuses.iter().map(|status| status.as_str()));
         these.one_of("trigger", filter.triggers.iter().map(|trigger| trigger.as_str()));
+        these.revisions(&filter.revisions);
         these.between("created_at", "created_at", filter, now);
         these
     }
@@ -44,7 +45,7 @@ impl Conditions {
         these.named("task", &filter.tasks);
         these.named("job", &filter.jobs);
         these.between("run_created_at", "run_created_at", filter, now);
-        if !(filter.statuses.is_empty() && filter.triggers.is_empty()) {
+        if !(filter.statuses.is_empty() && filter.triggers.is_empty() && filter.revisions.is_empty()) {
             let runs = Self::of_runs(filter, now);
             let of_runs = format!("run_id IN (SELECT run_id FROM runs WHERE {})", runs.sql());
             these.and(of_runs, runs.values);
@@ -92,6 +93,31 @@ impl Conditions {
                 self.texts.push(format!("{column} {relation} ?"));
                 self.values.push(At(moment.instant(now)).stored());
             }
+        }
+    }
+
+    /// The version that a run ran is one of these.
+    fn revisions(&mut self, picks: &[RevisionPick]) {
+        // A hash belongs to one job. A journal that was begun anew tells of a version again.
+        const NTH: &str =
+            "SELECT hash, row_number() OVER (PARTITION BY job ORDER BY min(first_seen) DESC, hash DESC) AS nth
+             FROM specs GROUP BY job, hash";
+        let mut any = Vec::new();
+        for pick in picks {
+            match pick {
+                RevisionPick::Last(count) => {
+                    any.push(format!("spec_hash IN (SELECT hash FROM ({NTH}) WHERE nth <= ?)"));
+                    self.values.push(Value::BigInt(count.get().into()));
+                }
+                RevisionPick::Named(digits) => {
+                    any.push("starts_with(spec_hash, ?) OR coalesce(starts_with(revision, ?), false)".to_owned());
+                    self.values
+                        .extend([digits, digits].map(|digits| Value::Text(digits.clone())));
+                }
+            }
+        }
+        if !any.is_empty() {
+            self.texts.push(format!("({})", any.join(" OR ")));
         }
     }
 

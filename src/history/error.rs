@@ -70,14 +70,48 @@ impl HistoryError {
         move |source| match Trouble::of(&source.to_string()) {
             Trouble::Held(holder) => Self::Held { path, holder },
             Trouble::Newer(found) => Self::Newer { path, found },
-            Trouble::Damaged => Self::Damaged { path, source },
-            Trouble::Other => Self::Database {
+            Trouble::Damaged => Self::Damaged {
+                path,
+                source: without_trace(source),
+            },
+            Trouble::NoSpace | Trouble::Other => Self::Database {
                 operation,
                 path,
-                source,
+                source: without_trace(source),
             },
         }
     }
+
+    /// Whether the disk is full, which says nothing about what is on it.
+    pub(super) fn is_no_space(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => Trouble::of(&source.to_string()) == Trouble::NoSpace,
+            Self::System { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Held { .. } | Self::Newer { .. } | Self::Damaged { .. } | Self::Journal(_) => false,
+        }
+    }
+}
+
+/// An error of DuckDB's without the trace of its own code that it adds to faults of its own, which says nothing to whoever
+/// asked.
+pub(super) fn without_trace(error: duckdb::Error) -> duckdb::Error {
+    match error {
+        duckdb::Error::DuckDBFailure(code, Some(text)) => {
+            duckdb::Error::DuckDBFailure(code, Some(told_in_short(&text).to_owned()))
+        }
+        other => other,
+    }
+}
+
+/// The part of DuckDB's words that is meant for people.
+fn told_in_short(text: &str) -> &str {
+    let is_fault = ["INTERNAL Error", "FATAL Error"].iter().any(|kind| text.contains(kind));
+    let end = if is_fault {
+        text.find('\n').unwrap_or(text.len())
+    } else {
+        text.find("\n\nStack Trace").unwrap_or(text.len())
+    };
+    text[..end].trim_end()
 }
 
 /// What a text of DuckDB's means for the file.
@@ -85,9 +119,14 @@ impl HistoryError {
 enum Trouble {
     Held(Holder),
     Newer(String),
+    /// There is no room for what was to be written.
+    NoSpace,
     Damaged,
     Other,
 }
+
+/// Parts of the texts by which the system says, through DuckDB, that nothing more can be written.
+const NO_SPACE: [&str; 3] = ["No space left", "Disk quota exceeded", "File too large"];
 
 /// Parts of the texts by which DuckDB says that a file is not what it wrote.
 const DAMAGED: [&str; 8] = [
@@ -107,6 +146,9 @@ impl Trouble {
             Self::Held(Holder::of(text))
         } else if text.contains("database file with version number") {
             Self::Newer(text.lines().next().unwrap_or(text).to_owned())
+        } else if NO_SPACE.iter().any(|part| text.contains(part)) {
+            // Before damage: once a write has failed, DuckDB calls the database invalid, and quotes the cause.
+            Self::NoSpace
         } else if DAMAGED.iter().any(|part| text.contains(part)) {
             Self::Damaged
         } else {
@@ -141,10 +183,32 @@ mod tests {
                 "IO Error: Could not read enough bytes from file \"h\"",
                 Trouble::Damaged,
             ),
+            (
+                "FATAL Error: Failed: database has been invalidated because of a previous fatal error. Original error: \
+                 \"IO Error: Could not write file \"h\": No space left on device\"",
+                Trouble::NoSpace,
+            ),
             ("IO Error: Cannot open file \"h\": Permission denied", Trouble::Other),
             ("Catalog Error: Table with name x does not exist!", Trouble::Other),
         ] {
             assert_eq!(Trouble::of(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn traces_are_left_to_those_who_mend_duckdb() {
+        for (text, expected) in [
+            (
+                "INTERNAL Error: Attempted to dereference nullptr\n\nStack Trace:\n\nduckdb::Exception::ToJSON + 58",
+                "INTERNAL Error: Attempted to dereference nullptr",
+            ),
+            (
+                "Binder Error: no column x\n\nLINE 1: SELECT x\n               ^",
+                "Binder Error: no column x\n\nLINE 1: SELECT x\n               ^",
+            ),
+            ("IO Error: it broke\n\nStack Trace:\n\n0x01", "IO Error: it broke"),
+        ] {
+            assert_eq!(told_in_short(text), expected);
         }
     }
 }

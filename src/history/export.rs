@@ -27,6 +27,9 @@ pub enum ExportError {
     /// There is one already.
     #[error("{} is there already: choose another name, or remove it first", .0.display())]
     Exists(PathBuf),
+    /// Something is there under its name that is not a file.
+    #[error("{} is not a file, and rows are written into files only: choose another name", .0.display())]
+    NotAFile(PathBuf),
     /// The query has no rows to write.
     #[error(transparent)]
     Query(#[from] SqlError),
@@ -91,13 +94,22 @@ impl History {
             _ => return Err(ExportError::UnknownForm(target.to_owned())),
         };
         let query = only_query(text)?;
-        if !options.replace && fs::symlink_metadata(target).is_ok() {
-            return Err(ExportError::Exists(target.to_owned()));
-        }
+        let named = target;
         let failed = |source| ExportError::Write {
-            path: target.to_owned(),
+            path: named.to_owned(),
             source,
         };
+        if !options.replace && fs::symlink_metadata(named).is_ok() {
+            return Err(ExportError::Exists(named.to_owned()));
+        }
+        // A link stays one: it is what it leads to that gives way.
+        let target = &destination(named).map_err(failed)?;
+        match fs::metadata(target) {
+            Ok(there) if !there.is_file() => return Err(ExportError::NotAFile(named.to_owned())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
         // DuckDB compares whole paths, and the part must lie beside the file for it to be moved there.
         let folder = target
             .parent()
@@ -139,6 +151,20 @@ impl History {
     }
 }
 
+/// Where links lead from a path; what they lead to need not be there.
+fn destination(path: &Path) -> io::Result<PathBuf> {
+    // As many as Linux follows.
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(next) = fs::read_link(&path) else {
+            return Ok(path);
+        };
+        path = path.parent().unwrap_or(Path::new("")).join(next);
+    }
+    Err(io::Error::other("too many links lead from one to the next"))
+}
+
 /// Stops what a connection does.
 type Stop = Box<dyn Fn() + Send>;
 
@@ -172,7 +198,7 @@ fn write(
     // Kept to the end: that it is dropped says that the work has ended. Whoever glances is there as long.
     let _ = opened.send(Box::new(history.stopper()));
     let connection = &history.connection;
-    let refused = |error| ExportError::Query(SqlError::Refused(error));
+    let refused = |error| ExportError::Query(SqlError::refused(error));
     connection
         .execute_batch("SET lock_configuration = true; BEGIN TRANSACTION READ ONLY")
         .map_err(refused)?;

@@ -15,7 +15,7 @@ use std::{
 
 use duckdb::{AccessMode, Config, Connection};
 
-use super::{History, HistoryError, alone::Alone, schema};
+use super::{History, HistoryError, alone::Alone, room, schema};
 
 /// Who has the file open, as far as DuckDB could find out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,10 @@ impl History {
     pub fn of_nothing() -> Result<Self, HistoryError> {
         let nowhere = Path::new(":memory:");
         let open = || -> duckdb::Result<Connection> {
-            let mut connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic, None)?)?;
+            let connection = Connection::open_in_memory_with_flags(config(AccessMode::Automatic, None)?)?;
+            // It has no folder of its own to put anything aside in.
+            connection.execute_batch("SET max_temp_directory_size = '0B'")?;
+            let mut connection = in_utc(connection)?;
             schema::migrate(&mut connection)?;
             Ok(connection)
         };
@@ -169,10 +172,21 @@ fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connec
     let is_new = writes && !path.exists();
     // What a log holds is counted in blocks that the file gets only with the next checkpoint.
     let is_whole = !log_of(path).exists();
-    let mut connection = config(mode, other)
+    let opened = config(mode, other)
         .and_then(|config| Connection::open_with_flags(path, config))
+        .and_then(in_utc)
+        .and_then(|connection| room::bound(connection, path))
         .and_then(|connection| narrow(connection, other))
-        .map_err(HistoryError::failed("open", path))?;
+        .map_err(HistoryError::failed("open", path));
+    if let Err(error) = &opened
+        && is_new
+        && error.is_no_space()
+    {
+        // What was begun in vain would be taken for damage later. Another process cannot have made it meanwhile, since the
+        // file would be held then.
+        let _ = fs::remove_file(path);
+    }
+    let mut connection = opened?;
     if is_new {
         // DuckDB makes it readable by everyone and does not take an empty file that was made for it.
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|source| HistoryError::System {
@@ -239,6 +253,17 @@ pub(super) fn config(mode: AccessMode, other: Option<&Path>) -> duckdb::Result<C
         .max_memory("1GB")?
         .with("storage_compatibility_version", STORAGE)?
         .threads(2)
+}
+
+/// Lets a connection count days and hours in UTC, as everything here is stored. DuckDB takes the zone of the environment
+/// otherwise, in which `now() - INTERVAL 5 MINUTES` lies hours beside every instant of a table. A build without time zones
+/// has no such setting, and needs none.
+fn in_utc(connection: Connection) -> duckdb::Result<Connection> {
+    let known = "SELECT count(*) > 0 FROM duckdb_settings() WHERE lower(name) = 'timezone'";
+    if connection.query_row(known, [], |row| row.get(0))? {
+        connection.execute_batch("SET TimeZone = 'UTC'")?;
+    }
+    Ok(connection)
 }
 
 /// Shuts a connection off from all files but the one, and from the network, for good: DuckDB does not open up again, and

@@ -9,9 +9,10 @@
 //! both or neither. Whoever comes next begins where the cursor stands, whichever process that is.
 //!
 //! Reading order: [`schema`] says what is kept, [`file`] how the file is opened beside others, [`projection`] how facts
-//! arrive, [`rows`] what each becomes; [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, [`archive`] in one
-//! with those of the journal, [`versions`] jobs, and
-//! [`export`] writes rows into a file. [`keep`] takes out what is too old, and [`rewrite`] makes the file small again.
+//! arrive, [`rows`] what each becomes. [`reading`] is for those who only ask, and [`room`] bounds what an answer may take;
+//! [`questions`] and [`sql`] are two ways to ask, [`picked`] gives runs back, [`archive`] in one with those of the journal,
+//! [`versions`] jobs, and [`export`] writes rows into a file. [`keep`] takes out what is too old, and [`rewrite`] makes the
+//! file small again.
 
 mod alone;
 mod archive;
@@ -23,7 +24,9 @@ mod keep;
 mod picked;
 mod projection;
 mod questions;
+mod reading;
 mod rewrite;
+mod room;
 mod rows;
 mod schema;
 mod sql;
@@ -42,6 +45,7 @@ pub use export::{ExportError, ExportOptions};
 pub use file::{Damage, Holder};
 pub use keep::{Others, RUNS_AT_ONCE};
 pub use projection::{CatchUp, up_to_date};
+pub use reading::for_reading;
 pub use rewrite::{Rewritten, length, rewrite_if_worth_it};
 pub use schema::{Column, TABLES, Table};
 pub use sql::{Reader, Rows, SqlError};

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use super::{
     History, HistoryError,
+    error::without_trace,
+    room,
     statement::{NotOneQuery, only_query},
     values::json,
 };
@@ -38,6 +40,9 @@ pub enum SqlError {
     /// DuckDB refused it. Its text names the place.
     #[error("{0}")]
     Refused(duckdb::Error),
+    /// It needs more memory, and more of the disk, than a query may take.
+    #[error("{0}")]
+    TooLarge(String),
 }
 
 impl History {
@@ -83,25 +88,42 @@ impl Reader {
     /// Runs one query, and gives at most `limit` of its rows.
     pub fn query(&self, text: &str, limit: usize) -> Result<Rows, SqlError> {
         let query = only_query(text)?;
-        let connection = &self.0.connection;
-        // One for each query, since an error ends a transaction.
-        connection
-            .execute_batch("BEGIN TRANSACTION READ ONLY")
-            .map_err(SqlError::Refused)?;
-        let answer = answer(connection, query, limit);
-        // Of what was only read there is nothing to keep, and nothing that could fail to be undone.
-        let _ = connection.execute_batch("ROLLBACK");
-        answer.map_err(SqlError::Refused)
+        answer(&self.0.connection, query, limit).map_err(SqlError::refused)
+    }
+}
+
+impl SqlError {
+    /// What DuckDB said, as far as it is meant for whoever asked.
+    pub(super) fn refused(error: duckdb::Error) -> Self {
+        let error = without_trace(error);
+        match room::told(&error.to_string()) {
+            Some(text) => Self::TooLarge(text),
+            None => Self::Refused(error),
+        }
     }
 }
 
 fn answer(connection: &Connection, query: &str, limit: usize) -> duckdb::Result<Rows> {
-    // Prepared as it was written first, so that errors speak of that, and so that what is put between the parentheses below
-    // is known to be one whole query.
-    drop(connection.prepare(query)?);
-    let limited = format!("SELECT * FROM (\n{query}\n) LIMIT {}", limit.saturating_add(1));
-    let is_select = connection.prepare(&limited).is_ok();
-    rows(connection, if is_select { &limited } else { query }, limit)
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let limited = format!("SELECT * FROM (\n{query}\n) LIMIT {most}");
+    let can_be_limited = reading(connection, || {
+        // Prepared as it was written first, so that errors speak of that, and so that what is put between the parentheses
+        // is known to be one whole query.
+        drop(connection.prepare(query)?);
+        Ok(connection.prepare(&limited).is_ok())
+    })?;
+    // Not in the transaction of the attempt, which an error may have ended.
+    let sql = if can_be_limited { &limited } else { query };
+    reading(connection, || rows(connection, sql, limit))
+}
+
+/// Does something within a transaction that only reads.
+fn reading<T>(connection: &Connection, what: impl FnOnce() -> duckdb::Result<T>) -> duckdb::Result<T> {
+    connection.execute_batch("BEGIN TRANSACTION READ ONLY")?;
+    let done = what();
+    // Of what was only read there is nothing to keep, and nothing that could fail to be undone.
+    let _ = connection.execute_batch("ROLLBACK");
+    done
 }
 
 fn rows(connection: &Connection, sql: &str, limit: usize) -> duckdb::Result<Rows> {

@@ -59,6 +59,7 @@ impl Table {
                 unless("task", !filter.tasks.is_empty());
                 unless("status", !filter.statuses.is_empty());
                 unless("trigger", !filter.triggers.is_empty());
+                unless("rev", !filter.revisions.is_empty());
             }
         }
         let sql = format!("SELECT * FROM {} WHERE {}", self.name, these.sql());
@@ -80,7 +81,7 @@ mod tests {
         for text in [
             "",
             "job=e*",
-            "job=it task=l?ad status=failed trigger=manual since=30d until=1d",
+            "job=it task=l?ad rev=last:2,abcd status=failed trigger=manual since=30d until=1d",
         ] {
             let filter = text.parse().expect(text);
             for table in TABLES {

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta};
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
-use super::{History, HistoryError, history_path, up_to_date};
+use super::{ExportError, ExportOptions, History, HistoryError, history_path, up_to_date};
 use crate::{
     core::{
         Timestamp,
@@ -19,6 +19,7 @@ use crate::{
         state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     },
     storage::{Change, Memory, Storage},
+    view::Question,
 };
 
 pub(super) fn at(second: i64) -> Timestamp {
@@ -28,7 +29,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 /// A journal that is filled with what happened.
 pub(super) struct Journal {
     pub storage: Arc<dyn Storage>,
-    runs: u64,
+    pub(super) runs: u64,
 }
 
 impl Default for Journal {
@@ -523,6 +524,11 @@ fn users_read_and_do_nothing_else() {
     }
     let some = reader.query("SELECT * FROM range(1000000000000) r(x)", 3).unwrap();
     assert_eq!((some.rows.len(), some.more), (3, true));
+    // However it is asked for, and also when no limit can be put around it.
+    for limit in [usize::MAX, i64::MAX as usize] {
+        let all = reader.query("SELECT * FROM range(3)", limit).unwrap();
+        assert_eq!((all.rows.len(), all.more), (3, false), "{limit}");
+    }
 
     let secret = secret.display();
     for query in [
@@ -551,6 +557,79 @@ fn users_read_and_do_nothing_else() {
     assert_eq!(reader.query("SELECT count(*) FROM runs", 1).unwrap().rows[0][0], 2);
     drop(reader);
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+/// In a zone that is not UTC, in a process of its own: the environment is the whole program's.
+#[test]
+fn now_is_now_in_every_zone() {
+    const TOLD: &str = "PETIT_TEST_OF_ZONES";
+    if std::env::var_os(TOLD).is_none() {
+        let name = concat!(module_path!(), "::now_is_now_in_every_zone");
+        let name = name.split_once("::").expect("a crate").1;
+        let again = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact"])
+            .env(TOLD, "1")
+            .env("TZ", "America/New_York")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&again.stdout);
+        assert!(again.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = history_path(folder.path());
+    let asked = |connection: &duckdb::Connection, sql: &str| -> bool {
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let written = feed(&path, &some_journal()).unwrap();
+    let nothing = History::of_nothing().unwrap();
+    for history in [&written, &nothing] {
+        for sql in [
+            "SELECT TIMESTAMP '2026-01-31 00:00:00' = TIMESTAMPTZ '2026-01-31 00:00:00+00'",
+            "SELECT abs(epoch(now()) - epoch(now()::TIMESTAMP)) < 1",
+            "SELECT current_date = to_timestamp(epoch(now()))::TIMESTAMP::DATE",
+        ] {
+            assert!(asked(&history.connection, sql), "{sql}");
+        }
+    }
+    let reader = written.into_reader(Duration::ZERO).unwrap();
+    let rows = reader
+        .query(
+            "SELECT abs(epoch(now()) - epoch(now()::TIMESTAMP)) < 1, current_setting('TimeZone')",
+            1,
+        )
+        .unwrap();
+    assert_eq!(rows.rows[0], [serde_json::json!(true), serde_json::json!("UTC")]);
+}
+
+#[test]
+fn runs_are_picked_by_the_version_that_they_ran() {
+    let mut journal = some_journal();
+    let second = journal.spec("a", 2, 50);
+    journal.run("b", 60, (1, 10), RunStatus::Succeeded, &[("load", 0, 5)]);
+    let first = journal.spec("a", 1, 70);
+    let history = fed(&journal);
+    let count = |filter: &str| {
+        let filter = filter.parse().unwrap();
+        let picked = history.picked(&filter, at(99), 10).unwrap().runs.len();
+        let waits = history.ask(Question::Waits, &filter, at(99)).unwrap();
+        (picked, waits.rows.len())
+    };
+    // That a version is told of again makes it no newer.
+    for (filter, expected) in [
+        ("rev=last:1", (1, 1)),
+        ("job=a rev=last:1", (0, 0)),
+        ("rev=last:2", (3, 2)),
+        (&format!("rev={}", &first.as_str()[..9]), (2, 1)),
+        (&format!("rev={}", second.as_str()), (0, 0)),
+        (&format!("rev={},last:1", &first.as_str()[..9]), (3, 2)),
+    ] {
+        assert_eq!(count(filter), expected, "{filter}");
+    }
+    let missed = history
+        .ask(Question::Missed, &"rev=last:1".parse().unwrap(), at(99))
+        .unwrap();
+    assert!(missed.note.unwrap().contains("`rev`"));
 }
 
 #[test]
@@ -618,6 +697,38 @@ fn rows_are_exported_into_new_files_and_nowhere_else() {
         .query_row(&read, [], |row| row.get(0))
         .unwrap();
     assert_eq!(count, 2);
+    let into = |name: &str| {
+        let options = ExportOptions {
+            patience: Duration::ZERO,
+            replace: true,
+            watch: &mut |_| {},
+            go_on: &|| true,
+        };
+        History::export_as(&path, query, &folder.path().join(name), options)
+    };
+    for (link, leads_to) in [("old.csv", "it's.csv"), ("new.csv", "made.csv")] {
+        std::os::unix::fs::symlink(leads_to, folder.path().join(link)).unwrap();
+        assert_eq!(into(link).unwrap(), 1);
+        assert!(fs::symlink_metadata(folder.path().join(link)).unwrap().is_symlink());
+        assert!(
+            fs::read_to_string(folder.path().join(leads_to))
+                .unwrap()
+                .ends_with("a;b\n")
+        );
+        fs::remove_file(folder.path().join(link)).unwrap();
+    }
+    fs::remove_file(folder.path().join("made.csv")).unwrap();
+    let pipe = folder.path().join("pipe.csv");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(matches!(into("pipe.csv"), Err(ExportError::NotAFile(_))));
+    assert!(!fs::metadata(&pipe).unwrap().is_file());
+    fs::remove_file(&pipe).unwrap();
     for (query, name, says) in [
         ("FROM runs", "it's.csv", "is there already"),
         ("FROM runs", "history.duckdb", "does not end in"),

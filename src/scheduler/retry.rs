@@ -103,8 +103,8 @@ pub enum NoRetry {
         /// Which was probably meant, as a sentence.
         suggestion: Option<String>,
     },
-    /// Every task did its part.
-    #[error("no task of run {0} failed: without --failed all of it runs again")]
+    /// Every task did its part, and would do the same today.
+    #[error("no task of run {0} failed, and none has changed since: without --failed all of it runs again")]
     NothingFailed(RunId),
     /// The tasks that did not do their part are no part of today's version.
     #[error("nothing is left to run: what failed in run {0} is no part of the job today")]
@@ -143,9 +143,6 @@ pub fn divide(question: &Question<'_>, choice: &Choice) -> Result<Division, NoRe
         Choice::From(task) => Some(today.dag.index_of(task.as_str()).ok_or_else(|| unknown(task, today))?),
     };
     let ended: HashMap<&TaskId, &TaskRecord> = old_tasks.iter().map(|task| (&task.task, task)).collect();
-    if *choice == Choice::Failed && !old_tasks.is_empty() && old_tasks.iter().all(|task| did_its_part(task.state)) {
-        return Err(NoRetry::NothingFailed(old.id));
-    }
     let surroundings = surroundings(question);
     let mut why: Vec<Option<Why>> = vec![None; today.dag.len()];
     for &task in today.dag.order() {
@@ -175,7 +172,11 @@ pub fn divide(question: &Question<'_>, choice: &Choice) -> Result<Division, NoRe
         }
     }
     if division.again.is_empty() {
-        return Err(NoRetry::NothingLeft(old.id));
+        let all_did = old_tasks.iter().all(|task| did_its_part(task.state));
+        return Err(match all_did {
+            true => NoRetry::NothingFailed(old.id),
+            false => NoRetry::NothingLeft(old.id),
+        });
     }
     Ok(division)
 }

@@ -32,6 +32,7 @@ use crate::{
             ActiveRecord, AttemptRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord,
             SpecRecord, StretchRecord, TaskRecord,
         },
+        revision::RevisionPick,
         state::{RunStatus, SlotOutcome, Trigger},
     },
     events::Fact,
@@ -138,6 +139,7 @@ impl Storage for Memory {
             tasks,
             statuses,
             triggers,
+            revisions,
             since,
             until,
             retry_of,
@@ -155,6 +157,7 @@ impl Storage for Memory {
             .filter(|run| job.as_ref().is_none_or(|job| run.job == *job))
             .filter(|run| statuses.is_empty() || statuses.contains(&run.status))
             .filter(|run| triggers.is_empty() || triggers.contains(&run.trigger))
+            .filter(|run| revisions.is_empty() || revisions.iter().any(|pick| state.is_of(run, pick)))
             .filter(|run| since.is_none_or(|since| run.created_at >= since))
             .filter(|run| until.is_none_or(|until| run.created_at < until))
             .filter(|run| retry_of.is_none() || run.retry_of == *retry_of)
@@ -319,6 +322,26 @@ struct State {
     pruned_to: PrunedTo,
     /// How many runs left early, by the minute of their creation and the name of their status.
     gone: BTreeMap<(Timestamp, &'static str), (RunStatus, u64)>,
+}
+
+impl State {
+    /// Whether a run is of one of the versions that are meant.
+    fn is_of(&self, run: &RunRecord, pick: &RevisionPick) -> bool {
+        match pick {
+            RevisionPick::Last(count) => self.specs.get(&run.spec_hash).is_some_and(|own| {
+                let key = |spec: &SpecRecord| (spec.first_seen, spec.hash.clone());
+                let newer = self
+                    .specs
+                    .values()
+                    .filter(|spec| spec.job == own.job && key(spec) > key(own));
+                newer.count() < count.get() as usize
+            }),
+            RevisionPick::Named(digits) => {
+                let begins = |name: &str| name.starts_with(digits.as_str());
+                begins(run.spec_hash.as_str()) || run.revision.as_deref().is_some_and(begins)
+            }
+        }
+    }
 }
 
 /// A commit under way.

@@ -41,6 +41,7 @@ use crate::{
             ActiveRecord, AttemptRecord, PauseRecord, PoolsRecord, ReconcileRecord, RemovedRecord, RunRecord,
             SlotRecord, SpecRecord, StretchRecord, SupersedeRecord, TaskRecord,
         },
+        revision::RevisionPick,
         state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::Fact,
@@ -202,6 +203,8 @@ pub struct RunFilter {
     pub statuses: Vec<RunStatus>,
     /// Only with one of these triggers, if any are given.
     pub triggers: Vec<Trigger>,
+    /// Only of one of these versions of their job, if any are given.
+    pub revisions: Vec<RevisionPick>,
     /// Only created at or after.
     pub since: Option<Timestamp>,
     /// Only created before.

@@ -38,6 +38,7 @@ use crate::core::{
     record::{
         ActiveRecord, PauseRecord, ReconcileRecord, RemovedRecord, RunRecord, SlotRecord, SpecRecord, StretchRecord,
     },
+    revision::RevisionPick,
 };
 
 /// A journal in a file. Dropping it commits what was handed in, and waits for that.
@@ -173,6 +174,7 @@ impl Storage for Sqlite {
             tasks,
             statuses,
             triggers,
+            revisions,
             since,
             until,
             retry_of,
@@ -205,6 +207,17 @@ impl Storage for Sqlite {
         if !triggers.is_empty() {
             conditions.push(format!("trigger IN ({})", vec!["?"; triggers.len()].join(", ")));
             values.extend(triggers.iter().map(|trigger| trigger as &dyn ToSql));
+        }
+        let revisions: Vec<_> = revisions.iter().map(revision).collect();
+        if !revisions.is_empty() {
+            let any: Vec<_> = revisions.iter().map(|(condition, _)| *condition).collect();
+            conditions.push(format!("({})", any.join(" OR ")));
+            values.extend(
+                revisions
+                    .iter()
+                    .flat_map(|(_, values)| values)
+                    .map(|value| value as &dyn ToSql),
+            );
         }
         for (condition, moment) in [("created_at >= ?", &since), ("created_at < ?", &until)] {
             if let Some(moment) = moment {
@@ -319,6 +332,23 @@ const LATEST_SUCCEEDED: &str = "SELECT * FROM runs WHERE job = ? AND status = 's
                                 ORDER BY ended_at DESC, id DESC LIMIT 1";
 const LATEST_BY_DEPENDENCY: &str = "SELECT * FROM runs WHERE job = ? AND trigger = 'dependency'
                                     ORDER BY rowid DESC LIMIT 1";
+
+/// The condition that a run is of the versions that are meant, with its values. A hash belongs to one job.
+fn revision(pick: &RevisionPick) -> (&'static str, Vec<Box<dyn ToSql>>) {
+    match pick {
+        RevisionPick::Last(count) => (
+            "spec_hash IN (SELECT hash FROM (
+                 SELECT hash, row_number() OVER (PARTITION BY job ORDER BY first_seen DESC, hash DESC) AS nth FROM specs
+             ) WHERE nth <= ?)",
+            vec![Box::new(count.get())],
+        ),
+        RevisionPick::Named(digits) => {
+            let begins = format!("{digits}*");
+            let values: [Box<dyn ToSql>; 2] = [Box::new(begins.clone()), Box::new(begins)];
+            ("spec_hash GLOB ? OR coalesce(revision GLOB ?, false)", values.into())
+        }
+    }
+}
 
 fn detail(tables: Tables<'_>, run: RunRecord) -> Result<RunDetail, StorageError> {
     let tasks = "SELECT * FROM tasks WHERE run = ? ORDER BY position";

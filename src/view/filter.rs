@@ -16,6 +16,7 @@ use crate::{
     core::{
         Timestamp,
         pattern::Pattern,
+        revision::RevisionPick,
         state::{RunStatus, Trigger},
         suggest::did_you_mean,
         units::HumanDuration,
@@ -35,6 +36,8 @@ pub struct Filter {
     pub statuses: Vec<RunStatus>,
     /// Only runs that one of these made.
     pub triggers: Vec<Trigger>,
+    /// Only runs of one of these versions of their job.
+    pub revisions: Vec<RevisionPick>,
     /// Only from this moment on.
     pub since: Option<Moment>,
     /// Only before this moment.
@@ -63,11 +66,12 @@ pub struct FilterError {
 }
 
 /// The keys, with an example of each; what a screen offers while a filter is typed.
-pub const KEYS: [(&str, &str); 6] = [
+pub const KEYS: [(&str, &str); 7] = [
     ("job", "job=etl-*"),
     ("task", "task=load"),
     ("status", "status=failed,timed_out"),
     ("trigger", "trigger=schedule"),
+    ("rev", "rev=last:5"),
     ("since", "since=30d"),
     ("until", "until=2026-01-31"),
 ];
@@ -102,6 +106,7 @@ impl Filter {
             tasks: self.tasks,
             statuses: self.statuses,
             triggers: self.triggers,
+            revisions: self.revisions,
             since: self.since.map(|since| since.instant(now)),
             until: self.until.map(|until| until.instant(now)),
             retry_of: None,
@@ -109,13 +114,25 @@ impl Filter {
         }
     }
 
-    /// Whether a run fits. It counts from its creation; one that is listed without its tasks fits any task.
+    /// Whether a run fits. It counts from its creation; one that is listed without its tasks fits any task. How many newer
+    /// versions of its job there are a run does not say, so that `rev=last:5` fits it.
     pub fn fits_run(&self, run: &RunView, now: Timestamp) -> bool {
         self.fits_job(run.job.as_str())
             && (self.statuses.is_empty() || self.statuses.contains(&run.status))
             && (self.triggers.is_empty() || self.triggers.contains(&run.trigger))
+            && (self.revisions.is_empty() || self.revisions.iter().any(|pick| fits_revision(pick, run)))
             && self.fits_instant(run.created_at, now)
             && (run.tasks.is_empty() || run.tasks.iter().any(|task| self.fits_task(task.id.as_str())))
+    }
+}
+
+fn fits_revision(pick: &RevisionPick, run: &RunView) -> bool {
+    match pick {
+        RevisionPick::Last(_) => true,
+        RevisionPick::Named(digits) => {
+            let begins = |name: &str| name.starts_with(digits.as_str());
+            begins(run.spec_hash.as_str()) || run.revision.as_deref().is_some_and(begins)
+        }
     }
 }
 
@@ -180,6 +197,7 @@ impl Filter {
                 "task" => self.tasks.push(value.pattern("the name of a task")?),
                 "status" => self.statuses.push(value.name(RunStatus::ALL, RunStatus::as_str)?),
                 "trigger" => self.triggers.push(value.name(Trigger::ALL, Trigger::as_str)?),
+                "rev" => self.revisions.push(value.revision()?),
                 "since" => value.moment(key, &mut self.since)?,
                 "until" => value.moment(key, &mut self.until)?,
                 _ => return Err(unknown_key(key, key_span)),
@@ -196,11 +214,7 @@ fn unknown_key(key: &str, span: Range<usize>) -> FilterError {
             "`{key}` is not something to filter by: expected one of {}",
             keys.join(", ")
         ),
-        hint: if key == "rev" {
-            Some("revisions cannot be picked by number yet: give their time with `since=` and `until=`".to_owned())
-        } else {
-            did_you_mean(key, keys)
-        },
+        hint: did_you_mean(key, keys),
         span,
     }
 }
@@ -216,6 +230,18 @@ impl Value<'_> {
         Pattern::new(self.text).ok_or_else(|| FilterError {
             message: format!(
                 "`{}` is not {what}: expected lower-case letters, digits, `-` and `_`, with `*` for any of them",
+                self.text
+            ),
+            hint: None,
+            span: self.span,
+        })
+    }
+
+    fn revision(self) -> Result<RevisionPick, FilterError> {
+        RevisionPick::new(self.text).ok_or_else(|| FilterError {
+            message: format!(
+                "`{}` is not a version: expected `last:5` for the newest five of each job, or at least four digits with which a \
+                 spec's hash or a git commit begins",
                 self.text
             ),
             hint: None,
@@ -273,6 +299,7 @@ fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let revisions: Vec<_> = self.revisions.iter().map(RevisionPick::to_string).collect();
         let join = |key: &str, values: Vec<&str>| (!values.is_empty()).then(|| format!("{key}={}", values.join(",")));
         let terms = [
             join("job", self.jobs.iter().map(Pattern::as_str).collect()),
@@ -282,6 +309,7 @@ impl fmt::Display for Filter {
                 "trigger",
                 self.triggers.iter().map(|trigger| trigger.as_str()).collect(),
             ),
+            join("rev", revisions.iter().map(String::as_str).collect()),
             self.since.map(|since| format!("since={since}")),
             self.until.map(|until| format!("until={until}")),
         ];
@@ -319,6 +347,7 @@ mod tests {
                 "status=failed,timed_out trigger=schedule",
                 "status=failed,timed_out trigger=schedule",
             ),
+            ("since=1d rev=last:5,ab12cd", "rev=last:5,ab12cd since=1d"),
             ("until=2026-01-31 task=load", "task=load until=2026-01-31"),
             ("since=2026-01-31T02:00:00+02:00", "since=2026-01-31"),
         ] {
@@ -337,7 +366,8 @@ mod tests {
             ("job=Nightly", "Nightly", "lower-case"),
             ("since=yesterday", "yesterday", "30d"),
             ("since=1d since=2d", "2d", "twice"),
-            ("rev=last:5", "rev", "yet"),
+            ("rev=last:0", "last:0", "last:5"),
+            ("rev=newest", "newest", "hash"),
             ("job=", "", "lower-case"),
             ("until=2026-13-01", "2026-13-01", "2026-01-31"),
         ] {
@@ -362,7 +392,7 @@ mod tests {
         #[test]
         fn what_is_read_is_written_back_as_it_was(
             terms in prop::collection::vec(
-                (select(KEYS.map(|(key, _)| key).to_vec()), "[a-z0-9*?-]{1,6}|failed|schedule|[0-9]{1,3}[smhd]|2026-0[1-9]-1[0-9]"),
+                (select(KEYS.map(|(key, _)| key).to_vec()), "[a-z0-9*?-]{1,6}|failed|schedule|last:[0-9]{1,2}|[0-9]{1,3}[smhd]|2026-0[1-9]-1[0-9]"),
                 0..5,
             ),
         ) {

@@ -65,11 +65,11 @@ mod files {
 }
 
 #[cfg(feature = "history")]
-mod files {
+pub(super) mod files {
     use std::{
         fs,
         io::{self, IsTerminal, Write},
-        path::PathBuf,
+        path::{Path, PathBuf},
     };
 
     use chrono::Utc;
@@ -111,22 +111,13 @@ mod files {
         // Brought up to date, and closed again: the rows are written by a connection that only reads.
         let history = past::open(globals)?;
         interrupt.stops(history.stopper());
-        for note in history.notes() {
-            output.warn_incomplete(note);
-        }
+        past::tell_notes(&output, &history);
         let total = jobs.iter().try_fold(0, |total, job| {
             let rows = history.count(&job.query.sql)?;
             Ok::<_, CliError>(total + rows)
         })?;
         drop(history);
-        let path = history_path(&globals.place()?.state_dir);
-        if !path.exists() {
-            return Err(CliError::new(
-                Exit::Negative,
-                "no_history",
-                "there is no history yet: it begins when a run has ended",
-            ));
-        }
+        let path = there_is(globals)?;
         if args.table.is_none() {
             fs::create_dir_all(&args.target).map_err(|source| {
                 failed(ExportError::Write {
@@ -135,7 +126,7 @@ mod files {
                 })
             })?;
         }
-        let mut progress = Progress::new(total, output.quiet);
+        let mut progress = Progress::new(Some(total), output.quiet);
         interrupt.clears_away();
         for job in &mut jobs {
             let mut watch = |bytes| progress.draw(job.table, bytes);
@@ -172,6 +163,49 @@ mod files {
             table.render("nothing")
         })?;
         Ok(Exit::Done)
+    }
+
+    /// The rows of a user's own query into one file: all of them, whose number nobody knows before.
+    pub fn write_query(globals: &Globals, query: &str, file: &Path, force: bool) -> Result<Exit, CliError> {
+        let output = globals.output();
+        let rows = heeding(|interrupt| {
+            let history = past::open(globals)?;
+            interrupt.stops(history.stopper());
+            past::tell_notes(&output, &history);
+            drop(history);
+            let path = there_is(globals)?;
+            let progress = Progress::new(None, output.quiet);
+            interrupt.clears_away();
+            let options = ExportOptions {
+                patience: past::PATIENCE,
+                replace: force,
+                watch: &mut |bytes| progress.draw("the query", bytes),
+                go_on: &|| !interrupt.happened(),
+            };
+            let written = History::export_as(&path, query, file, options);
+            progress.clear();
+            written.map_err(|error| match error {
+                ExportError::Exists(_) => failed(error).hint("`--force` writes over it"),
+                _ => failed(error),
+            })
+        })?;
+        globals.print(&json!({ "rows": rows, "file": file }), || {
+            format!("all {rows} rows are in {}\n", file.display())
+        })?;
+        Ok(Exit::Done)
+    }
+
+    /// The file of the history, which a question may have begun.
+    fn there_is(globals: &Globals) -> Result<PathBuf, CliError> {
+        let path = history_path(&globals.place()?.state_dir);
+        if path.exists() {
+            return Ok(path);
+        }
+        Err(CliError::new(
+            Exit::Negative,
+            "no_history",
+            "there is no history yet: it begins when a run has ended",
+        ))
     }
 
     fn jobs(globals: &Globals, args: &Args) -> Result<Vec<Job>, CliError> {
@@ -212,6 +246,7 @@ mod files {
         match error {
             ExportError::UnknownForm(_) => CliError::usage(error.to_string()),
             ExportError::Exists(_) => CliError::new(Exit::Negative, "exists", error.to_string()),
+            ExportError::NotAFile(_) => CliError::new(Exit::Negative, "not_a_file", error.to_string()),
             ExportError::Query(error) => error.into(),
             ExportError::History(error) => error.into(),
             ExportError::Write { .. } => CliError::new(Exit::Failed, "not_written", chain(&error)),
@@ -221,12 +256,13 @@ mod files {
     /// One line on a terminal's standard error, drawn again and again.
     struct Progress {
         shown: bool,
-        total: u64,
+        /// How many rows there will be, if that is known.
+        total: Option<u64>,
         done: u64,
     }
 
     impl Progress {
-        fn new(total: u64, quiet: bool) -> Self {
+        fn new(total: Option<u64>, quiet: bool) -> Self {
             Self {
                 shown: !quiet && io::stderr().is_terminal(),
                 total,
@@ -248,8 +284,11 @@ mod files {
         }
     }
 
-    fn line(done: u64, total: u64, table: &str, bytes: u64) -> String {
+    fn line(done: u64, total: Option<u64>, table: &str, bytes: u64) -> String {
         const CELLS: u64 = 20;
+        let Some(total) = total else {
+            return format!("{table}: {} MiB", bytes / 1024 / 1024);
+        };
         let full = (done * CELLS).checked_div(total).unwrap_or(CELLS).min(CELLS);
         let bar: String = (0..CELLS).map(|cell| if cell < full { '█' } else { '·' }).collect();
         format!("{bar} {done} of {total} rows, {table}: {} MiB", bytes / 1024 / 1024)
@@ -262,10 +301,10 @@ mod files {
         #[test]
         fn a_bar_is_as_full_as_its_share() {
             assert_eq!(
-                line(1, 2, "runs", 3_000_000),
+                line(1, Some(2), "runs", 3_000_000),
                 "██████████·········· 1 of 2 rows, runs: 2 MiB"
             );
-            assert!(line(0, 0, "runs", 0).starts_with(&"█".repeat(20)));
+            assert!(line(0, Some(0), "runs", 0).starts_with(&"█".repeat(20)));
         }
     }
 }

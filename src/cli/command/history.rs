@@ -50,7 +50,7 @@ mod answer {
 #[cfg(feature = "history")]
 mod answer {
     use chrono::{DateTime, SecondsFormat, Utc};
-    use serde_json::{Map, Value};
+    use serde_json::Value;
 
     use super::{CliError, Exit, Filter, Globals, Question};
     use crate::{
@@ -58,10 +58,10 @@ mod answer {
             Format,
             command::runs::duration,
             interrupt::heeding,
-            output::{Cell, MUTED, Table, csv},
+            output::{Cell, MUTED, Objects, Table, csv},
             past,
         },
-        view::{Answer, ColumnKind},
+        view::ColumnKind,
     };
 
     pub fn print(globals: &Globals, question: Question, filter: &Filter) -> Result<Exit, CliError> {
@@ -75,12 +75,16 @@ mod answer {
             let as_of = answer.as_of.to_rfc3339_opts(SecondsFormat::Secs, true);
             output.warn_incomplete(&format!("as of {as_of}: {note}"));
         }
+        let names: Vec<_> = answer.columns.iter().map(|column| column.name.as_str()).collect();
         if output.format == Format::Csv {
-            let names: Vec<_> = answer.columns.iter().map(|column| column.name.as_str()).collect();
             globals.print_text(&csv(&names, &answer.rows))?;
             return Ok(Exit::Done);
         }
-        globals.print(&objects(&answer), || {
+        let objects = Objects {
+            names: &names,
+            rows: &answer.rows,
+        };
+        globals.print(&objects, || {
             let headings: Vec<_> = answer.columns.iter().map(|column| heading(&column.name)).collect();
             let measure = answer
                 .columns
@@ -101,14 +105,6 @@ mod answer {
             })
         })?;
         Ok(Exit::Done)
-    }
-
-    fn objects(answer: &Answer) -> Vec<Map<String, Value>> {
-        let object = |row: &Vec<Value>| {
-            let names = answer.columns.iter().map(|column| column.name.clone());
-            names.zip(row.iter().cloned()).collect()
-        };
-        answer.rows.iter().map(object).collect()
     }
 
     /// People see units in the values.

@@ -9,7 +9,7 @@ use crate::{
     cli::{
         CliError, Exit, Format, Globals,
         globals::{Place, Reader},
-        source::{Source, block_on},
+        source::{Source, block_on, last_word},
     },
     control::RunsQuery,
     core::{
@@ -136,7 +136,10 @@ pub async fn until_its_end(
     let mut logs = Logs::new(globals, task)?;
     loop {
         // The run is looked at before its logs: once it has ended, everything it said is in them.
-        let view = source.run_now(run).await?;
+        let view = match source.run_now(run).await {
+            Ok(view) => view,
+            Err(error) => last_word(&logs.place, error, run).await?,
+        };
         let lines = logs.new_lines(&view)?;
         let shown = match globals.format {
             Format::Json => lines.iter().map(|line| format!("{}\n", json!(line))).collect(),

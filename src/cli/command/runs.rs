@@ -54,7 +54,9 @@ pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
                 run.reason.as_deref().unwrap_or("").into(),
             ]);
         }
-        table.render(if query.job.is_none() && query.filter.is_empty() {
+        table.render(if args.number == 0 {
+            "no runs, as was asked for"
+        } else if query.job.is_none() && query.filter.is_empty() {
             "no runs yet: `petit next` says what fires when, `petit trigger JOB` runs one now"
         } else {
             "no run matches"

@@ -1,5 +1,7 @@
 //! `petit show`
 
+use std::borrow::Cow;
+
 use chrono::SecondsFormat;
 
 use super::runs::duration;
@@ -99,6 +101,18 @@ fn job_text(detail: &JobDetail, output: &Output) -> String {
     lines.join("\n") + "\n"
 }
 
+/// So much of a value is shown to people.
+const MOST_SHOWN: usize = 400;
+
+/// The beginning of a value that nobody would read to its end, with how much of it is missing.
+fn cut(value: &str) -> Cow<'_, str> {
+    let Some((end, _)) = value.char_indices().nth(MOST_SHOWN) else {
+        return value.into();
+    };
+    let (shown, left) = value.split_at(end);
+    format!("{shown}… ({} bytes more: `--format json` has all)", left.len()).into()
+}
+
 fn run_text(run: &RunView, output: &Output) -> String {
     let mut text = format!(
         "{} {} {}\n",
@@ -125,13 +139,13 @@ fn run_text(run: &RunView, output: &Output) -> String {
         text.push_str(&format!("took       {}\n", duration(took)));
     }
     if let Some(reason) = &run.reason {
-        text.push_str(&format!("reason     {}\n", harmless(reason.as_bytes())));
+        text.push_str(&format!("reason     {}\n", harmless(cut(reason).as_bytes())));
     }
     for (key, value) in &run.params {
         text.push_str(&format!(
             "param      {}={}\n",
             harmless(key.as_bytes()),
-            harmless(value.to_string().as_bytes())
+            harmless(cut(&value.to_string()).as_bytes())
         ));
     }
     let mut table = Table::new(
@@ -142,7 +156,7 @@ fn run_text(run: &RunView, output: &Output) -> String {
         let outputs: Vec<String> = task
             .outputs
             .iter()
-            .map(|(key, value)| format!("{key}={value}"))
+            .map(|(key, value)| format!("{key}={}", cut(&value.to_string())))
             .collect();
         let mut notes: Vec<String> = task
             .reused_from
@@ -151,7 +165,8 @@ fn run_text(run: &RunView, output: &Output) -> String {
             .collect();
         notes.extend(
             task.reason
-                .clone()
+                .as_deref()
+                .map(|reason| cut(reason).into_owned())
                 .or_else(|| (!outputs.is_empty()).then(|| outputs.join(" "))),
         );
         let last = task.attempts.last();
@@ -175,4 +190,17 @@ fn run_text(run: &RunView, output: &Output) -> String {
         ]);
     }
     text + &table.render("no tasks")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_are_cut_and_that_is_said() {
+        let short = "x".repeat(MOST_SHOWN);
+        assert_eq!(cut(&short), short);
+        let long = format!("{short}éé");
+        assert_eq!(cut(&long), format!("{short}… (4 bytes more: `--format json` has all)"));
+    }
 }

@@ -1,24 +1,40 @@
 //! `petit sql`
 
+use std::{io, path::PathBuf};
+
 use crate::cli::{CliError, Exit, Globals};
 
 /// Ask the history in SQL: one query, which can only read; `.schema` lists the tables and their columns
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The query, or `.schema`
+    /// The query; `-` reads it from standard input, `.schema` is none
     #[arg(value_name = "QUERY")]
     query: String,
     /// At most so many rows; more are not printed, and that is said
-    #[arg(long, value_name = "ROWS", default_value_t = 1_000)]
+    #[arg(long, value_name = "ROWS", default_value_t = 1_000, conflicts_with = "output")]
     limit: usize,
+    /// Write the rows into a file that ends in .parquet or .csv: all of them, without a limit
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long, requires = "output")]
+    force: bool,
 }
 
-/// Prints the rows.
+/// Prints the rows, or writes them.
 pub fn run(globals: &Globals, args: &Args) -> Result<Exit, CliError> {
-    if args.query.trim() == ".schema" {
-        rows::print_schema(globals)
-    } else {
-        rows::print(globals, &args.query, args.limit)
+    let query = match args.query.as_str() {
+        "-" => io::read_to_string(io::stdin())
+            .map_err(|error| CliError::failed("could not read the query from standard input", &error))?,
+        query => query.to_owned(),
+    };
+    match (&args.output, query.trim() == ".schema") {
+        (None, true) => rows::print_schema(globals),
+        (Some(_), true) => Err(CliError::usage(
+            "`.schema` is no query whose rows could be written to a file",
+        )),
+        (None, false) => rows::print(globals, &query, args.limit),
+        (Some(file), false) => rows::write(globals, &query, file, args.force),
     }
 }
 
@@ -42,6 +58,10 @@ mod rows {
         Err(not_built_in())
     }
 
+    pub fn write(_: &Globals, _: &str, _: &std::path::Path, _: bool) -> Result<Exit, CliError> {
+        Err(not_built_in())
+    }
+
     pub fn print_schema(_: &Globals) -> Result<Exit, CliError> {
         Err(not_built_in())
     }
@@ -49,18 +69,18 @@ mod rows {
 
 #[cfg(feature = "history")]
 mod rows {
-    use chrono::SecondsFormat;
-    use serde_json::{Map, Value, json};
+    use serde_json::{Value, json};
 
     use super::{CliError, Exit, Globals};
+    pub use crate::cli::command::export::files::write_query as write;
     use crate::{
         cli::{
             Format,
             interrupt::heeding,
-            output::{HEADING, Output, Table, csv},
+            output::{HEADING, Objects, Table, csv},
             past,
         },
-        history::{History, TABLES},
+        history::TABLES,
     };
 
     pub fn print(globals: &Globals, query: &str, limit: usize) -> Result<Exit, CliError> {
@@ -68,23 +88,26 @@ mod rows {
         let found = heeding(|interrupt| {
             let reader = past::open(globals)?.into_reader(past::PATIENCE)?;
             interrupt.stops(reader.history().stopper());
-            tell_notes(&output, reader.history());
+            past::tell_notes(&output, reader.history());
             Ok(reader.query(query, limit)?)
         })?;
         if output.format == Format::Csv {
             globals.print_text(&csv(&found.columns, &found.rows))?;
         } else {
-            let object = |row: &Vec<Value>| -> Map<String, Value> {
-                found.columns.iter().cloned().zip(row.iter().cloned()).collect()
+            let objects = Objects {
+                names: &found.columns,
+                rows: &found.rows,
             };
-            let objects: Vec<_> = found.rows.iter().map(object).collect();
             globals.print(&objects, || {
                 let headings: Vec<_> = found.columns.iter().map(String::as_str).collect();
                 let mut table = Table::new(&output, &headings);
                 for row in &found.rows {
                     table.row(row.iter().map(|value| shown(value).into()));
                 }
-                table.render("no rows")
+                table.render(match found.more {
+                    true => "no rows, as was asked for",
+                    false => "no rows",
+                })
             })?;
         }
         if found.more {
@@ -93,14 +116,6 @@ mod rows {
             ));
         }
         Ok(Exit::Done)
-    }
-
-    fn tell_notes(output: &Output, history: &History) {
-        for note in history.notes() {
-            let as_of = history.as_of();
-            let as_of = as_of.map(|at| format!("as of {}: ", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
-            output.warn_incomplete(&format!("{}{note}", as_of.unwrap_or_default()));
-        }
     }
 
     pub fn print_schema(globals: &Globals) -> Result<Exit, CliError> {

@@ -128,17 +128,32 @@ fn explain(error: ForegroundError, place: &Place, job: &JobId) -> CliError {
     }
 }
 
-/// Waits until a run has ended, printing its output if that is asked for, and prints how it ended. Ctrl-C ends the wait and
+/// Prints the run's id, and waits until it has ended, printing its output if that is asked for, and prints how it ended. Ctrl-C ends the wait and
 /// not the run.
 pub fn wait(globals: &Globals, client: &Client, run: RunId, follow: bool) -> Result<Exit, CliError> {
     let goes_on = |error: CliError| match error.exit {
         Exit::Interrupted => error.hint(format!("the run goes on: `petit cancel {}` would end it", run)),
         _ => error,
     };
+    // Said before the wait: whatever becomes of that, it is known what was waited for.
+    match (follow, globals.format) {
+        (true, _) => globals.output().remark(&format!("run {run}")),
+        (false, Format::Json) => {}
+        (false, Format::Text | Format::Github | Format::Sarif | Format::Csv) => {
+            globals.print_text(&format!("{run}\n"))?;
+        }
+    }
     if follow {
         logs::follow(globals, run, None).map_err(goes_on)?;
     }
-    let ended = source::block_on(client.run(run, true)).map_err(goes_on)?;
+    let place = globals.place()?;
+    let ended = source::block_on(async {
+        match client.run(run, true).await {
+            Ok(ended) => Ok(ended),
+            Err(error) => source::last_word(&place, error.into(), run).await,
+        }
+    });
+    let ended = ended.map_err(goes_on)?;
     print_ended(globals, &ended, follow)
 }
 

@@ -57,6 +57,7 @@ pub(super) fn answer(history: &History, filter: &Filter, now: Timestamp) -> Resu
         ("task", filter.tasks.is_empty()),
         ("status", filter.statuses.is_empty()),
         ("trigger", filter.triggers.is_empty()),
+        ("rev", filter.revisions.is_empty()),
     ];
     Ok(Found {
         columns: columns(&[

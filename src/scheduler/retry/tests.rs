@@ -202,6 +202,12 @@ fn what_cannot_be_retried_says_why() {
         told(Some(DIAMOND), today, states, choice).expect_err("refused")
     };
     assert_eq!(fails(&[], DIAMOND, &Choice::Failed), NoRetry::NothingFailed(run_id(1)));
+    let changed = DIAMOND.replace("[clean]", "[clean, more]");
+    assert_eq!(
+        told(Some(DIAMOND), &changed, &[], &Choice::Failed).as_deref(),
+        Ok("clean its spec has changed; report comes after `clean`; extract reused; load reused; alone reused"),
+        "what has changed since runs though nothing failed"
+    );
     let without = DIAMOND.replace("  alone: {command: [alone]}\n", "");
     let alone = [("alone", TaskState::Failed)];
     assert_eq!(

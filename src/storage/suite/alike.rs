@@ -10,6 +10,7 @@ use crate::core::{
     keep::Keep,
     pattern::Pattern,
     record::{AttemptRecord, RunRecord, SlotRecord, SupersedeRecord, TaskRecord},
+    revision::RevisionPick,
     state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
     units::HumanDuration,
 };
@@ -120,20 +121,27 @@ fn filter() -> impl Strategy<Value = RunFilter> {
         of(1_u64..4),
         of(0_u32..4),
         [patterns(), patterns()],
+        revisions(),
     );
     parts.prop_map(
-        |(name, statuses, triggers, since, until, retry_of, limit, [jobs, tasks])| RunFilter {
+        |(name, statuses, triggers, since, until, retry_of, limit, [jobs, tasks], revisions)| RunFilter {
             job: name.map(job),
             jobs,
             tasks,
             statuses,
             triggers,
+            revisions,
             since: since.map(at),
             until: until.map(at),
             retry_of: retry_of.map(run_id),
             limit,
         },
     )
+}
+
+fn revisions() -> impl Strategy<Value = Vec<RevisionPick>> {
+    let pick = select(vec!["last:1", "last:2", "abcd", "0123"]);
+    vec(pick.prop_map(|text| RevisionPick::new(text).expect("a version")), 0..2)
 }
 
 fn patterns() -> impl Strategy<Value = Vec<Pattern>> {

@@ -11,7 +11,8 @@ use crate::{
     core::{
         ending::Ending,
         pattern::Pattern,
-        record::{AttemptRecord, RunRecord, TaskRecord},
+        record::{AttemptRecord, RunRecord, SpecRecord, TaskRecord},
+        revision::RevisionPick,
         state::{RunStatus, TaskState, Trigger},
     },
     events::Fact,
@@ -24,6 +25,7 @@ for_each_backend! {
     what_is_there_is_not_made_again,
     an_attempt_that_was_never_launched_ends_whole,
     runs_are_filtered_and_read_newest_first,
+    runs_are_picked_by_the_version_that_they_ran,
     unfinished_runs_read_whole_and_oldest_first,
     the_latest_runs_go_by_their_end,
     a_retry_keeps_what_it_reuses_and_says_no_fact_of_it,
@@ -281,6 +283,46 @@ fn an_attempt_that_was_never_launched_ends_whole(journal: &dyn Storage) {
     assert_eq!(facts(journal)[1..], [Fact::Attempt(attempt)]);
 }
 
+fn runs_are_picked_by_the_version_that_they_ran(journal: &dyn Storage) {
+    // The second version came before the first, and `b` has one only.
+    for (name, version, second) in [("a", 1, 30), ("a", 2, 20), ("a", 3, 40), ("b", 1, 10)] {
+        let spec = SpecRecord {
+            first_seen: at(second),
+            ..spec(name, version)
+        };
+        done(journal, vec![Change::PutSpec(spec)]);
+    }
+    for (n, name, version) in [(1, "a", 1), (2, "a", 2), (3, "a", 3), (4, "b", 1), (5, "a", 1)] {
+        let run = RunRecord {
+            spec_hash: spec(name, version).hash,
+            created_at: at(10 + i64::try_from(n).expect("small")),
+            revision: (n == 2).then(|| "c0ffee12".to_owned()),
+            ..queued(n, name)
+        };
+        done(journal, vec![create(run)]);
+    }
+    let picked = |picks: &[&str]| -> Vec<_> {
+        let filter = RunFilter {
+            revisions: picks.iter().map(|pick| RevisionPick::new(pick).expect(pick)).collect(),
+            ..RunFilter::default()
+        };
+        let runs = journal.runs(&filter).expect("reads");
+        runs.into_iter().map(|run| run.id).collect()
+    };
+    let prefix = spec("b", 1).hash.as_str()[..12].to_owned();
+    for (picks, expected) in [
+        (vec!["last:1"], vec![4, 3]),
+        (vec!["last:2"], vec![5, 4, 3, 1]),
+        (vec!["last:9"], vec![5, 4, 3, 2, 1]),
+        (vec!["c0ffee"], vec![2]),
+        (vec![prefix.as_str(), "c0ffee"], vec![4, 2]),
+        (vec!["0ffee"], vec![]),
+    ] {
+        let expected: Vec<_> = expected.into_iter().map(run_id).collect();
+        assert_eq!(picked(&picks), expected, "{picks:?}");
+    }
+}
+
 fn runs_are_filtered_and_read_newest_first(journal: &dyn Storage) {
     done(journal, vec![put_spec("a", 1), put_spec("b", 1)]);
     let made = |n: u64, name, second| RunRecord {
@@ -386,6 +428,7 @@ fn runs_are_filtered_and_read_newest_first(journal: &dyn Storage) {
         tasks: patterns("*"),
         statuses,
         triggers: vec![Trigger::Schedule, Trigger::Manual],
+        revisions: vec![RevisionPick::new("last:1").expect("a version")],
         since: Some(at(10)),
         until: Some(at(20)),
         retry_of: None,
