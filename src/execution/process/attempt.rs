@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cgroup::{Cgroups, Group};
 use super::children::{self, Child, Command, ExitStatus, SpawnError, Usage};
-use super::procfs::{Mark, ProcessId};
+use super::procfs::{self, Mark, ProcessId};
 use super::scales::{self, Scales};
 use super::sys;
 use super::tree::{Claim, MarkClaim, Tree, cost_of_a_look};
@@ -169,7 +169,7 @@ impl Processes {
     /// Starts the attempt. Must be called within a tokio runtime; blocks for the few hundred microseconds until the
     /// program executes. The error says with which [`Ending`] the attempt ends instead.
     pub fn start(&self, spec: AttemptSpec) -> Result<Running, SpawnError> {
-        let (child, output) = children::spawn(&spec.command)?;
+        let (child, output) = children::spawn_attempt(&spec.command)?;
         let (orders_in, orders) = watch::channel(None);
         let canceller = Canceller(orders_in);
         let claim = claim(child.id(), &spec.command);
@@ -213,7 +213,7 @@ impl Processes {
             (mem::take(&mut strays.claims), strays.kill_grace)
         };
         if !claims.is_empty() {
-            Tree::new(claims, None).end(grace, pending()).await;
+            Tree::new(claims, None).sweeping().end(grace, pending()).await;
         }
     }
 
@@ -295,15 +295,24 @@ impl Running {
         // An order or a timeout that comes between exit and the output's end changes nothing: the process has ended.
         let held_open = stopped.is_none() && !self.capture.drain(HELD_OPEN).await;
         let mut survivors = Vec::new();
+        let mut left_strays = false;
         // Whoever is left in a control group would be killed with it, without a grace.
         let look = stopped.is_some()
             || held_open
             || self.group.is_some()
             || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
         if look {
-            let tree = Tree::new(vec![self.claim.clone()], Some(self.id().pid));
-            survivors = self.end_tree(tree).await;
-            self.capture.drain(AFTERGLOW).await;
+            let mut tree = self.tree();
+            if held_open {
+                tree = tree.holding(self.capture.names());
+            }
+            survivors = self.end_tree(&mut tree, self.kill_grace).await;
+            left_strays = tree.left_strays();
+            if !self.capture.drain(AFTERGLOW).await {
+                // Whoever escaped the end of the tree had its grace with it.
+                let mut holders = self.tree().holding(self.capture.names());
+                survivors.extend(self.end_tree(&mut holders, Duration::ZERO).await);
+            }
         }
         self.child.exited().await;
         let pid = self.id().pid;
@@ -311,10 +320,15 @@ impl Running {
         if !look {
             // Once the leader is collected, the group's existence says whether anybody else is in it.
             if sys::signal_group(pid, 0).is_ok() {
-                survivors = Tree::new(vec![self.claim], None).end(self.kill_grace, pending()).await;
+                let mut tree = Tree::new(vec![self.claim.clone()], None);
+                survivors = tree.end(self.kill_grace, pending()).await;
+                left_strays = tree.left_strays();
             } else {
-                self.processes.leave_strays(self.claim, self.kill_grace);
+                left_strays = true;
             }
+        }
+        if left_strays {
+            self.processes.leave_strays(self.claim, self.kill_grace);
         }
         let ended_at = Utc::now();
         let (bytes_out, log_error) = self.capture.finish(ended_at);
@@ -365,7 +379,13 @@ impl Running {
         }
     }
 
-    async fn end_tree(&mut self, mut tree: Tree) -> Vec<ProcessId> {
+    /// Everybody in the attempt, while its leader is not collected.
+    fn tree(&self) -> Tree {
+        Tree::new(vec![self.claim.clone()], Some(self.id().pid))
+    }
+
+    async fn end_tree(&mut self, tree: &mut Tree, grace: Duration) -> Vec<ProcessId> {
+        children::being_ended(self.id().pid, Instant::now() + grace);
         let orders = &mut self.orders;
         let hurry = async move {
             if orders
@@ -376,7 +396,7 @@ impl Running {
                 pending::<()>().await;
             }
         };
-        let mut ended = pin!(tree.end(self.kill_grace, hurry));
+        let mut ended = pin!(tree.end(grace, hurry));
         loop {
             // What the processes say while they end belongs to the log, and a full pipe would keep them from ending.
             tokio::select! {
@@ -443,6 +463,12 @@ impl Capture {
             }
         }
         true
+    }
+
+    /// What is still open, as the kernel names it.
+    fn names(&self) -> Vec<PathBuf> {
+        let open = [self.stdout.as_ref(), self.stderr.as_ref()].into_iter().flatten();
+        open.filter_map(procfs::name_of).collect()
     }
 
     fn finish(self, now: DateTime<Utc>) -> (u64, Option<String>) {
