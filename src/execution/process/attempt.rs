@@ -132,7 +132,8 @@ struct Capture {
     buffer: Vec<u8>,
 }
 
-/// Trees of short attempts that nobody has looked for yet.
+/// Trees of short attempts that nobody has looked for yet, and of attempts beside which others went on to which a stray may
+/// have belonged.
 #[derive(Debug, Default)]
 struct Strays {
     claims: Vec<Claim>,
@@ -144,7 +145,7 @@ struct Strays {
 /// How long after the exit a descendant may keep the output open: enough for the last line of a `tee`, too short to
 /// pass a service off as a task.
 const HELD_OPEN: Duration = Duration::from_secs(2);
-/// How long the output is read on after the tree is gone. Only somebody who escaped can still hold it then.
+/// How long the output is read on after the tree is gone. Only somebody who escaped can still hold it then, and is ended.
 const AFTERGLOW: Duration = Duration::from_millis(200);
 /// A look may take one part of this many of the time it serves.
 pub(super) const LOOK_SHARE: u32 = 20;
@@ -308,10 +309,11 @@ impl Running {
             }
             survivors = self.end_tree(&mut tree, self.kill_grace).await;
             left_strays = tree.left_strays();
-            if !self.capture.drain(AFTERGLOW).await {
+            let closed = self.capture.drain(AFTERGLOW).await;
+            if !closed && survivors.is_empty() {
                 // Whoever escaped the end of the tree had its grace with it.
                 let mut holders = self.tree().holding(self.capture.names());
-                survivors.extend(self.end_tree(&mut holders, Duration::ZERO).await);
+                survivors = self.end_tree(&mut holders, Duration::ZERO).await;
             }
         }
         self.child.exited().await;

@@ -262,9 +262,7 @@ pub fn collect_strangers() -> io::Result<JoinHandle<()>> {
 }
 
 /// Starts a program to which the terminal is lent. Its exit is its caller's to collect, as with any child of `std`.
-pub fn lend(
-    start: impl FnOnce() -> io::Result<std::process::Child>,
-) -> io::Result<(std::process::Child, Lent)> {
+pub fn lend(start: impl FnOnce() -> io::Result<std::process::Child>) -> io::Result<(std::process::Child, Lent)> {
     let _shared = CHILDREN.spawning.read().unwrap_or_else(PoisonError::into_inner);
     let child = start()?;
     let pid = child.id();

@@ -31,9 +31,7 @@ mod tree;
 
 pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
 pub use cgroup::Cgroups;
-pub use children::{
-    Child, Command, Exit, ExitStatus, Lent, Output, SpawnError, Usage, collect_strangers, lend, spawn,
-};
+pub use children::{Child, Command, Exit, ExitStatus, Lent, Output, SpawnError, Usage, collect_strangers, lend, spawn};
 pub use memory::resident_memory;
 pub use procfs::{Mark, ProcessId, StartTime};
 pub use tree::end_leftovers;

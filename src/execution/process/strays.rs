@@ -99,7 +99,9 @@ impl Census {
                 && !sessions.contains(&process.session)
                 && !self.spared.contains(&process.id)
         });
-        judged.map(|process| (process.id, self.fate(process.id.start_time))).collect()
+        judged
+            .map(|process| (process.id, self.fate(process.id.start_time)))
+            .collect()
     }
 
     fn fate(&self, began: StartTime) -> Fate {
@@ -228,12 +230,12 @@ mod tests {
         zombie.zombie = true;
         let children = [
             process(300, ME, 300, 60),
-            process(301, 300, 300, 60),         // a stray's own child shares its fate
-            process(302, ME, MY_SESSION, 60),   // no attempt's descendant can be in this session
-            process(303, ME, 303, 49),          // older than every attempt
+            process(301, 300, 300, 60),       // a stray's own child shares its fate
+            process(302, ME, MY_SESSION, 60), // no attempt's descendant can be in this session
+            process(303, ME, 303, 49),        // older than every attempt
             zombie,
-            process(305, 1, 305, 60),           // another's child
-            process(100, ME, 100, 60),          // started here
+            process(305, 1, 305, 60),  // another's child
+            process(100, ME, 100, 60), // started here
         ];
         let mut census = census(&[(100, Kin::Helper)]);
         assert_eq!(fates(&census, &children), [(300, Fate::LeftOver)]);
