@@ -115,6 +115,13 @@ impl Place {
         self.spec(name, &["/bin/sh", "-c", script])
     }
 
+    /// Runs an attempt, and makes sure that a process with these words lived meanwhile.
+    async fn run_with(&self, spec: AttemptSpec, stray: &str) -> Ended {
+        let running = tokio::spawn(self.processes.start(spec).unwrap().wait());
+        eventually("the stray is there", || lives(stray)).await;
+        running.await.unwrap()
+    }
+
     async fn run(&self, spec: AttemptSpec) -> Ended {
         let ended = self.processes.start(spec).unwrap().wait().await;
         assert_eq!(ended.survivors, []);
@@ -161,12 +168,15 @@ async fn what_shows_no_sign_of_its_attempt_ends_with_it() {
     let one = sleep(792);
     let mut timed = place.shell("timed", &format!("{}; sleep 600", stray(&one)));
     timed.timeout = Some(Duration::from_millis(700));
-    assert_eq!(place.run(timed).await.ending, Ending::TimedOut);
+    assert_eq!(place.run_with(timed, &one).await.ending, Ending::TimedOut);
     assert!(!lives(&one), "on timeout");
 
     let two = sleep(793);
     let script = format!("{}; sleep 0.7", stray(&two));
-    assert_eq!(place.run(place.shell("ends", &script)).await.ending, Ending::Exited(0));
+    assert_eq!(
+        place.run_with(place.shell("ends", &script), &two).await.ending,
+        Ending::Exited(0)
+    );
     assert!(!lives(&two), "after an attempt that can afford a look of its own");
 
     let three = sleep(794);
@@ -185,7 +195,7 @@ async fn what_shows_no_sign_of_its_attempt_ends_with_it() {
                   for fd in range(3): os.close(fd)\n\
                   os.execve('/bin/sh', ['sh', '-c', 'trap \"\" TERM; %s & wait' % sys.argv[1]], {})";
     let daemon = place.spec("python", &["python3", "-c", python, &four]);
-    assert_eq!(place.run(daemon).await.ending, Ending::Exited(0));
+    assert_eq!(place.run_with(daemon, &four).await.ending, Ending::Exited(0));
     eventually("a daemon is gone", || !lives(&four)).await;
 }
 
