@@ -3,8 +3,9 @@
 //! The daemon puts files, a socket and a history around it, a program that embeds Petit its own jobs and tasks; neither
 //! lays these channels a second time. Where the active set comes from is not known here.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinHandle},
@@ -18,8 +19,14 @@ use crate::{
     },
     events::EventBus,
     execution::{
-        self, Executor, engine::Engine, engines::Engines, executor::RunStart, inputs::Surroundings, recovery,
-        rust::RustEngine, secrets::Vault,
+        self, Executor,
+        engine::Engine,
+        engines::Engines,
+        executor::RunStart,
+        inputs::{Surroundings, secrets_of_job},
+        recovery,
+        rust::RustEngine,
+        secrets::Vault,
     },
     scheduler::{self, Order, Scheduler},
     storage::{Change, RunDetail, Storage, StorageError},
@@ -108,7 +115,8 @@ impl Assembly {
             parts.log_size,
             Arc::clone(&clock),
         )
-        .with_vault(parts.vault);
+        .with_vault(parts.vault.clone());
+        let tells_secret = tells_secret(parts.vault, parts.surroundings.home.clone());
         let engines = Engines::new(parts.commands, rust);
         let (executor, executing) = Executor {
             surroundings: parts.surroundings,
@@ -128,6 +136,7 @@ impl Assembly {
             orders,
             bus: parts.bus,
             random: parts.random,
+            tells_secret: Box::new(tells_secret),
         });
         Self {
             executor,
@@ -202,6 +211,15 @@ impl Going {
             true => Ok(()),
             false => self.executing.await,
         }
+    }
+}
+
+/// Says whether a value holds what a source of the job's secrets says now, or has said.
+pub(super) fn tells_secret(vault: Vault, home: PathBuf) -> impl Fn(&Job, &Value) -> bool {
+    move |job, value| {
+        let secrets = secrets_of_job(&home, job);
+        vault.look(&secrets);
+        vault.mask(&secrets).finds_in(value)
     }
 }
 

@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use chrono::Utc;
+use serde_json::Value;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::broadcast::error::RecvError,
@@ -15,12 +16,18 @@ use tokio::{
     time::timeout,
 };
 
-use super::{DaemonError, Options, assembly::bound_job, failed, journal_path, revision, state_dir::StateDir};
+use super::{
+    DaemonError, Options,
+    assembly::{bound_job, tells_secret},
+    failed, journal_path, revision,
+    state_dir::StateDir,
+};
 use crate::{
     control::TriggerRequest,
     core::{
         active::{ActiveJob, ActiveSet},
         id::{JobId, RunId},
+        job::Job,
         record::SpecRecord,
         state::SlotReason,
     },
@@ -123,7 +130,10 @@ impl Foreground {
             ..reconcile::Options::with_tasks(jobs_dir.clone(), &settings, capacity.clone(), Arc::clone(&tasks))
         };
         let (job, new_version) = version(storage.as_ref(), &follow, &request.job)?;
-        let (mut changes, start, made) = decide(storage.as_ref(), &job, request, revision)?;
+        let vault = Vault::new(environment.iter().cloned());
+        let home = jobs_dir.parent().unwrap_or(&jobs_dir).to_owned();
+        let tells_secret = tells_secret(vault.clone(), home.clone());
+        let (mut changes, start, made) = decide(storage.as_ref(), &job, request, revision, &tells_secret)?;
         changes.splice(0..0, new_version.map(Change::PutSpec));
         storage.commit(changes).wait().await.map_err(DaemonError::from)?;
 
@@ -131,14 +141,13 @@ impl Foreground {
         let listener = bus.listen();
         let clock: Clock = Arc::new(Utc::now);
         let log_size = settings.retention.clone().unwrap_or_default().log_size.as_bytes();
-        let vault = Vault::new(environment.iter().cloned());
         let engine = Arc::new(LocalEngine::new(log_size, Arc::clone(&clock)).with_vault(vault.clone()));
         let rust = RustEngine::new(tasks, engine.clone(), log_size, Arc::clone(&clock)).with_vault(vault);
         let engines = Engines::new(engine.clone(), rust);
         let (executor, executing) = Executor {
             surroundings: Surroundings {
                 env: base_environment(environment, &settings.pass_env),
-                home: jobs_dir.parent().unwrap_or(&jobs_dir).to_owned(),
+                home,
                 state_dir,
                 instance: storage.journal_id().map_err(DaemonError::from)?,
             },
@@ -234,6 +243,7 @@ fn decide(
     job: &Arc<ActiveJob>,
     request: TriggerRequest,
     revision: Option<String>,
+    tells_secret: &dyn Fn(&Job, &Value) -> bool,
 ) -> Result<(Vec<Change>, RunStart, Triggered), ForegroundError> {
     let id = request.job;
     let past = past(storage, &id).map_err(DaemonError::from)?;
@@ -246,6 +256,7 @@ fn decide(
         random: &mut || ulid::Ulid::generate().random(),
         latest: &|job| storage.latest(job),
         revision,
+        tells_secret,
     };
     let decided = desk.trigger(&id, request.params, request.ignore_overlap, &mut around);
     let unfinished = |run| ForegroundError::Unfinished { job: id.clone(), run };

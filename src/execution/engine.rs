@@ -215,8 +215,10 @@ pub type Reports = mpsc::UnboundedSender<Report>;
 /// Why an attempt is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Its run was cancelled or is out of time.
+    /// Its run was cancelled.
     Cancelled,
+    /// Its run is out of time.
+    TimedOut,
     /// Petit stops; the task may be tried again by the next one.
     Interrupted,
     /// As `Interrupted`, without the rest of its grace.

@@ -137,7 +137,7 @@ impl Executor {
 #[derive(Debug)]
 enum Deed {
     Launch { task: TaskIndex, attempt: u32 },
-    Kill { task: TaskIndex, attempt: u32 },
+    Kill { task: TaskIndex, attempt: u32, why: Stop },
     Finish,
 }
 
@@ -371,7 +371,7 @@ impl Loop {
                 Effect::Withdraw(task) => self.admission.withdraw(TaskKey { run, task }),
                 Effect::Release(task) => self.admission.release(TaskKey { run, task }),
                 Effect::Launch { task, attempt } => self.deeds.push((run, Deed::Launch { task, attempt })),
-                Effect::Kill { task, attempt } => self.deeds.push((run, Deed::Kill { task, attempt })),
+                Effect::Kill { task, attempt, why } => self.deeds.push((run, Deed::Kill { task, attempt, why })),
                 Effect::Arm { at, timer } => {
                     // The wall clock may jump while a timer runs; the length of the wait is what counts.
                     let wait = (at - self.now()).to_std().unwrap_or_default();
@@ -448,10 +448,10 @@ impl Loop {
         for (run, deed) in std::mem::take(&mut self.deeds) {
             match deed {
                 Deed::Launch { task, attempt } => self.launch(run, task, attempt),
-                Deed::Kill { task, attempt } => {
+                Deed::Kill { task, attempt, why } => {
                     if let Some(machine) = self.runs.get(&run) {
                         let task = machine.job().dag.id(task).clone();
-                        self.engine.stop(&AttemptKey { run, task, attempt }, Stop::Cancelled);
+                        self.engine.stop(&AttemptKey { run, task, attempt }, why);
                     }
                 }
                 Deed::Finish => {

@@ -4,7 +4,10 @@
 //! engine can carry out, or the name of the expression that asks for something that does not exist. Reads neither files
 //! nor Petit's own environment: that is an argument, so that nothing leaks into a task that was not listed.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use chrono::SecondsFormat;
 use serde_json::{Map, Value, json};
@@ -138,7 +141,7 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
         key,
         work,
         env,
-        secrets: secrets(place, job, task),
+        secrets: secrets(&place.home, job, task),
         working_dir,
         context,
         folder,
@@ -148,18 +151,30 @@ pub fn render(place: &Surroundings, run: &RunMachine, task: TaskIndex, attempt: 
     })
 }
 
-/// Where the secrets of a task are found: its own come before the job's. Everything that any task of the job is given is
-/// hidden in all of them, since they pass files and outputs on.
-fn secrets(place: &Surroundings, job: &Job, task: TaskIndex) -> Secrets {
-    let source = |source: &SecretSource| match source {
-        SecretSource::File(path) => Source::File(place.home.join(path)),
-        SecretSource::Env(variable) => Source::Env(variable.clone()),
-    };
-    let given = job.spec.secrets.iter().chain(&job.task(task).secrets);
-    let all = job.tasks.iter().flat_map(|task| task.secrets.values());
+/// What is hidden in all runs of a job: everything that any task of it is given, since they pass files and outputs on.
+/// `home` is the folder that holds `jobs_dir`.
+pub fn secrets_of_job(home: &Path, job: &Job) -> Secrets {
+    let of_tasks = job.tasks.iter().flat_map(|task| task.secrets.values());
+    let all = job.spec.secrets.values().chain(of_tasks);
     Secrets {
-        given: given.map(|(name, from)| (name.clone(), source(from))).collect(),
-        hidden: job.spec.secrets.values().chain(all).map(source).collect(),
+        given: BTreeMap::new(),
+        hidden: all.map(|from| source(home, from)).collect(),
+    }
+}
+
+/// Where the secrets of a task are found: its own come before the job's.
+fn secrets(home: &Path, job: &Job, task: TaskIndex) -> Secrets {
+    let given = job.spec.secrets.iter().chain(&job.task(task).secrets);
+    Secrets {
+        given: given.map(|(name, from)| (name.clone(), source(home, from))).collect(),
+        ..secrets_of_job(home, job)
+    }
+}
+
+fn source(home: &Path, from: &SecretSource) -> Source {
+    match from {
+        SecretSource::File(path) => Source::File(home.join(path)),
+        SecretSource::Env(variable) => Source::Env(variable.clone()),
     }
 }
 

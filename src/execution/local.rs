@@ -92,11 +92,10 @@ impl LocalEngine {
         };
         let mut stop = stop;
         let started = self.start_process(attempt, argv, &mut stop, reports).await;
-        let mask = Arc::new(self.vault.mask(&attempt.secrets));
         let running = match started {
             Ok(running) => running,
             Err(NotStarted { ending, error }) => {
-                let error = error.map(|error| mask.hide(&error));
+                let error = error.map(|error| self.vault.mask(&attempt.secrets).hide(&error));
                 return AttemptEnd::without_process(ending, (self.clock)(), error);
             }
         };
@@ -111,10 +110,29 @@ impl LocalEngine {
             process: Some(process),
         });
         let ended = watch_over(running, stop).await;
-        let published = published(attempt.folder.output(), Arc::clone(&mask)).await;
+        let published = self.published(attempt).await;
+        // Made anew: a secret may have been exchanged meanwhile, or have come to be.
+        let mask = self.vault.mask(&attempt.secrets);
         let mut end = conclude(attempt, ended, published);
         end.error = end.error.map(|error| mask.hide(&error));
         end
+    }
+
+    /// What it published. Most attempts publish nothing, and to look whether there is anything is quicker than to wake the
+    /// thread that would: this stands between a task and the next one of a chain.
+    async fn published(&self, attempt: &Attempt) -> Result<Outputs, String> {
+        let output = attempt.folder.output();
+        if fs::symlink_metadata(&output).is_ok_and(|about| about.is_file() && about.len() == 0) {
+            return Ok(Outputs::new());
+        }
+        let (vault, secrets) = (self.vault.clone(), attempt.secrets.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            // What a task has just made may be the secret of one after it.
+            vault.look(&secrets);
+            read_outputs(&output, &vault.mask(&secrets))
+        });
+        let read = read.await;
+        read.unwrap_or_else(|error| Err(format!("could not read what it published: {error}")))
     }
 
     /// Makes the folder and the process; tries again while the system is short of something.
@@ -236,6 +254,7 @@ async fn watch_over(running: Running, mut stop: watch::Receiver<Option<Stop>>) -
             match *stop.borrow_and_update() {
                 None => {}
                 Some(Stop::Cancelled) => canceller.stop(process::Stop::Cancelled),
+                Some(Stop::TimedOut) => canceller.stop(process::Stop::TimedOut),
                 Some(Stop::Interrupted) => canceller.stop(process::Stop::Interrupted),
                 Some(Stop::InterruptedAtOnce) => canceller.kill(process::Stop::Interrupted),
             }
@@ -248,16 +267,6 @@ async fn watch_over(running: Running, mut stop: watch::Receiver<Option<Stop>>) -
         ended = running.wait() => ended,
         () = pass_on => unreachable!("it passes on until the attempt has ended"),
     }
-}
-
-/// What it published. Most attempts publish nothing, and to look whether there is anything is quicker than to wake the thread
-/// that would: this stands between a task and the next one of a chain.
-async fn published(output: PathBuf, mask: Arc<Mask>) -> Result<Outputs, String> {
-    if fs::symlink_metadata(&output).is_ok_and(|about| about.is_file() && about.len() == 0) {
-        return Ok(Outputs::new());
-    }
-    let read = tokio::task::spawn_blocking(move || read_outputs(&output, &mask)).await;
-    read.unwrap_or_else(|error| Err(format!("could not read what it published: {error}")))
 }
 
 /// What became of the attempt, its outputs considered: one that succeeded with outputs that cannot be taken has failed,
@@ -331,14 +340,24 @@ fn read_published(path: &Path) -> Result<Vec<u8>, String> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(unreadable(error)),
-        Ok(about) if about.len() >= most => return Err(OutputError::TooLarge.to_string()),
+        Ok(about) if about.len() >= most => return Err(too_large(path)),
         Ok(about) if !about.is_file() => return Err(format!("{} is not a regular file any more", path.display())),
         Ok(_) => {}
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > outputs::MAX_BYTES {
+        return Err(too_large(path));
+    }
     Ok(bytes)
+}
+
+/// Refuses a file that is too large. It is of no use to anybody, and a task could fill the state folder with it.
+fn too_large(path: &Path) -> String {
+    // If it cannot be removed, whatever removes the attempt's folder will say so.
+    let _ = fs::remove_file(path);
+    OutputError::TooLarge.to_string()
 }
 
 /// Why there is no process, as the attempt's ending.
@@ -351,6 +370,7 @@ impl NotStarted {
     fn stopped(why: Stop) -> Self {
         let ending = match why {
             Stop::Cancelled => Ending::Cancelled,
+            Stop::TimedOut => Ending::TimedOut,
             Stop::Interrupted | Stop::InterruptedAtOnce => Ending::Interrupted,
         };
         Self { ending, error: None }

@@ -139,7 +139,7 @@ impl RunMachine {
             }
         }
         if let Some(stop) = self.stop.clone() {
-            self.stop_tasks(&stop.reason, now);
+            self.stop_tasks(&stop, now);
         }
         if let (Some(started), Some(timeout)) = (self.run.started_at, self.job.spec.timeout) {
             let at = started + timeout.to_delta();

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! rows=1200            a value that parses as JSON keeps its type: the number 1200
+//! id=12345678901234567890123   a number that cannot be kept to its last digit is text, also within a list
+//! version="1.10"       text, where the number 1.1 is not meant
 //! day=2026-01-31       anything else is text
 //! report<<END          a block: the lines up to one that says END
 //! first line
@@ -147,7 +149,81 @@ fn block_at(line: &str, at: usize) -> Option<(&str, Assignment<'_>)> {
 }
 
 fn typed(text: String) -> Value {
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+    match serde_json::from_str(&text) {
+        // Digits are what most values are made of, and few have so many that they could be lost.
+        Ok(Value::Number(_)) if !is_kept(text.trim()) => Value::String(text.trim().to_owned()),
+        Ok(Value::Array(_) | Value::Object(_)) => {
+            serde_json::from_str(&quote_lost_numbers(&text)).unwrap_or(Value::String(text))
+        }
+        Ok(value) => value,
+        Err(_) => Value::String(text),
+    }
+}
+
+/// The JSON text with every number in quotes that could not be kept.
+fn quote_lost_numbers(json: &str) -> String {
+    let mut quoted = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => rest
+                .find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'))
+                .unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        match first {
+            '-' | '0'..='9' if !is_kept(token) => quoted.extend(["\"", token, "\""]),
+            _ => quoted.push_str(token),
+        }
+        rest = after;
+    }
+    quoted
+}
+
+/// How long the text is that begins here with its quote.
+fn string_length(json: &str) -> usize {
+    let mut escaped = false;
+    let end = json.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(json.len(), |end| end + 2)
+}
+
+/// Whether a number of JSON says the same after it was read: as 64 bits, or as the double whose shortest text has the same
+/// value. How it is written (`1.10`, `1e3`) is not kept.
+fn is_kept(number: &str) -> bool {
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
+        return true;
+    }
+    let read = number.parse::<f64>().ok().map(|read| format!("{read:e}"));
+    match (decimal(number), read.as_deref().and_then(decimal)) {
+        (Some(written), Some(read)) => written == read,
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// A number's sign, its digits without zeros at either end, and the power of ten of the last one. None when that power is
+/// beyond all reason.
+fn decimal(number: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let significant = digits.trim_end_matches('0');
+    let power = i64::try_from(digits.len() - significant.len()).ok()? - i64::try_from(fraction.len()).ok()?;
+    let significant = significant.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    let exponent: i64 = exponent.parse().ok()?;
+    Some((
+        whole.starts_with('-'),
+        significant.to_owned(),
+        exponent.checked_add(power)?,
+    ))
 }
 
 #[cfg(test)]
@@ -165,6 +241,49 @@ mod tests {
             "empty": "", "quoted": "12", "url": "a=b<<c",
         });
         assert_eq!(json!(parse(text.as_bytes()).expect("all well-formed")), expected);
+    }
+
+    #[test]
+    fn a_number_that_would_lose_digits_is_text() {
+        for kept in [
+            "0",
+            "-0",
+            "1.10",
+            "-2.50",
+            "1e3",
+            "1E+3",
+            "0.1",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1e22",
+            "9007199254740992.0",
+            "123456789.125",
+            "0e999999999999999999999",
+            "5e-324",
+        ] {
+            assert!(typed(kept.to_owned()).is_number(), "{kept}");
+        }
+        for lost in [
+            "12345678901234567890123",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "0.1000000000000000055511151231257827",
+            "9007199254740993.0",
+            "1e-400",
+            "3.14159265358979323846",
+            "1e-99999999999999999999999",
+        ] {
+            assert_eq!(typed(lost.to_owned()), json!(lost));
+        }
+        assert_eq!(
+            typed(" 12345678901234567890123 ".to_owned()),
+            json!("12345678901234567890123")
+        );
+        let nested =
+            r#"{"12345678901234567890123": [12345678901234567890123,1.5, "a\\", "\"123", -0.10000000000000000001e2]}"#;
+        let expected = json!({"12345678901234567890123":
+            ["12345678901234567890123", 1.5, "a\\", "\"123", "-0.10000000000000000001e2"]});
+        assert_eq!(typed(nested.to_owned()), expected);
     }
 
     #[test]
@@ -194,6 +313,24 @@ mod tests {
         #[test]
         fn no_text_is_too_hostile(bytes: Vec<u8>) {
             let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn whatever_json_can_hold_is_kept(bits: u64, integer: i64) {
+            let double = f64::from_bits(bits);
+            prop_assume!(double.is_finite());
+            for value in [json!(double), json!(integer), json!([double, {"k": integer}])] {
+                prop_assert_eq!(typed(value.to_string()), value);
+            }
+        }
+
+        #[test]
+        fn no_digit_of_a_decimal_is_lost(text in "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,24})?") {
+            let shown = match typed(text.clone()) {
+                Value::String(shown) => shown,
+                value => value.to_string(),
+            };
+            prop_assert_eq!(decimal(&shown), decimal(&text));
         }
 
         #[test]

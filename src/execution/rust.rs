@@ -125,7 +125,7 @@ impl RustEngine {
 
     /// The values of its secrets, as they are now.
     async fn secrets_of(&self, attempt: &Attempt) -> Result<Vec<(String, String)>, String> {
-        if attempt.secrets.given.is_empty() {
+        if attempt.secrets.hidden.is_empty() {
             return Ok(Vec::new());
         }
         let (vault, secrets) = (self.vault.clone(), attempt.secrets.clone());
@@ -236,7 +236,7 @@ impl Watch<'_> {
                 },
                 Some(why) = ordered(&mut self.stop) => {
                     let grace = match why {
-                        Stop::Cancelled | Stop::Interrupted => self.attempt.kill_grace,
+                        Stop::Cancelled | Stop::TimedOut | Stop::Interrupted => self.attempt.kill_grace,
                         Stop::InterruptedAtOnce => Duration::ZERO,
                     };
                     let latest = Instant::now() + grace;
@@ -289,6 +289,7 @@ async fn take_away(running: JoinHandle<Result<(), TaskError>>) -> Option<String>
 const fn ending_of_stop(why: Stop) -> Ending {
     match why {
         Stop::Cancelled => Ending::Cancelled,
+        Stop::TimedOut => Ending::TimedOut,
         Stop::Interrupted | Stop::InterruptedAtOnce => Ending::Interrupted,
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! A job names sources; the [`Vault`] reads them anew for each attempt, so that a value that was exchanged is used from the
 //! next attempt on. Values live in this process's memory and in the environment of the tasks that ask for them, and
-//! nowhere else. What a source has said since Petit started stays hidden, because a task may still print yesterday's
-//! value. How a value is kept out of texts is known in [`output::mask`](super::output::mask).
+//! nowhere else. What any task of the job may ask for is hidden from the first attempt on, because a task can come by a
+//! value without asking; and what a source has said since Petit started stays hidden, because a task may still print
+//! yesterday's value. How a value is kept out of texts is known in [`output::mask`](super::output::mask).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
@@ -109,23 +110,45 @@ impl Vault {
         }
     }
 
-    /// The values of an attempt's secrets, as they are now. Reads files.
+    /// The values of an attempt's secrets, as they are now; whatever else it has to hide is looked at as well. Reads files.
     pub fn read(&self, secrets: &Secrets) -> Result<Vec<(String, String)>, SecretError> {
-        let mut values = Vec::with_capacity(secrets.given.len());
-        for (name, source) in &secrets.given {
-            let value = match source {
-                Source::File(path) => read_file(name, path)?,
-                Source::Env(variable) => self.env.get(variable).cloned().ok_or_else(|| SecretError::NotSet {
-                    name: name.clone(),
-                    variable: variable.clone(),
-                })?,
-            };
-            let value = value.trim_end_matches(['\r', '\n']).to_owned();
-            check(name, &value)?;
-            self.remember(source, &value);
-            values.push((name.clone(), value));
+        // First, so that what is said of one that cannot be read is masked too.
+        self.look_at(
+            secrets
+                .hidden
+                .iter()
+                .filter(|source| !secrets.given.values().any(|given| given == *source)),
+        );
+        let value = |(name, source): (&String, &Source)| Ok((name.clone(), self.value(name, source)?));
+        secrets.given.iter().map(value).collect()
+    }
+
+    /// Remembers what every source says now whose values the attempt has to hide. Reads files.
+    pub fn look(&self, secrets: &Secrets) {
+        self.look_at(secrets.hidden.iter());
+    }
+
+    /// One that cannot be read is for the task to mind that is given it.
+    fn look_at<'a>(&self, sources: impl Iterator<Item = &'a Source>) {
+        let sources: HashSet<&Source> = sources.collect();
+        for source in sources {
+            let _ = self.value("", source);
         }
-        Ok(values)
+    }
+
+    /// What a source says now.
+    fn value(&self, name: &str, source: &Source) -> Result<String, SecretError> {
+        let value = match source {
+            Source::File(path) => read_file(name, path)?,
+            Source::Env(variable) => self.env.get(variable).cloned().ok_or_else(|| SecretError::NotSet {
+                name: name.to_owned(),
+                variable: variable.clone(),
+            })?,
+        };
+        let value = value.trim_end_matches(['\r', '\n']).to_owned();
+        check(name, &value)?;
+        self.remember(source, &value);
+        Ok(value)
     }
 
     /// What hides every value that the attempt's sources have said until now.
@@ -217,6 +240,30 @@ mod tests {
         let mask = vault.mask(&secrets);
         assert_eq!(mask.hide("first second from-outside third"), "*** *** *** third");
         assert!(vault.mask(&given(&[("C", Source::Env("ELSE".to_owned()))])).is_empty());
+    }
+
+    #[test]
+    fn what_another_task_is_given_is_hidden_before_that_task_runs() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("token");
+        let short = folder.path().join("short");
+        fs::write(&path, "of-the-other\n").expect("a writable folder");
+        fs::write(&short, "abc\n").expect("a writable folder");
+        let vault = Vault::default();
+        let mut secrets = Secrets {
+            hidden: vec![
+                Source::File(folder.path().join("gone")),
+                Source::File(short),
+                Source::File(path.clone()),
+            ],
+            ..Secrets::default()
+        };
+        assert_eq!(vault.read(&secrets).expect("it is given none"), []);
+        assert_eq!(vault.mask(&secrets).hide("of-the-other abc"), "*** abc");
+        fs::write(&path, "exchanged\n").expect("a writable folder");
+        secrets.given.insert("A".to_owned(), Source::Env("NO".to_owned()));
+        vault.read(&secrets).expect_err("its own cannot be read");
+        assert_eq!(vault.mask(&secrets).hide("of-the-other exchanged"), "*** ***");
     }
 
     #[test]

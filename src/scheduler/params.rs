@@ -49,6 +49,15 @@ pub enum ParamError {
         /// Why not.
         problem: InvalidParam,
     },
+    /// Its value would be kept and shown.
+    #[error(
+        "the parameter `{name}` contains a secret of the job, and parameters are kept in the journal and the history: let \
+         the tasks that need it name the secret themselves"
+    )]
+    Secret {
+        /// The parameter.
+        name: String,
+    },
     /// The default cannot be rendered.
     #[error("the default of the parameter `{name}` cannot be rendered: {problem}")]
     Default {

@@ -61,6 +61,8 @@ pub struct Parts {
     pub bus: EventBus,
     /// Randomness for the ids of runs.
     pub random: Box<dyn FnMut() -> u128 + Send>,
+    /// Whether a value that somebody gives a run holds a secret of the job; such a run is refused.
+    pub tells_secret: Box<dyn Fn(&Job, &Value) -> bool + Send>,
 }
 
 /// The loop that decides which runs start, and when. Its other end is a [`Handle`].
@@ -99,6 +101,7 @@ pub struct Parts {
 ///     orders,
 ///     bus: EventBus::default(),
 ///     random: Box::new(move || { ids += 1; ids }),
+///     tells_secret: Box::new(|_, _| false),
 /// });
 /// let scheduling = tokio::spawn(scheduler.run());
 /// let Some(Order::Start { run, .. }) = ordered.recv().await else { panic!("the slot is due") };
@@ -404,6 +407,7 @@ impl Scheduler {
             random: &mut *self.parts.random,
             latest: &|job| storage.latest(job),
             revision: self.parts.revision.borrow().clone(),
+            tells_secret: &*self.parts.tells_secret,
         };
         question(&self.desk, &mut around)
     }

@@ -126,6 +126,7 @@ impl FakeCommands {
             },
             Ok(why) = stop.wait_for(Option::is_some) => match *why {
                 Some(Stop::Interrupted | Stop::InterruptedAtOnce) => Ending::Interrupted,
+                Some(Stop::TimedOut) => Ending::TimedOut,
                 Some(Stop::Cancelled) | None => Ending::Cancelled,
             },
         };

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use super::{log_feed::Logs, message::LogId, run::Leaving};
 use crate::{
     core::harmless::{harmless, harmless_lines},
-    execution::output::LogReader,
+    execution::{output::LogReader, process},
 };
 
 /// What another program is to do in the terminal.
@@ -79,8 +79,8 @@ impl Programs {
             Errand::Edit { .. } => &self.editor,
             Errand::PageLog(_) | Errand::Page(_) => &self.pager,
         };
-        let mut child = match self.start(errand, logs) {
-            Ok(child) => child,
+        let (mut child, _lent) = match process::lend(|| self.start(errand, logs)) {
+            Ok(lent) => lent,
             Err(error) => return Returned::Failed(format!("could not start {program}: {error}")),
         };
         tokio::select! {

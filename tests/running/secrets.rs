@@ -123,6 +123,44 @@ fn a_value_that_was_exchanged_is_used_and_the_old_one_stays_masked() {
     assert_eq!(daemon.stop(), 0);
 }
 
+#[test]
+fn a_secret_of_a_later_task_is_hidden_from_the_first_on_and_is_no_parameter() {
+    let place = Place::new();
+    fs::write(place.path().join("token"), "named-by-the-last\n").expect("a writable folder");
+    let daemon = place.daemon();
+    place.save(
+        "late.yaml",
+        "params: {note: {default: none, pattern: '[a-z -]*'}}\n\
+         tasks:\n  \
+         a: {command: 'cat token; echo k=$(cat token) >> $PETIT_OUTPUT'}\n  \
+         b: {command: [x], secrets: {TOKEN: {file: token}}, depends_on: [a]}\n",
+    );
+    place.wait_synced("late");
+    let refused = place.run(&["trigger", "late", "--param", "note=is NAMED? named-by-the-last!"]);
+    let wrong = place.run(&["trigger", "late", "--param", "none=1"]);
+    assert_eq!(refused.code, wrong.code, "{refused:?}");
+    assert!(
+        refused.stderr.contains("`note` contains a secret of the job"),
+        "{refused:?}"
+    );
+    let followed = place.run(&["trigger", "late", "--follow"]);
+    assert_eq!(followed.code, 1, "what it published is refused: {followed:?}");
+    let local = {
+        assert_eq!(daemon.stop(), 0);
+        place.run(&["trigger", "late", "--local", "--param", "note=named-by-the-last"])
+    };
+    assert_eq!(local.code, wrong.code, "{local:?}");
+    for said in [refused, followed, local] {
+        let said = said.stdout + &said.stderr;
+        assert!(!said.contains("named-by-the-last"), "{said}");
+    }
+    for file in files(&place.path().join(".petit")) {
+        let bytes = fs::read(&file).expect("a readable file");
+        let found = String::from_utf8_lossy(&bytes).contains("named-by-the-last");
+        assert!(!found, "it stands in {}", file.display());
+    }
+}
+
 /// All files below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder").flatten();

@@ -100,6 +100,7 @@ impl Engine for Fake {
         if let Some(reports) = self.going.lock().expect("no test panics with it").remove(key) {
             let ending = match why {
                 Stop::Cancelled => Ending::Cancelled,
+                Stop::TimedOut => Ending::TimedOut,
                 Stop::Interrupted | Stop::InterruptedAtOnce => Ending::Interrupted,
             };
             let end = AttemptEnd::without_process(ending, clock()(), None);

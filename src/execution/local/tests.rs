@@ -209,6 +209,57 @@ async fn a_secret_that_cannot_be_used_ends_the_attempt_before_its_process() {
     assert!(!setup.home.path().join("ran").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_only_a_later_task_names_is_kept_from_the_first_task_on() {
+    let mut setup = setup(8);
+    fs::write(setup.home.path().join("token"), "first-of-all\n").expect("writable");
+    let job = job(
+        "j",
+        r#"
+tasks:
+  shows: {command: 'cat token; [ ! -e made ] || cat made; exit 3'}
+  publishes: {command: 'echo "k=$(cat token)" >> "$PETIT_OUTPUT"'}
+  makes: {command: 'echo made-by-a-task > made; echo "k=$(cat made)" >> "$PETIT_OUTPUT"'}
+  later: {secrets: {A: {file: token}, B: {file: made}, C: {file: gone}}, command: [x], depends_on: [shows, publishes, makes]}
+"#,
+    );
+    let detail = setup.bench.run_to_end(&job).await;
+    let endings: Vec<_> = detail
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.task.as_str(), attempt.ending))
+        .collect();
+    for (task, ending) in [
+        ("shows", Ending::Exited(3)),
+        ("publishes", Ending::BadOutput),
+        ("makes", Ending::BadOutput),
+    ] {
+        assert!(endings.contains(&(task, Some(ending))), "{endings:?}");
+    }
+    let kept = std::process::Command::new("grep")
+        .args(["-r", "-l", "-e", "first-of-all", "-e", "made-by-a-task"])
+        .arg(setup.home.path().join(".petit/runs"))
+        .output();
+    assert_eq!(String::from_utf8_lossy(&kept.expect("grep").stdout), "");
+    assert!(!format!("{detail:?}").contains("first-of-all"), "{detail:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_out_of_its_runs_time_is_timed_out_and_says_whose_time_it_was() {
+    let mut setup = setup(8);
+    let job = job(
+        "j",
+        "{timeout: 300ms, tasks: {a: {command: sleep 600, retry: {retries: 3}}, b: {command: [x], depends_on: [a]}}}",
+    );
+    let detail = setup.bench.run_to_end(&job).await;
+    assert_eq!(detail.run.status, RunStatus::TimedOut);
+    let [attempt] = &detail.attempts[..] else {
+        panic!("it is not tried again: {detail:?}");
+    };
+    assert_eq!(attempt.ending, Some(Ending::TimedOut));
+    assert_eq!(words(attempt), "the run took longer than 300ms");
+}
+
 /// A task that leaves a grandchild, whose number it writes to `pid` in its folder.
 const TREE: &str = "(trap '' HUP; exec sleep 300) & echo $! > pid.new; mv pid.new pid; wait";
 
@@ -343,6 +394,7 @@ fn only_a_regular_file_of_a_bounded_size_is_read_as_outputs() {
     assert_eq!(read_outputs(&file("good")).expect("well-formed")["a"], 1);
     fs::write(file("large"), vec![b'\n'; outputs::MAX_BYTES + 1]).expect("a writable folder");
     assert_eq!(read_outputs(&file("large")), Err(OutputError::TooLarge.to_string()));
+    assert!(!file("large").exists(), "what is refused does not fill the disk");
     std::os::unix::fs::symlink("/dev/zero", file("endless")).expect("a writable folder");
     let error = read_outputs(&file("endless")).expect_err("not a file of its own");
     assert!(error.ends_with("is not a regular file any more"), "{error}");

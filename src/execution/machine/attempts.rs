@@ -1,6 +1,6 @@
 //! The life of an attempt, as its run sees it: granted, started, ended, and what follows for the task.
 
-use super::{Effect, RunMachine, Timer, rules::may_retry};
+use super::{Effect, RunMachine, Stop, Timer, rules::may_retry};
 use crate::{
     core::{
         Timestamp,
@@ -90,6 +90,7 @@ impl RunMachine {
     }
 
     pub(super) fn ended(&mut self, task: TaskIndex, attempt: u32, end: AttemptEnd, now: Timestamp) {
+        let end = self.with_words(task, end);
         let current = self.tasks[task].current.take_if(|current| current.attempt == attempt);
         let Some(mut record) = current else { return };
         record.ended_at = Some(end.at);
@@ -103,6 +104,25 @@ impl RunMachine {
         self.effects.push(Effect::Release(task));
         self.tasks[task].record.outputs = end.outputs;
         self.conclude(task, end.ending, end.error, now);
+    }
+
+    /// The end of an attempt that was ended for its run's time says so: its own name says only that time was up.
+    fn with_words(&self, task: TaskIndex, mut end: AttemptEnd) -> AttemptEnd {
+        if let Some(stop) = self.stop_of(task)
+            && stop.took_the_time_of(end.ending)
+        {
+            let of_run = format!("the run {}", stop.reason);
+            end.error = Some(match end.error {
+                Some(error) => format!("{of_run}; {error}"),
+                None => of_run,
+            });
+        }
+        end
+    }
+
+    /// Why the task is being stopped with its run, if it is.
+    fn stop_of(&self, task: TaskIndex) -> Option<&Stop> {
+        self.stop.as_ref().filter(|_| self.condition(task) != Condition::Always)
     }
 
     /// An attempt that was going when Petit died.
@@ -122,11 +142,13 @@ impl RunMachine {
     fn conclude(&mut self, task: TaskIndex, ending: Ending, error: Option<String>, now: Timestamp) {
         self.tasks[task].last = Some(ending);
         let policy = self.job.task(task).retry.unwrap_or_default();
-        let stopped = self.stop.is_some() && self.condition(task) != Condition::Always;
+        let stop = self.stop_of(task);
+        let stopped = stop.is_some();
+        let out_of_time = stop.is_some_and(|stop| stop.took_the_time_of(ending));
         let words = error.map_or_else(|| ending.to_string(), |error| format!("{ending}: {error}"));
         if ending.is_success() {
             self.set_state(task, TaskState::Succeeded, None, now);
-        } else if ending == Ending::Cancelled || (stopped && ending == Ending::Interrupted) {
+        } else if ending == Ending::Cancelled || out_of_time || (stopped && ending == Ending::Interrupted) {
             let reason = self.stop.as_ref().map_or(words, |stop| stop.reason.clone());
             self.set_state(task, TaskState::Cancelled, Some(reason), now);
         } else if !stopped && may_retry(policy, ending, self.tasks[task].record.attempts) {

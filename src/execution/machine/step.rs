@@ -2,7 +2,7 @@
 
 use crate::{
     core::{Timestamp, dag::TaskIndex, state::SlotReason},
-    execution::engine::{AttemptEnd, ProcessMark},
+    execution::engine::{self, AttemptEnd, ProcessMark},
     storage::Change,
 };
 
@@ -96,6 +96,8 @@ pub enum Effect {
         task: TaskIndex,
         /// The attempt.
         attempt: u32,
+        /// Why.
+        why: engine::Stop,
     },
     /// A timer is to fire.
     Arm {

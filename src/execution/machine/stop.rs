@@ -5,9 +5,11 @@ use crate::{
     core::{
         Timestamp,
         dag::TaskIndex,
+        ending::Ending,
         spec::Condition,
         state::{RunStatus, SlotReason, TaskState},
     },
+    execution::engine,
     storage::Change,
 };
 
@@ -37,6 +39,24 @@ impl Stop {
         })
     }
 
+    /// Why the attempts that run are ended.
+    fn of_attempts(&self) -> engine::Stop {
+        match self.status {
+            RunStatus::TimedOut => engine::Stop::TimedOut,
+            RunStatus::Cancelled
+            | RunStatus::Failed
+            | RunStatus::Interrupted
+            | RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Succeeded => engine::Stop::Cancelled,
+        }
+    }
+
+    /// Whether an attempt that ended like this was ended because its run was out of time.
+    pub fn took_the_time_of(&self, ending: Ending) -> bool {
+        self.of_attempts() == engine::Stop::TimedOut && ending == Ending::TimedOut
+    }
+
     fn note(&self) -> String {
         match self.status {
             RunStatus::Cancelled => format!("{CANCELLING}{}", self.reason),
@@ -62,24 +82,25 @@ impl RunMachine {
             run: self.run.id,
             reason: note,
         });
-        self.stop_tasks(&stop.reason, now);
+        self.stop_tasks(&stop, now);
         self.stop = Some(stop);
     }
 
     /// Ends what runs and what would. Pending tasks stay so until those above them have ended, so that what cleans up
     /// after a chain does not begin while the chain's first task is still dying.
-    pub(super) fn stop_tasks(&mut self, reason: &str, now: Timestamp) {
+    pub(super) fn stop_tasks(&mut self, stop: &Stop, now: Timestamp) {
         for task in 0..self.tasks.len() {
             if self.condition(task) == Condition::Always {
                 continue;
             }
             match self.state(task) {
                 TaskState::Waiting | TaskState::Retrying => {
-                    self.set_state(task, TaskState::Cancelled, Some(reason.to_owned()), now);
+                    self.set_state(task, TaskState::Cancelled, Some(stop.reason.clone()), now);
                 }
                 TaskState::Running => {
                     let attempt = self.tasks[task].record.attempts;
-                    self.effects.push(Effect::Kill { task, attempt });
+                    let why = stop.of_attempts();
+                    self.effects.push(Effect::Kill { task, attempt, why });
                 }
                 TaskState::Pending
                 | TaskState::Succeeded

@@ -71,7 +71,7 @@ fn deeds(effects: &[Effect]) -> Vec<String> {
         Effect::Withdraw(task) => Some(format!("withdraw {task}")),
         Effect::Release(task) => Some(format!("release {task}")),
         Effect::Launch { task, attempt } => Some(format!("launch {task}.{attempt}")),
-        Effect::Kill { task, attempt } => Some(format!("kill {task}.{attempt}")),
+        Effect::Kill { task, attempt, why } => Some(format!("kill {task}.{attempt} {why:?}")),
         Effect::Arm { at, timer } => Some(format!("arm {} {timer:?}", at.timestamp())),
         Effect::Finish => Some("finish".to_owned()),
     };
@@ -309,7 +309,10 @@ fn a_run_out_of_time_ends_its_tasks_and_then_cleans_up() {
         deeds(&machine.step(Input::Granted(0), at(1))),
         ["arm 11 Timeout", "launch 0.1"]
     );
-    assert_eq!(deeds(&machine.step(Input::Due(Timer::Timeout), at(11))), ["kill 0.1"]);
+    assert_eq!(
+        deeds(&machine.step(Input::Due(Timer::Timeout), at(11))),
+        ["kill 0.1 TimedOut"]
+    );
     assert_eq!(
         machine.step(
             Input::Cancel {
@@ -321,8 +324,20 @@ fn a_run_out_of_time_ends_its_tasks_and_then_cleans_up() {
         [],
         "it is being stopped already"
     );
-    let ended = machine.step(end(0, 1, Ending::Cancelled, at(12)), at(12));
-    assert_eq!(deeds(&ended), ["release 0", "request 2"]);
+    let ended = machine.step(end(0, 1, Ending::TimedOut, at(12)), at(12));
+    assert_eq!(
+        deeds(&ended),
+        ["release 0", "request 2"],
+        "what is out of time is not tried again"
+    );
+    let recorded = ended.iter().find_map(|effect| match effect {
+        Effect::Journal(Change::EndAttempt(record)) => Some((record.ending, record.error.as_deref())),
+        _ => None,
+    });
+    assert_eq!(
+        recorded,
+        Some((Some(Ending::TimedOut), Some("the run took longer than 10s")))
+    );
     machine.step(Input::Granted(2), at(13));
     let failed = machine.step(end(2, 1, Ending::Exited(1), at(14)), at(14));
     assert_eq!(
@@ -625,7 +640,7 @@ fn play(scenario: &Scenario) -> (RunMachine, Vec<(TaskIndex, u32, bool)>) {
                         launched.push((task, attempt, cancelled));
                         running.push((task, attempt));
                     }
-                    Effect::Kill { task, attempt } => drop(killed.insert(task, attempt)),
+                    Effect::Kill { task, attempt, .. } => drop(killed.insert(task, attempt)),
                     Effect::Arm { timer, .. } => timers.push(timer),
                     Effect::Finish => {
                         assert!(running.is_empty(), "finished while {running:?} run");

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cgroup::{Cgroups, Group};
 use super::children::{self, Child, Command, ExitStatus, SpawnError, Usage};
-use super::procfs::{Mark, ProcessId};
+use super::procfs::{self, Mark, ProcessId};
 use super::scales::{self, Scales};
 use super::sys;
 use super::tree::{Claim, MarkClaim, Tree, cost_of_a_look};
@@ -132,7 +132,8 @@ struct Capture {
     buffer: Vec<u8>,
 }
 
-/// Trees of short attempts that nobody has looked for yet.
+/// Trees of short attempts that nobody has looked for yet, and of attempts beside which others went on to which a stray may
+/// have belonged.
 #[derive(Debug, Default)]
 struct Strays {
     claims: Vec<Claim>,
@@ -144,7 +145,7 @@ struct Strays {
 /// How long after the exit a descendant may keep the output open: enough for the last line of a `tee`, too short to
 /// pass a service off as a task.
 const HELD_OPEN: Duration = Duration::from_secs(2);
-/// How long the output is read on after the tree is gone. Only somebody who escaped can still hold it then.
+/// How long the output is read on after the tree is gone. Only somebody who escaped can still hold it then, and is ended.
 const AFTERGLOW: Duration = Duration::from_millis(200);
 /// A look may take one part of this many of the time it serves.
 pub(super) const LOOK_SHARE: u32 = 20;
@@ -169,7 +170,7 @@ impl Processes {
     /// Starts the attempt. Must be called within a tokio runtime; blocks for the few hundred microseconds until the
     /// program executes. The error says with which [`Ending`] the attempt ends instead.
     pub fn start(&self, spec: AttemptSpec) -> Result<Running, SpawnError> {
-        let (child, output) = children::spawn(&spec.command)?;
+        let (child, output) = children::spawn_attempt(&spec.command)?;
         let (orders_in, orders) = watch::channel(None);
         let canceller = Canceller(orders_in);
         let claim = claim(child.id(), &spec.command);
@@ -213,7 +214,7 @@ impl Processes {
             (mem::take(&mut strays.claims), strays.kill_grace)
         };
         if !claims.is_empty() {
-            Tree::new(claims, None).end(grace, pending()).await;
+            Tree::new(claims, None).sweeping().end(grace, pending()).await;
         }
     }
 
@@ -295,15 +296,25 @@ impl Running {
         // An order or a timeout that comes between exit and the output's end changes nothing: the process has ended.
         let held_open = stopped.is_none() && !self.capture.drain(HELD_OPEN).await;
         let mut survivors = Vec::new();
+        let mut left_strays = false;
         // Whoever is left in a control group would be killed with it, without a grace.
         let look = stopped.is_some()
             || held_open
             || self.group.is_some()
             || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
         if look {
-            let tree = Tree::new(vec![self.claim.clone()], Some(self.id().pid));
-            survivors = self.end_tree(tree).await;
-            self.capture.drain(AFTERGLOW).await;
+            let mut tree = self.tree();
+            if held_open {
+                tree = tree.holding(self.capture.names());
+            }
+            survivors = self.end_tree(&mut tree, self.kill_grace).await;
+            left_strays = tree.left_strays();
+            let closed = self.capture.drain(AFTERGLOW).await;
+            if !closed && survivors.is_empty() {
+                // Whoever escaped the end of the tree had its grace with it.
+                let mut holders = self.tree().holding(self.capture.names());
+                survivors = self.end_tree(&mut holders, Duration::ZERO).await;
+            }
         }
         self.child.exited().await;
         let pid = self.id().pid;
@@ -311,10 +322,15 @@ impl Running {
         if !look {
             // Once the leader is collected, the group's existence says whether anybody else is in it.
             if sys::signal_group(pid, 0).is_ok() {
-                survivors = Tree::new(vec![self.claim], None).end(self.kill_grace, pending()).await;
+                let mut tree = Tree::new(vec![self.claim.clone()], None);
+                survivors = tree.end(self.kill_grace, pending()).await;
+                left_strays = tree.left_strays();
             } else {
-                self.processes.leave_strays(self.claim, self.kill_grace);
+                left_strays = true;
             }
+        }
+        if left_strays {
+            self.processes.leave_strays(self.claim, self.kill_grace);
         }
         let ended_at = Utc::now();
         let (bytes_out, log_error) = self.capture.finish(ended_at);
@@ -365,7 +381,13 @@ impl Running {
         }
     }
 
-    async fn end_tree(&mut self, mut tree: Tree) -> Vec<ProcessId> {
+    /// Everybody in the attempt, while its leader is not collected.
+    fn tree(&self) -> Tree {
+        Tree::new(vec![self.claim.clone()], Some(self.id().pid))
+    }
+
+    async fn end_tree(&mut self, tree: &mut Tree, grace: Duration) -> Vec<ProcessId> {
+        children::being_ended(self.id().pid, Instant::now() + grace);
         let orders = &mut self.orders;
         let hurry = async move {
             if orders
@@ -376,7 +398,7 @@ impl Running {
                 pending::<()>().await;
             }
         };
-        let mut ended = pin!(tree.end(self.kill_grace, hurry));
+        let mut ended = pin!(tree.end(grace, hurry));
         loop {
             // What the processes say while they end belongs to the log, and a full pipe would keep them from ending.
             tokio::select! {
@@ -443,6 +465,12 @@ impl Capture {
             }
         }
         true
+    }
+
+    /// What is still open, as the kernel names it.
+    fn names(&self) -> Vec<PathBuf> {
+        let open = [self.stdout.as_ref(), self.stderr.as_ref()].into_iter().flatten();
+        open.filter_map(procfs::name_of).collect()
     }
 
     fn finish(self, now: DateTime<Utc>) -> (u64, Option<String>) {

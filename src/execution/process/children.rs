@@ -7,9 +7,8 @@
 //! whose owner still wants it, and it takes the exits of `std::process::Command` away.
 //!
 //! Two locks keep a fast child from being taken for a stranger: whoever spawns holds `spawning` shared from before the
-//! process exists until it is known; whoever collects a stranger holds it alone.
+//! process exists until it is known; whoever collects a stranger, or asks who is none, holds it alone.
 
-use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,14 +16,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::procfs::{self, ProcessId, StartTime};
+use super::procfs::{self, Process, ProcessId, StartTime};
+use super::strays::{Census, Fate, Kin};
 use super::{lookup, sys};
 use crate::core::ending::Ending;
 
@@ -152,15 +153,23 @@ enum Watch {
     Exited,
 }
 
+/// A program of the user's that was started by other means than [`spawn`] and has the terminal. Dropped once it has been
+/// waited for. What it leaves behind is not Petit's to end.
+#[derive(Debug)]
+pub struct Lent {
+    pid: u32,
+    since: StartTime,
+}
+
 struct Registry {
     spawning: RwLock<()>,
-    known: Mutex<BTreeSet<u32>>,
+    census: Mutex<Census>,
 }
 
 /// Children belong to the whole process, so their registry does as well.
 static CHILDREN: Registry = Registry {
     spawning: RwLock::new(()),
-    known: Mutex::new(BTreeSet::new()),
+    census: Mutex::new(Census::new()),
 };
 
 /// How long strangers that exited may wait for each other, so that one look serves many.
@@ -169,7 +178,7 @@ const STRANGERS_PAUSE: Duration = Duration::from_millis(100);
 /// Starts a command as the leader of a new session, with `/dev/null` as its input. Must be called within a tokio
 /// runtime. It blocks until the program is executed, some hundred microseconds.
 pub fn spawn(command: &Command) -> Result<(Child, Output), SpawnError> {
-    start(command, None)
+    start(command, Kin::Helper, None)
 }
 
 /// As [`spawn`], but what is written into the returned pipe is the child's input. However this process ends, the kernel
@@ -179,11 +188,20 @@ pub fn spawn_with_input(command: &Command) -> Result<(Child, PipeWriter, Output)
         program: command.argv.first().map(PathBuf::from).unwrap_or_default(),
         source,
     })?;
-    let (child, output) = start(command, Some(input_end))?;
+    let (child, output) = start(command, Kin::Helper, Some(input_end))?;
     Ok((child, input, output))
 }
 
-fn start(command: &Command, stdin: Option<PipeReader>) -> Result<(Child, Output), SpawnError> {
+/// As [`spawn`], the leader of an attempt, who may leave strays behind.
+pub(super) fn spawn_attempt(command: &Command) -> Result<(Child, Output), SpawnError> {
+    let kin = Kin::Attempt {
+        since: StartTime::UNKNOWN,
+        ends_by: None,
+    };
+    start(command, kin, None)
+}
+
+fn start(command: &Command, kin: Kin, stdin: Option<PipeReader>) -> Result<(Child, Output), SpawnError> {
     let program = find_program(command)?;
     let argv = command
         .argv
@@ -212,7 +230,7 @@ fn start(command: &Command, stdin: Option<PipeReader>) -> Result<(Child, Output)
     let pid = {
         let _shared = CHILDREN.spawning.read().unwrap_or_else(PoisonError::into_inner);
         let pid = sys::spawn(&image).map_err(|source| diagnose(source, &program, &command.working_dir))?;
-        CHILDREN.known().insert(pid);
+        CHILDREN.census().known.insert(pid, kin);
         pid
     };
     // Asked after the child has become its program, so that what Petit grew by until then is not taken for the child's.
@@ -221,6 +239,7 @@ fn start(command: &Command, stdin: Option<PipeReader>) -> Result<(Child, Output)
         pid,
         start_time: procfs::start_time(pid).unwrap_or(StartTime::UNKNOWN),
     };
+    CHILDREN.census().began(id);
     let watch = Watch::new(pid);
     Ok((
         Child {
@@ -235,9 +254,11 @@ fn start(command: &Command, stdin: Option<PipeReader>) -> Result<(Child, Output)
 
 /// Makes this process the subreaper of its descendants and collects, from now on, every orphan it adopts.
 ///
-/// For the daemon only: children started by other means than [`spawn`] would be collected too.
+/// For the daemon only: children started by other means than [`spawn`] and [`lend`] would be collected too.
 pub fn collect_strangers() -> io::Result<JoinHandle<()>> {
     sys::become_subreaper()?;
+    // The first process of a container also adopts what others started in it, and can tell nobody's leftovers.
+    CHILDREN.census().adopts = std::process::id() != 1;
     let mut exits = signal(SignalKind::child())?;
     Ok(tokio::spawn(async move {
         loop {
@@ -250,6 +271,44 @@ pub fn collect_strangers() -> io::Result<JoinHandle<()>> {
             }
         }
     }))
+}
+
+/// Starts a program to which the terminal is lent. Its exit is its caller's to collect, as with any child of `std`.
+pub fn lend(start: impl FnOnce() -> io::Result<std::process::Child>) -> io::Result<(std::process::Child, Lent)> {
+    let _shared = CHILDREN.spawning.read().unwrap_or_else(PoisonError::into_inner);
+    let child = start()?;
+    let pid = child.id();
+    // Of a program that is gone already nobody knows when it began; then whatever comes is left alone.
+    let since = procfs::start_time(pid).unwrap_or(StartTime::UNKNOWN);
+    let mut census = CHILDREN.census();
+    census.known.insert(pid, Kin::Helper);
+    census.lent.push(since);
+    Ok((child, Lent { pid, since }))
+}
+
+/// What is to become of each stray in a table of processes that was read before, on a machine where they can be told.
+pub(super) fn fates_of_strays(table: &[Process]) -> Vec<(ProcessId, Fate)> {
+    let census = {
+        // Whoever is in the table and is being started at this moment becomes known first.
+        let _alone = CHILDREN.spawning.write().unwrap_or_else(PoisonError::into_inner);
+        CHILDREN.census().clone()
+    };
+    let mut fates = census.fates(table, std::process::id());
+    // A child that was collected since the table was read is not known any more, and no stray either.
+    fates.retain(|(id, _)| procfs::is_alive(*id));
+    fates
+}
+
+/// The tree of an attempt is being ended from now on, and has to be gone by then.
+pub(super) fn being_ended(leader: u32, by: Instant) {
+    if let Some(Kin::Attempt { ends_by, .. }) = CHILDREN.census().known.get_mut(&leader) {
+        *ends_by = Some(by);
+    }
+}
+
+/// These could not be ended: nobody tries it again by exclusion.
+pub(super) fn give_up(survivors: &[ProcessId]) {
+    CHILDREN.census().spared.extend(survivors);
 }
 
 impl Child {
@@ -281,8 +340,8 @@ impl Child {
         self.collected = true;
         let collected = {
             // Forgotten first: once collected, the number may be given to the next child at any moment.
-            let mut known = CHILDREN.known();
-            known.remove(&self.id.pid);
+            let mut census = CHILDREN.census();
+            census.known.remove(&self.id.pid);
             sys::collect(self.id.pid, false)?
         };
         let collected = collected.ok_or_else(|| io::Error::other("the process has not exited"))?;
@@ -311,12 +370,29 @@ impl Drop for Child {
         let _ = sys::signal_group(pid, libc::SIGKILL);
         let collect = move || {
             let _ = sys::wait_until_exited(pid);
-            let mut known = CHILDREN.known();
-            known.remove(&pid);
+            let mut census = CHILDREN.census();
+            census.known.remove(&pid);
             let _ = sys::collect(pid, false);
         };
         // Death takes a moment even after SIGKILL, and a drop must not block. Without a thread a zombie is left.
         let _ = std::thread::Builder::new().name("collect".into()).spawn(collect);
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let (pid, since) = (self.pid, self.since);
+        // Whoever began meanwhile and is nobody's may be its own.
+        let table = procfs::table(procfs::Marks::Skip);
+        let strays = fates_of_strays(&table).into_iter().map(|(id, _)| id);
+        let its = strays.filter(|id| since == StartTime::UNKNOWN || id.start_time.is_since(since));
+        let its: Vec<ProcessId> = its.collect();
+        let mut census = CHILDREN.census();
+        census.known.remove(&pid);
+        census.spared.extend(its);
+        if let Some(at) = census.lent.iter().position(|lent| *lent == since) {
+            census.lent.swap_remove(at);
+        }
     }
 }
 
@@ -346,8 +422,8 @@ impl Watch {
 }
 
 impl Registry {
-    fn known(&self) -> MutexGuard<'_, BTreeSet<u32>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn census(&self) -> MutexGuard<'_, Census> {
+        self.census.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -368,8 +444,8 @@ fn collect_exited_strangers() {
 /// Collects an exited child unless it is a known one.
 fn collect_stranger(pid: u32) -> bool {
     let _alone = CHILDREN.spawning.write().unwrap_or_else(PoisonError::into_inner);
-    let known = CHILDREN.known();
-    !known.contains(&pid) && matches!(sys::collect(pid, false), Ok(Some(_)))
+    let census = CHILDREN.census();
+    !census.known.contains_key(&pid) && matches!(sys::collect(pid, false), Ok(Some(_)))
 }
 
 fn output_pipe() -> io::Result<(pipe::Receiver, PipeWriter)> {

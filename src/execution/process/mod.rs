@@ -4,13 +4,14 @@
 //! end, an [`Ended`] that names the ending and carries the kernel's accounting. This room does not know jobs, runs,
 //! retries or the journal; it never decides whether something should run.
 //!
-//! Three ideas carry it:
+//! Four ideas carry it:
 //!
 //! - **Each child is waited for through its own pidfd** ([`children`]), so nobody waits for "any child" and nobody can
 //!   steal an exit: not from `std::process`, not from tokio, not from a host that uses Petit as a library. Orphans that
 //!   a subreaper adopts are collected by one place that knows which children are not strangers.
 //! - **A leader stays uncollected while its tree is being ended** ([`tree`]), which pins its number, and with it the
 //!   numbers of its group and session, against reuse.
+//! - **Who shows no sign of anybody is told by exclusion** ([`strays`]), where Petit is the subreaper.
 //! - **A look at the whole process table is rationed** ([`attempt`]): it costs about as much as starting a process,
 //!   so short attempts share one look, shortly after they ended.
 //!
@@ -26,6 +27,7 @@ mod lookup;
 mod memory;
 mod procfs;
 mod scales;
+mod strays;
 mod sys;
 mod tree;
 
@@ -34,7 +36,7 @@ pub use attempt::{AttemptSpec, Canceller, Ended, Processes, Running, Stop};
 pub(crate) use background::serve_in_background;
 pub use cgroup::Cgroups;
 pub use children::{
-    Child, Command, Exit, ExitStatus, Output, SpawnError, Usage, collect_strangers, spawn, spawn_with_input,
+    Child, Command, Exit, ExitStatus, Lent, Output, SpawnError, Usage, collect_strangers, lend, spawn, spawn_with_input,
 };
 pub use memory::resident_memory;
 pub use procfs::{Mark, ProcessId, StartTime};

@@ -4,8 +4,11 @@
 //! reads several files for each process and tells neither session nor process group. A process that vanishes between
 //! two reads is left out. On systems without `/proc` the table is empty.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -147,6 +150,7 @@ pub(super) fn table(marks: Marks) -> Vec<Process> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(process)
         .collect();
+    adopt(&mut table);
     let mut unread: Vec<&mut Process> = table.iter_mut().filter(|process| marks.include(process)).collect();
     // In the midst of `exec` a process has no environment to read. Who has just left its session and parents would
     // pass for a stranger at that moment, and stay.
@@ -160,9 +164,42 @@ pub(super) fn table(marks: Marks) -> Vec<Process> {
     table
 }
 
+/// Looks again at those whose parent exited while the table was being read: by now they have another one.
+fn adopt(table: &mut [Process]) {
+    let numbers: HashSet<u32> = table.iter().map(|process| process.id.pid).collect();
+    let orphans = table
+        .iter_mut()
+        .filter(|orphan| orphan.parent != 0 && !numbers.contains(&orphan.parent));
+    for orphan in orphans {
+        if let Some(now) = process(orphan.id.pid).filter(|now| now.id == orphan.id) {
+            *orphan = now;
+        }
+    }
+}
+
 /// When the process of this number started.
 pub(super) fn start_time(pid: u32) -> Option<StartTime> {
     process(pid).map(|process| process.id.start_time)
+}
+
+/// Whether this process, and no later one of its number, has not exited.
+pub(super) fn is_alive(id: ProcessId) -> bool {
+    process(id.pid).is_some_and(|now| now.id == id && !now.zombie)
+}
+
+/// Whether the process has any of these open, which are named as the kernel names them, such as `pipe:[4026]`. Another
+/// user's does not say.
+pub(super) fn holds(pid: u32, files: &[PathBuf]) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let mut open = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    open.any(|file| files.contains(&file))
+}
+
+/// The kernel's name of a file that this process has open.
+pub(super) fn name_of(file: &impl AsRawFd) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
 fn process(pid: u32) -> Option<Process> {

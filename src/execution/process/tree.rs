@@ -3,13 +3,15 @@
 //! [`members`] is pure: a table of processes and claims go in, the processes that belong go out. A process belongs
 //! when it is, or descends from, one that kept the leader's session or group or that carries the attempt's mark in its
 //! environment; and once it has been seen to belong, it stays so after its parents are gone. What gave up all of
-//! that, and whose parents died before anybody looked, cannot be told from a stranger: only a cgroup would know.
+//! that, and whose parents died before anybody looked, is told by exclusion where Petit adopts it ([`strays`](super::strays)), and by the
+//! attempt's output if it holds that open; else it cannot be told from a stranger.
 //!
 //! Ending goes SIGTERM, grace, then SIGSTOP to all until no new one appears, then SIGKILL: a stopped process cannot
 //! fork, so a tree that breeds faster than it is killed is frozen first. Without `/proc` only the group is signalled.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +19,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::procfs::{self, Mark, Marks, Process, ProcessId, StartTime};
-use super::sys;
+use super::strays::Fate;
+use super::{children, sys};
 
 /// By what processes are recognised as belonging.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +44,14 @@ pub(super) struct Tree {
     /// The group of a leader that is not collected yet, so that its number is certain.
     pinned_group: Option<u32>,
     seen: HashSet<ProcessId>,
+    /// The attempt's output, as the kernel names it: whoever has it open belongs.
+    output: Vec<PathBuf>,
+    /// Whether strays belong whose attempts are all over.
+    sweeps: bool,
+    /// Strays that the last look was the first to count in.
+    joined: Vec<ProcessId>,
+    /// Whether the last look saw strays that are not for this tree to end.
+    left_strays: bool,
 }
 
 /// The first pause between two looks; it doubles up to the last.
@@ -141,7 +152,26 @@ impl Tree {
             claims,
             pinned_group,
             seen: HashSet::new(),
+            output: Vec::new(),
+            sweeps: false,
+            joined: Vec::new(),
+            left_strays: false,
         }
+    }
+
+    /// The same trees, with strays whose attempts are all over.
+    pub(super) fn sweeping(self) -> Self {
+        Tree { sweeps: true, ..self }
+    }
+
+    /// The same trees, with whoever has one of these open and began no earlier than the first leader.
+    pub(super) fn holding(self, output: Vec<PathBuf>) -> Self {
+        Tree { output, ..self }
+    }
+
+    /// Whether strays were left alone that somebody has to look at again when this attempt is over.
+    pub(super) fn left_strays(&self) -> bool {
+        self.left_strays
     }
 
     /// Ends everybody: politely, and after `grace`, or once `hurry` resolves, by force. Returns those that survived
@@ -165,6 +195,12 @@ impl Tree {
             if self.look().await.is_empty() && cfg!(target_os = "linux") {
                 return Vec::new();
             }
+            // Those that are known by exclusion may have to wait for the end of others, and are asked like all the rest. What
+            // else is new was forked on the way out, perhaps to clean up, and has the rest of the grace for it.
+            for stray in self.joined.drain(..) {
+                signal_exactly(stray, libc::SIGTERM);
+                signal_exactly(stray, libc::SIGCONT);
+            }
             if Instant::now() >= deadline {
                 break;
             }
@@ -180,7 +216,9 @@ impl Tree {
             let members = self.freeze().await;
             self.signal(&members, libc::SIGKILL);
             if members.is_empty() || Instant::now() >= patience {
-                return members.into_iter().map(|p| p.id).collect();
+                let survivors: Vec<ProcessId> = members.into_iter().map(|p| p.id).collect();
+                children::give_up(&survivors);
+                return survivors;
             }
             sleep(pause).await;
             pause = (pause * 2).min(FIRST_LOOK * 8);
@@ -202,16 +240,26 @@ impl Tree {
     }
 
     async fn look(&mut self) -> Vec<Process> {
-        let marks = self.marks();
+        let (marks, since, output) = (self.marks(), self.since(), self.output.clone());
         let look = move || {
             let start = std::time::Instant::now();
             let table = procfs::table(marks);
             LOOK_MICROS.store(start.elapsed().as_micros() as u64, Ordering::Relaxed);
-            table
+            let strays = children::fates_of_strays(&table);
+            let holders = since.map_or_else(Vec::new, |since| holders(&table, &output, since));
+            (table, strays, holders)
         };
-        let Ok(table) = tokio::task::spawn_blocking(look).await else {
+        let Ok((table, strays, holders)) = tokio::task::spawn_blocking(look).await else {
             return Vec::new();
         };
+        let (own, others): (Vec<_>, Vec<_>) = strays.into_iter().partition(|(_, fate)| match fate {
+            Fate::Open => false,
+            Fate::EndsWith(leader) => self.pinned_group == Some(*leader),
+            Fate::LeftOver => self.sweeps,
+        });
+        self.left_strays = others.iter().any(|(id, _)| !self.seen.contains(id));
+        self.joined = own.into_iter().map(|(id, _)| id).chain(holders).collect();
+        self.joined.retain(|id| self.seen.insert(*id));
         let members = members(&table, &self.claims, &self.seen, std::process::id());
         self.seen.extend(members.iter().map(|p| p.id));
         members
@@ -222,10 +270,13 @@ impl Tree {
             return Marks::Skip;
         }
         // A claim without a known start may hold the oldest process there is.
+        self.since().map_or(Marks::All, Marks::Since)
+    }
+
+    /// When the first of the leaders began, if all are known.
+    fn since(&self) -> Option<StartTime> {
         let starts: Option<Vec<StartTime>> = self.claims.iter().map(Claim::since).collect();
-        starts
-            .and_then(|starts| starts.into_iter().min())
-            .map_or(Marks::All, Marks::Since)
+        starts?.into_iter().min()
     }
 
     /// Signals the pinned group at once, which no fork can slip through, and the others one by one.
@@ -237,6 +288,23 @@ impl Tree {
         let others = members.iter().filter(|p| Some(p.group) != self.pinned_group);
         others.for_each(|p| signal_exactly(p.id, signal));
     }
+}
+
+/// Who has the output open. Older processes are not asked: a terminal multiplexer, say, takes over the descriptors of its
+/// clients, and is nobody's leftover. Neither is anybody in Petit's own session, where no attempt has a process.
+fn holders(table: &[Process], output: &[PathBuf], since: StartTime) -> Vec<ProcessId> {
+    if output.is_empty() {
+        return Vec::new();
+    }
+    let me = std::process::id();
+    let own = table.iter().find(|process| process.id.pid == me);
+    let asked = table.iter().filter(|process| {
+        !process.zombie
+            && process.id.start_time.is_since(since)
+            && own.is_some_and(|own| own.session != process.session)
+    });
+    let holders = asked.filter(|process| procfs::holds(process.id.pid, output));
+    holders.map(|process| process.id).collect()
 }
 
 /// Signals this process and no later one of its number: the pidfd is opened first, then the start is compared, so the

@@ -55,7 +55,15 @@ pub(super) fn new_run(job: &Job, cause: Cause, around: &mut Around<'_>) -> Resul
         },
         revision: around.revision.clone(),
     };
-    let params = params::render(job, &cause.given, &facts);
+    // A given value that is wrong otherwise as well would be quoted.
+    let secret = |(name, value): (&String, &Value)| {
+        (around.tells_secret)(job, value).then(|| ParamError::Secret { name: name.clone() })
+    };
+    let secrets: Vec<ParamError> = cause.given.iter().filter_map(secret).collect();
+    let params = match secrets.is_empty() {
+        true => params::render(job, &cause.given, &facts),
+        false => Err(secrets),
+    };
     let record = RunRecord {
         id,
         job: job.id.clone(),

@@ -34,6 +34,7 @@ pub use recover::give_up;
 use admit::{DueSlot, is_made_up};
 use chrono::SecondsFormat;
 use claim::Claim;
+use serde_json::Value;
 
 use super::{
     backlog::{Due, Hold},
@@ -65,6 +66,8 @@ pub struct Around<'a> {
     pub latest: &'a dyn Fn(&JobId) -> Result<LatestRuns, StorageError>,
     /// The git commit of the folder of jobs.
     pub revision: Option<String>,
+    /// Whether a value holds a secret of the job. It may read files, and is asked of what somebody gave a run only.
+    pub tells_secret: &'a dyn Fn(&Job, &Value) -> bool,
 }
 
 /// What the journal said when the scheduler started.

@@ -232,6 +232,7 @@ mod tests {
             random: &mut || 0,
             latest: &|_| Ok(crate::storage::LatestRuns::default()),
             revision: None,
+            tells_secret: &|_, _| false,
         })
     }
 

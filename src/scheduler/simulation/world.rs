@@ -196,6 +196,7 @@ impl World {
             },
             latest: &|job| Ok(latest.get(job).cloned().unwrap_or_default()),
             revision: None,
+            tells_secret: &|_, _| false,
         };
         question(self.desk.as_ref().expect("Petit runs"), &mut around)
     }

@@ -35,6 +35,12 @@ async fn a_pause_is_one_row_and_resuming_starts_nothing() {
     assert!(
         matches!(petit.trigger("tick", json!({"x": 1}), false).await, Err(CommandError::Params { errors, .. }) if errors.len() == 1)
     );
+    let told = petit.trigger("tick", json!({"n": "hush"}), false).await;
+    let told = told.expect_err("it holds a secret").to_string();
+    assert!(
+        told.contains("`n` contains a secret of the job") && !told.contains("hush"),
+        "that it is no integer is not said: {told}"
+    );
     assert!(matches!(
         petit.trigger("none", json!({}), false).await,
         Err(CommandError::UnknownJob(_))

@@ -217,6 +217,7 @@ impl Machine {
                 random += 1;
                 random
             }),
+            tells_secret: Box::new(|_, value| value.to_string().contains("hush")),
         });
         meanwhile();
         let petit = Petit {
