@@ -206,6 +206,7 @@ fn picks(filter: &RunFilter) -> Filter {
         tasks: filter.tasks.clone(),
         statuses: filter.statuses.clone(),
         triggers: filter.triggers.clone(),
+        revisions: filter.revisions.clone(),
         since: filter.since.map(Moment::At),
         until: filter.until.map(Moment::At),
     }
