@@ -1,7 +1,7 @@
 //! A month of a thousand jobs: the journal stays small while it is pruned as the daemon prunes it, keeps what is needed, and
 //! lets no commit wait long.
 //!
-//! Time is simulated, the file is real. `PETIT_HOURS` says how long it goes on (three hours by default, a month is 720),
+//! Time is simulated, the file is real. `PETIT_HOURS` says how long it goes on (two hours by default, a month is 720),
 //! `PETIT_JOBS` how many jobs there are, and `PETIT_EVERY` how many minutes lie between two runs of each. `cargo xtask long
 //! journal` tells a whole month.
 
@@ -36,7 +36,7 @@ fn number(name: &str, default: i64) -> i64 {
 #[test]
 fn a_month_of_a_thousand_jobs_leaves_a_small_journal() {
     let (hours, jobs, every) = (
-        number("PETIT_HOURS", 3),
+        number("PETIT_HOURS", 2),
         number("PETIT_JOBS", 1_000),
         number("PETIT_EVERY", 5),
     );
