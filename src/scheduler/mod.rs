@@ -34,4 +34,4 @@ pub use clock::{Clock, SystemClock};
 pub use desk::{Order, Retried, Triggered};
 pub use handle::{CommandError, Handle, Retry};
 pub use series::neighbours;
-pub use service::{Parts, Scheduler};
+pub use service::{Parts, Scheduler, TellsSecret};

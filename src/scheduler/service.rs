@@ -62,8 +62,11 @@ pub struct Parts {
     /// Randomness for the ids of runs.
     pub random: Box<dyn FnMut() -> u128 + Send>,
     /// Whether a value that somebody gives a run holds a secret of the job; such a run is refused.
-    pub tells_secret: Box<dyn Fn(&Job, &Value) -> bool + Send>,
+    pub tells_secret: Box<TellsSecret>,
 }
+
+/// Whether a value holds a secret of a job. It may read files.
+pub type TellsSecret = dyn Fn(&Job, &Value) -> bool + Send;
 
 /// The loop that decides which runs start, and when. Its other end is a [`Handle`].
 ///

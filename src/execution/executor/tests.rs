@@ -522,7 +522,7 @@ async fn a_run_out_of_time_is_stopped() {
         .run_to_end(&job("j", "{timeout: 20ms, tasks: {a: {command: [x]}}}"))
         .await;
     assert_eq!(detail.run.status, RunStatus::TimedOut);
-    assert_eq!(detail.attempts[0].ending, Some(Ending::Cancelled));
+    assert_eq!(detail.attempts[0].ending, Some(Ending::TimedOut));
 }
 
 #[tokio::test]

@@ -293,6 +293,9 @@ mod tests {
             for (owner, after) in born {
                 let (leader, from, stopped, over) = *owner.get(&attempts);
                 let began = from + after;
+                if began > now {
+                    continue;
+                }
                 let judged = fates(&census, &[process(300, ME, 300, began)]);
                 let [(300, fate)] = judged[..] else {
                     panic!("it is a stray: {judged:?}");
