@@ -235,6 +235,12 @@ fn retention_takes_rows_and_logs_together_and_a_daemon_does_it_when_asked() {
         "retention: {runs: {age: 90d, count: 30}, logs: {age: 90d, count: 25}}\n",
     );
     let daemon = place.daemon();
+    let would = place.json(&["gc", "--dry-run"]);
+    assert_eq!(
+        (&would["history"]["runs"], &would["logs"]["runs"]),
+        (&10.into(), &15.into()),
+        "{would}"
+    );
     let done = place.run(&["gc"]);
     assert_eq!(done.code, 0, "{done:?}");
     for says in ["history  10 runs", "logs     those of 15 runs", "the history has them"] {

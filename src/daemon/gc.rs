@@ -207,9 +207,12 @@ pub(super) fn tidy(journal: &dyn Storage, order: &Order, go_on: &dyn Fn() -> boo
         needed.extend(detail.tasks.iter().filter_map(|task| task.reused_from));
     }
     #[cfg(feature = "history")]
-    tidy_history(journal, order, &needed, go_on, &mut tidied)?;
+    let counted = tidy_history(journal, order, &needed, go_on, &mut tidied)?;
+    #[cfg(not(feature = "history"))]
+    let counted = HashSet::new();
     let keep = order.retention.logs;
     let mut runs = folders::of_runs(&order.state_dir)?;
+    runs.retain(|run| !counted.contains(run));
     // A run that was made after the limit has ended after it too.
     if let (None, Some(oldest)) = (keep.count, keep.oldest(order.now)) {
         runs.retain(|run| run.created_at() < oldest);
@@ -238,6 +241,7 @@ pub(super) fn tidy(journal: &dyn Storage, order: &Order, go_on: &dyn Fn() -> boo
 }
 
 /// Takes what is too old out of the history, each step in a file that is opened anew, so that others can ask in between.
+/// Returns the runs whose logs would go with them, and are counted.
 #[cfg(feature = "history")]
 fn tidy_history(
     journal: &dyn Storage,
@@ -245,10 +249,10 @@ fn tidy_history(
     needed: &HashSet<RunId>,
     go_on: &dyn Fn() -> bool,
     tidied: &mut Tidied,
-) -> Result<(), GcError> {
+) -> Result<HashSet<RunId>, GcError> {
     let path = history_path(&order.state_dir);
     if !path.exists() && journal.facts(0, 1)?.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let (keep, now) = (order.retention.runs, order.now);
     let needed: Vec<RunId> = needed.iter().copied().collect();
@@ -261,11 +265,11 @@ fn tidy_history(
     if order.dry_run {
         let runs = history.expired(keep, &needed, now, 1 << 40)?;
         gone.runs = runs.len() as u64;
-        for run in runs {
-            remove_log(order, run, &mut tidied.logs)?;
+        for run in &runs {
+            remove_log(order, *run, &mut tidied.logs)?;
         }
         tidied.history = Some(gone);
-        return Ok(());
+        return Ok(runs.into_iter().collect());
     }
     if let Some(holder) = history.held_by() {
         tidied
@@ -273,7 +277,7 @@ fn tidy_history(
             .push(format!("{holder} reads the history, so nothing left it"));
         (gone.slots, gone.specs, gone.reconciles) = (0, 0, 0);
         tidied.history = Some(gone);
-        return Ok(());
+        return Ok(HashSet::new());
     }
     drop(history);
     while go_on() {
@@ -296,7 +300,7 @@ fn tidy_history(
         }
     }
     tidied.history = Some(gone);
-    Ok(())
+    Ok(HashSet::new())
 }
 
 /// What is known of those runs that have ended: by the journal, and of older ones by the history.
