@@ -12,7 +12,7 @@ pub enum Ending {
     Exited(i32),
     /// A signal that Petit did not send killed the process.
     Signalled(i32),
-    /// It ran longer than the task's timeout and was ended.
+    /// It ran longer than the task's timeout, or than its run's, and was ended.
     TimedOut,
     /// Its processes held more memory than its limit allows, and were ended.
     OverMemory,

@@ -288,12 +288,17 @@ pub fn lend(start: impl FnOnce() -> io::Result<std::process::Child>) -> io::Resu
 
 /// What is to become of each stray in a table of processes that was read before, on a machine where they can be told.
 pub(super) fn fates_of_strays(table: &[Process]) -> Vec<(ProcessId, Fate)> {
+    let me = std::process::id();
+    // Nobody who is known is a stray, so that most looks hold up no spawning.
+    if CHILDREN.census().fates(table, me).is_empty() {
+        return Vec::new();
+    }
     let census = {
         // Whoever is in the table and is being started at this moment becomes known first.
         let _alone = CHILDREN.spawning.write().unwrap_or_else(PoisonError::into_inner);
         CHILDREN.census().clone()
     };
-    let mut fates = census.fates(table, std::process::id());
+    let mut fates = census.fates(table, me);
     // A child that was collected since the table was read is not known any more, and no stray either.
     fates.retain(|(id, _)| procfs::is_alive(*id));
     fates
