@@ -151,7 +151,13 @@ fn damaged<T>(answer: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
         Ok(answer) => Ok(Some(answer)),
         // A table that the damaged catalogue does not name is an error of the statement.
         Err(error) if is_damage(&error) || error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(None),
-        Err(Error::FromSqlConversionFailure(..) | Error::InvalidColumnType(..) | Error::Utf8Error(..)) => Ok(None),
+        Err(
+            Error::QueryReturnedNoRows
+            | Error::FromSqlConversionFailure(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..)
+            | Error::IntegralValueOutOfRange(..),
+        ) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -270,7 +276,9 @@ impl Copier<'_> {
         let itself = shape.itself;
         let probe = format!("SELECT {number} FROM {table} {itself} WHERE {number} > ? ORDER BY {number} LIMIT 1");
         let source = self.source;
-        let mut probe = source.prepare(&probe)?;
+        let Some(mut probe) = damaged(source.prepare(&probe))? else {
+            return Ok(false);
+        };
         let mut is_readable =
             |from: i64| damaged(probe.query_row([from], |row| row.get::<_, i64>(0))).map(|found| found.is_some());
         while let Some(from) = first_readable(low, high, &mut is_readable)? {
@@ -293,7 +301,9 @@ impl Copier<'_> {
         let Some(mut statement) = damaged(source.prepare(query))? else {
             return Ok(way);
         };
-        let mut found = statement.query(params_from_iter(from))?;
+        let Some(mut found) = damaged(statement.query(params_from_iter(from)))? else {
+            return Ok(way);
+        };
         while let Some(row) = damaged(found.next())? {
             let Some(row) = row else {
                 way.whole = true;

@@ -382,7 +382,7 @@ proptest! {
         fs::write(&path, &bytes).expect("writes");
         match Sqlite::open_or_salvage(&path, at(500)) {
             Ok((journal, _)) => done(&journal, vec![put_spec("new", 1)]),
-            Err(error) => prop_assert!(matches!(error, StorageError::Newer { .. }), "{}", error),
+            Err(error) => prop_assert!(matches!(error, StorageError::Newer { .. }), "{:?}", error),
         }
     }
 }
