@@ -193,6 +193,9 @@ fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
         names
     };
     fill(&place, 0, 10);
+    // As a daemon does, whose journal others read beside it.
+    let open = || Sqlite::open(&state.join("journal.db")).expect("a journal");
+    let held = open();
     let filler = small.fill();
     for _ in 0..2 {
         let nothing = counted();
@@ -203,10 +206,12 @@ fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
         assert_eq!(left(), [""; 0], "what could not be begun is not left");
     }
     fs::remove_file(filler).expect("a file");
+    drop(held);
     let all = counted();
     assert!(all.stdout.contains("10") && all.stderr.is_empty(), "{all:?}");
 
     fill(&place, 10, 5_000);
+    let held = open();
     let filler = small.fill();
     for args in [
         &["sql", "SELECT count(*) AS n FROM slots", "--format", "csv"][..],
@@ -222,6 +227,9 @@ fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
             "{some:?}"
         );
     }
+    drop(held);
+    let alone = counted();
+    assert!(alone.code == 0 && alone.stdout.contains("10"), "without a journal that can be read: {alone:?}");
     fs::remove_file(filler).expect("a file");
     let all = counted();
     assert!(all.stdout.contains("5010") && all.stderr.is_empty(), "{all:?}");

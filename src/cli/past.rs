@@ -22,15 +22,15 @@ pub fn open(globals: &Globals) -> Result<History, CliError> {
     let place = globals.place()?;
     let output = globals.output();
     let (journal, file) = (journal_path(&place.state_dir), history::history_path(&place.state_dir));
-    let journal = if journal.exists() {
+    let journal = match Sqlite::open_read_only(&journal) {
+        Ok(journal) => Some(journal),
         // Without the journal, what is already in the history can still be asked.
-        Sqlite::open_read_only(&journal)
-            .inspect_err(|error| {
-                output.warn_incomplete(&format!("this is what the history already had: {}", chain(error)))
-            })
-            .ok()
-    } else {
-        None
+        Err(error) if journal.exists() && file.exists() => {
+            output.warn_incomplete(&format!("this is what the history already had: {}", chain(&error)));
+            None
+        }
+        Err(error) if journal.exists() => return Err(error.into()),
+        Err(_) => None,
     };
     if journal.is_none() && !file.exists() {
         output.remark(&format!(
