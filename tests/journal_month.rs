@@ -2,8 +2,8 @@
 //! lets no commit wait long.
 //!
 //! Time is simulated, the file is real. `PETIT_HOURS` says how long it goes on (two hours by default, a month is 720),
-//! `PETIT_JOBS` how many jobs there are, and `PETIT_EVERY` how many minutes lie between two runs of each. `cargo xtask long
-//! journal` tells a whole month.
+//! `PETIT_JOBS` how many jobs there are, `PETIT_EVERY` how many minutes lie between two runs of each, and `PETIT_LOOK` between
+//! two looks, which is five as in the daemon by default. `cargo xtask long journal` tells a whole month.
 
 use std::{collections::BTreeMap, env, time::Instant};
 
@@ -21,8 +21,6 @@ use petit::{
 
 /// What the file must stay below.
 const LARGEST: u64 = 50_000_000;
-/// The daemon looks every five minutes.
-const LOOK_EVERY: i64 = 5;
 /// How many changes are one commit here; what one is in a daemon makes no difference to the size.
 const AT_ONCE: usize = 2_000;
 
@@ -40,6 +38,7 @@ fn a_month_of_a_thousand_jobs_leaves_a_small_journal() {
         number("PETIT_JOBS", 1_000),
         number("PETIT_EVERY", 5),
     );
+    let look_every = number("PETIT_LOOK", 5);
     let folder = tempfile::tempdir().expect("a folder");
     let journal = Sqlite::open(&folder.path().join("journal.db")).expect("a journal");
     let begin: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("an instant");
@@ -68,7 +67,7 @@ fn a_month_of_a_thousand_jobs_leaves_a_small_journal() {
             let rest = changes.split_off(AT_ONCE.min(changes.len()));
             commit(std::mem::replace(&mut changes, rest));
         }
-        if minute % LOOK_EVERY == 0 {
+        if minute % look_every == 0 {
             // A catch-up has taken in everything.
             cursor = journal
                 .facts(cursor, u32::MAX)
