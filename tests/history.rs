@@ -229,7 +229,10 @@ fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
     }
     drop(held);
     let alone = counted();
-    assert!(alone.code == 0 && alone.stdout.contains("10"), "without a journal that can be read: {alone:?}");
+    assert!(
+        alone.code == 0 && alone.stdout.contains("10"),
+        "without a journal that can be read: {alone:?}"
+    );
     fs::remove_file(filler).expect("a file");
     let all = counted();
     assert!(all.stdout.contains("5010") && all.stderr.is_empty(), "{all:?}");

@@ -235,8 +235,11 @@ impl Client {
     fn unreachable(&self, source: io::Error) -> ClientError {
         let socket = self.socket.clone();
         match source.kind() {
-            // A socket that refuses is what a killed daemon leaves behind.
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon { socket },
+            // A socket that refuses is what a killed daemon leaves behind; one that resets belonged to a daemon that died
+            // before it took the connection.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+                ClientError::NoDaemon { socket }
+            }
             _ => ClientError::Connect { socket, source },
         }
     }
