@@ -115,11 +115,16 @@ impl Place {
         self.spec(name, &["/bin/sh", "-c", script])
     }
 
-    /// Runs an attempt, and makes sure that a process with these words lived meanwhile.
+    /// Runs an attempt, and makes sure that a process with these words lived meanwhile; the file `seen` then says so to the
+    /// attempt.
     async fn run_with(&self, spec: AttemptSpec, stray: &str) -> Ended {
+        let seen = self.folder.path().join("seen");
         let running = tokio::spawn(self.processes.start(spec).unwrap().wait());
         eventually("the stray is there", || lives(stray)).await;
-        running.await.unwrap()
+        fs::write(&seen, "").unwrap();
+        let ended = running.await.unwrap();
+        fs::remove_file(seen).unwrap();
+        ended
     }
 
     async fn run(&self, spec: AttemptSpec) -> Ended {
@@ -155,6 +160,9 @@ fn adopted(wanted: &str) -> Option<u32> {
     numbers.find(|pid| of(*pid) == wanted)
 }
 
+/// Waits for the file of [`Place::run_with`].
+const UNTIL_SEEN: &str = "until [ -e seen ]; do sleep 0.02; done";
+
 /// A script that leaves this behind without environment, session, output and parents.
 fn stray(words: &str) -> String {
     format!("(env -i setsid {words} >/dev/null 2>&1 &)")
@@ -167,12 +175,12 @@ async fn what_shows_no_sign_of_its_attempt_ends_with_it() {
 
     let one = sleep(792);
     let mut timed = place.shell("timed", &format!("{}; sleep 600", stray(&one)));
-    timed.timeout = Some(Duration::from_millis(700));
+    timed.timeout = Some(Duration::from_secs(2));
     assert_eq!(place.run_with(timed, &one).await.ending, Ending::TimedOut);
     assert!(!lives(&one), "on timeout");
 
     let two = sleep(793);
-    let script = format!("{}; sleep 0.7", stray(&two));
+    let script = format!("{}; {UNTIL_SEEN}; sleep 0.7", stray(&two));
     assert_eq!(
         place.run_with(place.shell("ends", &script), &two).await.ending,
         Ending::Exited(0)
@@ -188,8 +196,10 @@ async fn what_shows_no_sign_of_its_attempt_ends_with_it() {
 
     // As daemons do it, with a descendant that keeps them company and nothing of the environment.
     let four = sleep(795);
-    let python = "import os, sys\n\
-                  if os.fork(): sys.exit(0)\n\
+    let python = "import os, sys, time\n\
+                  if os.fork():\n\
+                  \x20   while not os.path.exists('seen'): time.sleep(0.02)\n\
+                  \x20   sys.exit(0)\n\
                   os.setsid()\n\
                   if os.fork(): sys.exit(0)\n\
                   for fd in range(3): os.close(fd)\n\
