@@ -209,7 +209,7 @@ pub(super) fn tidy(journal: &dyn Storage, order: &Order, go_on: &dyn Fn() -> boo
     #[cfg(feature = "history")]
     let counted = tidy_history(journal, order, &needed, go_on, &mut tidied)?;
     #[cfg(not(feature = "history"))]
-    let counted = HashSet::new();
+    let counted: HashSet<RunId> = HashSet::new();
     let keep = order.retention.logs;
     let mut runs = folders::of_runs(&order.state_dir)?;
     runs.retain(|run| !counted.contains(run));
