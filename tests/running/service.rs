@@ -1,7 +1,7 @@
 //! The daemon as a service: what it tells a manager that listens as systemd does.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::net::UnixDatagram,
     time::{Duration, Instant},
 };
@@ -17,10 +17,12 @@ impl Manager {
         let begun = Instant::now();
         loop {
             let mut message = [0; 512];
-            let length = self
-                .0
-                .recv(&mut message)
-                .unwrap_or_else(|error| panic!("no {line}: {error}"));
+            let length = match self.0.recv(&mut message) {
+                Ok(length) => length,
+                // A signal of a child that another test started.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => panic!("no {line}: {error}"),
+            };
             let message = String::from_utf8_lossy(&message[..length]).into_owned();
             if message.lines().any(|told| told == line) {
                 return message;

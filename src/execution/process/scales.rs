@@ -147,14 +147,16 @@ impl Scales {
                     .weighed
                     .get(&key)
                     .and_then(|weighed| weighed.limit.clone());
-                if let Some(limit) = limit.filter(|limit| held > limit.bytes) {
+                let suspect = limit.filter(|limit| held > limit.bytes);
+                if suspect.is_some() {
                     held = fair(&weight);
-                    if held > limit.bytes {
-                        limit.canceller.kill(Stop::OverMemory);
-                    }
                 }
+                // Before anything ends by it, because the ending says what was held.
                 if let Some(weighed) = scales.state().weighed.get_mut(&key) {
                     weighed.peak = weighed.peak.max(Some(held.max(weight.largest)));
+                }
+                if let Some(limit) = suspect.filter(|limit| held > limit.bytes) {
+                    limit.canceller.kill(Stop::OverMemory);
                 }
             }
         };
