@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use petit::{
@@ -50,50 +50,20 @@ fn fill(place: &Place, count: i64, days: i64) -> Vec<(RunId, DateTime<Utc>)> {
 
 fn one_run(job: &JobId, task: &TaskId, hash: &SpecHash, id: RunId, at: DateTime<Utc>) -> Vec<Change> {
     let run = RunRecord {
-        id,
-        job: job.clone(),
-        status: RunStatus::Queued,
-        trigger: Trigger::Schedule,
         slot: Some(at),
-        scheduled_at: at,
-        spec_hash: hash.clone(),
-        revision: None,
-        created_at: at,
-        started_at: None,
-        ended_at: None,
-        params: serde_json::Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
+        ..RunRecord::queued(id, job.clone(), hash.clone(), Trigger::Schedule, at)
     };
     let pending = TaskRecord {
-        run: id,
-        task: task.clone(),
-        state: TaskState::Pending,
         attempts: 1,
-        retry_at: None,
-        outputs: BTreeMap::new(),
-        reason: None,
-        reused_from: None,
+        ..TaskRecord::pending(id, task.clone())
     };
     let ended_at = at + TimeDelta::seconds(3);
     let attempt = AttemptRecord {
-        run: id,
-        task: task.clone(),
-        attempt: 1,
-        queued_at: at,
-        granted_at: at,
         started_at: Some(at),
         ended_at: Some(ended_at),
         ending: Some(Ending::Exited(0)),
-        pid: None,
-        pid_start: None,
-        cpu_user_ms: None,
-        cpu_system_ms: None,
-        max_rss_bytes: None,
         bytes_out: Some(6),
-        error: None,
+        ..AttemptRecord::granted(id, task.clone(), 1, at)
     };
     let done = TaskRecord {
         state: TaskState::Succeeded,

@@ -6,7 +6,6 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     fs,
     process::{Child, Stdio},
     time::Duration,
@@ -18,7 +17,7 @@ use petit::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{AttemptRecord, RunRecord, SlotRecord, SpecRecord, TaskRecord},
-        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
+        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     storage::{Change, Sqlite, Storage},
 };
@@ -432,49 +431,15 @@ fn one_run(job: &JobId, spec_hash: &SpecHash, begun: DateTime<Utc>, ended: DateT
     let number = job.as_str()[4..].parse::<u128>().expect("a number");
     let (id, load) = (RunId::from_parts(begun, number), TaskId::new("load").expect("a name"));
     let run = RunRecord {
-        id,
-        job: job.clone(),
-        status: RunStatus::Queued,
-        trigger: Trigger::Schedule,
         slot: Some(begun),
-        scheduled_at: begun,
-        spec_hash: spec_hash.clone(),
-        revision: None,
-        created_at: begun,
-        started_at: None,
-        ended_at: None,
-        params: serde_json::Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
+        ..RunRecord::queued(id, job.clone(), spec_hash.clone(), Trigger::Schedule, begun)
     };
-    let task = TaskRecord {
-        run: id,
-        task: load.clone(),
-        state: TaskState::Pending,
-        attempts: 0,
-        retry_at: None,
-        outputs: BTreeMap::new(),
-        reason: None,
-        reused_from: None,
-    };
+    let task = TaskRecord::pending(id, load.clone());
     let attempt = AttemptRecord {
-        run: id,
-        task: load,
-        attempt: 1,
-        queued_at: begun,
-        granted_at: begun,
         started_at: Some(begun),
         ended_at: Some(ended),
         ending: Some(Ending::Exited(0)),
-        pid: None,
-        pid_start: None,
-        cpu_user_ms: None,
-        cpu_system_ms: None,
-        max_rss_bytes: None,
-        bytes_out: None,
-        error: None,
+        ..AttemptRecord::granted(id, load, 1, begun)
     };
     vec![
         Change::CreateRun { run, tasks: vec![task] },

@@ -5,7 +5,7 @@
 //! `PETIT_JOBS` how many jobs there are, `PETIT_EVERY` how many minutes lie between two runs of each, and `PETIT_LOOK` between
 //! two looks, which is five as in the daemon by default. `cargo xtask long journal` tells a whole month.
 
-use std::{collections::BTreeMap, env, time::Instant};
+use std::{env, time::Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use petit::{
@@ -162,39 +162,12 @@ impl Job {
         let id = RunId::from_parts(at, number);
         let ended_at = at + TimeDelta::milliseconds(1_250);
         let run = RunRecord {
-            id,
-            job: self.id.clone(),
-            status: RunStatus::Queued,
-            trigger: Trigger::Schedule,
             slot: Some(at),
-            scheduled_at: at,
-            spec_hash: self.hash.clone(),
             revision: Some("4b825dc642cb6eb9a060e54bf8d69288fbee4904".to_owned()),
-            created_at: at,
-            started_at: None,
-            ended_at: None,
-            params: serde_json::Map::new(),
-            consumed: Vec::new(),
-            retry_of: None,
-            wait_until: None,
-            reason: None,
+            ..RunRecord::queued(id, self.id.clone(), self.hash.clone(), Trigger::Schedule, at)
         };
-        let task = TaskRecord {
-            run: id,
-            task: self.task.clone(),
-            state: TaskState::Pending,
-            attempts: 0,
-            retry_at: None,
-            outputs: BTreeMap::new(),
-            reason: None,
-            reused_from: None,
-        };
+        let task = TaskRecord::pending(id, self.task.clone());
         let attempt = AttemptRecord {
-            run: id,
-            task: self.task.clone(),
-            attempt: 1,
-            queued_at: at,
-            granted_at: at,
             started_at: Some(at),
             ended_at: Some(ended_at),
             ending: Some(Ending::Exited(0)),
@@ -204,7 +177,7 @@ impl Job {
             cpu_system_ms: Some(2),
             max_rss_bytes: Some(3 << 20),
             bytes_out: Some(120),
-            error: None,
+            ..AttemptRecord::granted(id, self.task.clone(), 1, at)
         };
         let done = TaskRecord {
             state: TaskState::Succeeded,

@@ -2,7 +2,6 @@
 //! catch-up; a catch-up by itself; and how late a daemon is while one goes on.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -17,7 +16,7 @@ use petit::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
         record::{AttemptRecord, RunRecord, SpecRecord, TaskRecord},
-        state::{RunStatus, TaskState, Trigger},
+        state::{RunStatus, Trigger},
     },
     daemon::journal_path,
     history::history_path,
@@ -309,40 +308,9 @@ fn one_run(job: &JobId, hash: &SpecHash, number: usize, begun: DateTime<Utc>) ->
     let id = RunId::from_parts(begun, number as u128);
     let task: TaskId = "load".parse().expect("a slug");
     let ended = begun + TimeDelta::seconds(7);
-    let run = RunRecord {
-        id,
-        job: job.clone(),
-        status: RunStatus::Queued,
-        trigger: Trigger::Manual,
-        slot: None,
-        scheduled_at: begun,
-        spec_hash: hash.clone(),
-        revision: None,
-        created_at: begun,
-        started_at: None,
-        ended_at: None,
-        params: serde_json::Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
-    };
-    let record = TaskRecord {
-        run: id,
-        task: task.clone(),
-        state: TaskState::Pending,
-        attempts: 0,
-        retry_at: None,
-        outputs: BTreeMap::new(),
-        reason: None,
-        reused_from: None,
-    };
+    let run = RunRecord::queued(id, job.clone(), hash.clone(), Trigger::Manual, begun);
+    let record = TaskRecord::pending(id, task.clone());
     let attempt = AttemptRecord {
-        run: id,
-        task,
-        attempt: 1,
-        queued_at: begun,
-        granted_at: begun,
         started_at: Some(begun),
         ended_at: Some(ended),
         ending: Some(Ending::Exited(0)),
@@ -352,7 +320,7 @@ fn one_run(job: &JobId, hash: &SpecHash, number: usize, begun: DateTime<Utc>) ->
         cpu_system_ms: Some(2),
         max_rss_bytes: Some(3_000_000),
         bytes_out: Some(100),
-        error: None,
+        ..AttemptRecord::granted(id, task, 1, begun)
     };
     vec![
         Change::CreateRun {

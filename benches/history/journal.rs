@@ -5,7 +5,6 @@
 //! Runs are added to a copy, so that the history stays as it was made.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     time::{Duration, Instant},
@@ -111,33 +110,10 @@ fn one_run(job: &JobId, number: u64, begun: Timestamp) -> Result<Vec<Change>, Fa
     let task: TaskId = "task-0".parse()?;
     let ended = begun + TimeDelta::milliseconds(700);
     let run = RunRecord {
-        id,
-        job: job.clone(),
-        status: RunStatus::Queued,
-        trigger: Trigger::Schedule,
         slot: Some(begun),
-        scheduled_at: begun,
-        spec_hash: SpecHash::of(b"{}"),
-        revision: None,
-        created_at: begun,
-        started_at: None,
-        ended_at: None,
-        params: serde_json::Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
+        ..RunRecord::queued(id, job.clone(), SpecHash::of(b"{}"), Trigger::Schedule, begun)
     };
-    let pending = TaskRecord {
-        run: id,
-        task: task.clone(),
-        state: TaskState::Pending,
-        attempts: 0,
-        retry_at: None,
-        outputs: BTreeMap::new(),
-        reason: None,
-        reused_from: None,
-    };
+    let pending = TaskRecord::pending(id, task.clone());
     let done = TaskRecord {
         state: TaskState::Succeeded,
         attempts: 1,
@@ -145,21 +121,14 @@ fn one_run(job: &JobId, number: u64, begun: Timestamp) -> Result<Vec<Change>, Fa
         ..pending.clone()
     };
     let attempt = AttemptRecord {
-        run: id,
-        task,
-        attempt: 1,
-        queued_at: begun,
-        granted_at: begun,
         started_at: Some(begun),
         ended_at: Some(ended),
         ending: Some(Ending::Exited(0)),
-        pid: None,
-        pid_start: None,
         cpu_user_ms: Some(5),
         cpu_system_ms: Some(1),
         max_rss_bytes: Some(4_000_000),
         bytes_out: Some(100),
-        error: None,
+        ..AttemptRecord::granted(id, task, 1, begun)
     };
     let slot = SlotRecord {
         job: job.clone(),

@@ -277,6 +277,30 @@ pub struct RunRecord {
     pub reason: Option<String>,
 }
 
+impl RunRecord {
+    /// A new run, made and scheduled at one instant: of no slot, without inputs, and nothing has happened to it.
+    pub fn queued(id: RunId, job: JobId, spec_hash: SpecHash, trigger: Trigger, at: Timestamp) -> Self {
+        Self {
+            id,
+            job,
+            status: RunStatus::Queued,
+            trigger,
+            slot: None,
+            scheduled_at: at,
+            spec_hash,
+            revision: None,
+            created_at: at,
+            started_at: None,
+            ended_at: None,
+            params: Map::new(),
+            consumed: Vec::new(),
+            retry_of: None,
+            wait_until: None,
+            reason: None,
+        }
+    }
+}
+
 /// A task of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
@@ -301,19 +325,24 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// The tasks of a new run of a job, as they stand at its beginning, in the order of the job's file.
-    pub fn of_new_run(job: &Job, run: RunId) -> Vec<Self> {
-        let pending = |task: &TaskId| Self {
+    /// A task of a new run, of which nothing has happened.
+    pub fn pending(run: RunId, task: TaskId) -> Self {
+        Self {
             run,
-            task: task.clone(),
+            task,
             state: TaskState::Pending,
             attempts: 0,
             retry_at: None,
             outputs: BTreeMap::new(),
             reason: None,
             reused_from: None,
-        };
-        job.dag.ids().iter().map(pending).collect()
+        }
+    }
+
+    /// The tasks of a new run of a job, as they stand at its beginning, in the order of the job's file.
+    pub fn of_new_run(job: &Job, run: RunId) -> Vec<Self> {
+        let tasks = job.dag.ids().iter();
+        tasks.map(|task| Self::pending(run, task.clone())).collect()
     }
 }
 
@@ -350,6 +379,29 @@ pub struct AttemptRecord {
     pub bytes_out: Option<u64>,
     /// The ending in words, where the name says too little.
     pub error: Option<String>,
+}
+
+impl AttemptRecord {
+    /// An attempt that got its resources at once, and whose process has not started.
+    pub fn granted(run: RunId, task: TaskId, attempt: u32, at: Timestamp) -> Self {
+        Self {
+            run,
+            task,
+            attempt,
+            queued_at: at,
+            granted_at: at,
+            started_at: None,
+            ended_at: None,
+            ending: None,
+            pid: None,
+            pid_start: None,
+            cpu_user_ms: None,
+            cpu_system_ms: None,
+            max_rss_bytes: None,
+            bytes_out: None,
+            error: None,
+        }
+    }
 }
 
 /// A pause of one job, or of everything.

@@ -293,7 +293,7 @@ mod tests {
             ending::Ending,
             id::{RunId, SpecHash},
             record::{RunRecord, TaskRecord},
-            state::{RunStatus, Trigger},
+            state::Trigger,
         },
         execution::{engine::AttemptEnd, machine::Input},
         storage::RunDetail,
@@ -325,22 +325,16 @@ mod tests {
     fn machine(yaml: &str, ending: Ending, outputs: Value) -> RunMachine {
         let job = crate::execution::fixtures::job("j", yaml);
         let run = RunRecord {
-            id: RunId::from_parts(at(0), 1),
-            job: job.id.clone(),
-            status: RunStatus::Queued,
-            trigger: Trigger::Manual,
-            slot: None,
             scheduled_at: at(86_400),
-            spec_hash: SpecHash::of(b""),
             revision: Some("abc".into()),
-            created_at: at(0),
-            started_at: None,
-            ended_at: None,
             params: serde_json::from_value(json!({"day": "2026-01-31", "n": 3})).expect("a map"),
-            consumed: Vec::new(),
-            retry_of: None,
-            wait_until: None,
-            reason: None,
+            ..RunRecord::queued(
+                RunId::from_parts(at(0), 1),
+                job.id.clone(),
+                SpecHash::of(b""),
+                Trigger::Manual,
+                at(0),
+            )
         };
         let detail = RunDetail {
             tasks: TaskRecord::of_new_run(&job, run.id),

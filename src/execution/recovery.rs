@@ -54,7 +54,6 @@ pub async fn end_leftovers(instance: &str, recorded: &[ProcessId], grace: Durati
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::core::{
@@ -73,50 +72,26 @@ mod tests {
         let run = RunId::from_parts(at(0), 1);
         let task = TaskId::new("t").expect("a slug");
         let attempt = |(number, (pid, ending)): (u32, &(Option<u32>, Option<Ending>))| AttemptRecord {
-            run,
-            task: task.clone(),
-            attempt: number,
-            queued_at: at(0),
-            granted_at: at(0),
-            started_at: None,
-            ended_at: None,
             ending: *ending,
             pid: *pid,
             pid_start: Some(77),
-            cpu_user_ms: None,
-            cpu_system_ms: None,
-            max_rss_bytes: None,
-            bytes_out: None,
-            error: None,
+            ..AttemptRecord::granted(run, task.clone(), number, at(0))
         };
         RunDetail {
             run: RunRecord {
-                id: run,
-                job: JobId::new("j").expect("a slug"),
                 status,
-                trigger: Trigger::Manual,
-                slot: None,
-                scheduled_at: at(0),
-                spec_hash: SpecHash::of(b""),
-                revision: None,
-                created_at: at(0),
-                started_at: None,
-                ended_at: None,
-                params: serde_json::Map::new(),
-                consumed: Vec::new(),
-                retry_of: None,
-                wait_until: None,
-                reason: None,
+                ..RunRecord::queued(
+                    run,
+                    JobId::new("j").expect("a slug"),
+                    SpecHash::of(b""),
+                    Trigger::Manual,
+                    at(0),
+                )
             },
             tasks: vec![TaskRecord {
-                run,
-                task: task.clone(),
                 state: TaskState::Running,
                 attempts: 2,
-                retry_at: None,
-                outputs: BTreeMap::new(),
-                reason: None,
-                reused_from: None,
+                ..TaskRecord::pending(run, task.clone())
             }],
             attempts: (1..).zip(attempts).map(attempt).collect(),
         }

@@ -1,6 +1,6 @@
 //! The projection against journals of all kinds, and files in all kinds of states.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta};
 use proptest::{collection::vec, prelude::*};
@@ -92,22 +92,9 @@ impl Journal {
         self.runs += 1;
         let id = RunId::from_parts(at(second), self.runs.into());
         let run = RunRecord {
-            id,
-            job: JobId::new(job).unwrap(),
-            status: RunStatus::Queued,
-            trigger: Trigger::Schedule,
             slot: Some(at(second)),
-            scheduled_at: at(second),
-            spec_hash,
             revision: Some("abc".into()),
-            created_at: at(second),
-            started_at: None,
-            ended_at: None,
-            params: serde_json::Map::new(),
-            consumed: Vec::new(),
-            retry_of: None,
-            wait_until: None,
-            reason: None,
+            ..RunRecord::queued(id, JobId::new(job).unwrap(), spec_hash, Trigger::Schedule, at(second))
         };
         let tasks = vec![pending(id, "extract"), pending(id, "load")];
         self.commit(vec![Change::CreateRun { run, tasks }]);
@@ -120,21 +107,13 @@ impl Journal {
     fn attempt(&self, run: RunId, task: &str, attempt: u32, exit_code: i32, took: i64) {
         let begun = at(i64::from(attempt));
         self.commit(vec![Change::EndAttempt(AttemptRecord {
-            run,
-            task: TaskId::new(task).unwrap(),
-            attempt,
-            queued_at: begun,
-            granted_at: begun,
             started_at: Some(begun),
             ended_at: Some(begun + TimeDelta::milliseconds(took)),
             ending: Some(Ending::Exited(exit_code)),
-            pid: None,
-            pid_start: None,
             cpu_user_ms: Some(u64::MAX),
             cpu_system_ms: Some(1),
-            max_rss_bytes: None,
             bytes_out: Some(0),
-            error: None,
+            ..AttemptRecord::granted(run, TaskId::new(task).unwrap(), attempt, begun)
         })]);
     }
 
@@ -199,16 +178,7 @@ impl Journal {
 }
 
 fn pending(run: RunId, task: &str) -> TaskRecord {
-    TaskRecord {
-        run,
-        task: TaskId::new(task).unwrap(),
-        state: TaskState::Pending,
-        attempts: 0,
-        retry_at: None,
-        outputs: BTreeMap::new(),
-        reason: None,
-        reused_from: None,
-    }
+    TaskRecord::pending(run, TaskId::new(task).unwrap())
 }
 
 /// A history in memory that has taken in a journal.

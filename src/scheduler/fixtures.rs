@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use chrono_tz::Tz;
-use serde_json::Map;
 
 use crate::core::{
     Timestamp,
@@ -58,21 +57,15 @@ pub fn spec_record(active: &ActiveJob) -> SpecRecord {
 /// A run that has ended.
 pub fn finished(job: &str, number: u128, status: RunStatus, ended_at: Timestamp) -> RunRecord {
     RunRecord {
-        id: run_id(number),
-        job: job.parse().expect("a slug"),
         status,
-        trigger: Trigger::Manual,
-        slot: None,
-        scheduled_at: ended_at,
-        spec_hash: crate::core::id::SpecHash::of(b""),
-        revision: None,
-        created_at: ended_at,
         started_at: Some(ended_at),
         ended_at: Some(ended_at),
-        params: Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
+        ..RunRecord::queued(
+            run_id(number),
+            job.parse().expect("a slug"),
+            crate::core::id::SpecHash::of(b""),
+            Trigger::Manual,
+            ended_at,
+        )
     }
 }

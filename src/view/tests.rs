@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use serde_json::Map;
 
 use super::*;
 use crate::{
@@ -97,24 +96,7 @@ impl Desk {
     /// A run that began at `n`, with its first tasks' attempts: how long each took, or that it still goes on.
     fn run(&self, n: i64, tasks: &[(&str, Option<i64>)], status: RunStatus) {
         let (run, job) = (run_id(n), &self.entry().job);
-        let record = RunRecord {
-            id: run,
-            job: job.id.clone(),
-            status: RunStatus::Queued,
-            trigger: Trigger::Manual,
-            slot: None,
-            scheduled_at: at(n),
-            spec_hash: job.hash.clone(),
-            revision: None,
-            created_at: at(n),
-            started_at: None,
-            ended_at: None,
-            params: Map::new(),
-            consumed: Vec::new(),
-            retry_of: None,
-            wait_until: None,
-            reason: None,
-        };
+        let record = RunRecord::queued(run, job.id.clone(), job.hash.clone(), Trigger::Manual, at(n));
         let pending = TaskRecord::of_new_run(job, run);
         let mut changes = vec![
             Change::CreateRun {
@@ -127,21 +109,10 @@ impl Desk {
         let mut last = start;
         for (task, took) in tasks {
             let launched = AttemptRecord {
-                run,
-                task: name(task),
-                attempt: 1,
-                queued_at: start,
-                granted_at: start,
                 started_at: Some(start),
-                ended_at: None,
-                ending: None,
                 pid: Some(4711),
                 pid_start: Some(7),
-                cpu_user_ms: None,
-                cpu_system_ms: None,
-                max_rss_bytes: None,
-                bytes_out: None,
-                error: None,
+                ..AttemptRecord::granted(run, name(task), 1, start)
             };
             changes.push(Change::LaunchAttempt(launched.clone()));
             let end = took.map(|took| start + chrono::TimeDelta::seconds(took));

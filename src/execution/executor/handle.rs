@@ -15,7 +15,7 @@ use crate::{
         id::RunId,
         job::Job,
         record::{RunRecord, SpecRecord, TaskRecord},
-        state::{RunStatus, SlotReason, Trigger},
+        state::{SlotReason, Trigger},
     },
     storage::{Change, RunDetail},
 };
@@ -34,24 +34,7 @@ pub struct RunStart {
 impl RunStart {
     /// A run of a job without params, made by hand at an instant.
     pub fn by_hand(job: Arc<Job>, id: RunId, now: Timestamp) -> Self {
-        let record = RunRecord {
-            id,
-            job: job.id.clone(),
-            status: RunStatus::Queued,
-            trigger: Trigger::Manual,
-            slot: None,
-            scheduled_at: now,
-            spec_hash: job.hash.clone(),
-            revision: None,
-            created_at: now,
-            started_at: None,
-            ended_at: None,
-            params: serde_json::Map::new(),
-            consumed: Vec::new(),
-            retry_of: None,
-            wait_until: None,
-            reason: None,
-        };
+        let record = RunRecord::queued(id, job.id.clone(), job.hash.clone(), Trigger::Manual, now);
         Self {
             tasks: TaskRecord::of_new_run(&job, id),
             record,

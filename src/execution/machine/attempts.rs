@@ -26,21 +26,8 @@ impl RunMachine {
         let entry = &mut self.tasks[task];
         entry.record.attempts += 1;
         let attempt = AttemptRecord {
-            run: self.run.id,
-            task: entry.record.task.clone(),
-            attempt: entry.record.attempts,
             queued_at: entry.ready_at.take().unwrap_or(now),
-            granted_at: now,
-            started_at: None,
-            ended_at: None,
-            ending: None,
-            pid: None,
-            pid_start: None,
-            cpu_user_ms: None,
-            cpu_system_ms: None,
-            max_rss_bytes: None,
-            bytes_out: None,
-            error: None,
+            ..AttemptRecord::granted(self.run.id, entry.record.task.clone(), entry.record.attempts, now)
         };
         let number = attempt.attempt;
         entry.current = Some(attempt.clone());

@@ -32,22 +32,14 @@ fn job(yaml: &str) -> Arc<Job> {
 
 fn record(job: &Job) -> RunRecord {
     RunRecord {
-        id: RunId::from_parts(at(0), 1),
-        job: job.id.clone(),
-        status: RunStatus::Queued,
-        trigger: Trigger::Schedule,
         slot: Some(at(0)),
-        scheduled_at: at(0),
-        spec_hash: SpecHash::of(b""),
-        revision: None,
-        created_at: at(0),
-        started_at: None,
-        ended_at: None,
-        params: serde_json::Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
+        ..RunRecord::queued(
+            RunId::from_parts(at(0), 1),
+            job.id.clone(),
+            SpecHash::of(b""),
+            Trigger::Schedule,
+            at(0),
+        )
     }
 }
 

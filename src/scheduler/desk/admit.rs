@@ -12,7 +12,7 @@ use crate::{
         job::Job,
         record::{RunRecord, SlotRecord, TaskRecord},
         spec::MisfirePolicy,
-        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
+        state::{SlotOutcome, SlotReason, Trigger},
     },
     events::Event,
     scheduler::{
@@ -65,22 +65,12 @@ pub(super) fn new_run(job: &Job, cause: Cause, around: &mut Around<'_>) -> Resul
         false => Err(secrets),
     };
     let record = RunRecord {
-        id,
-        job: job.id.clone(),
-        status: RunStatus::Queued,
-        trigger: cause.trigger,
         slot: cause.slot,
         scheduled_at: facts.scheduled_at,
-        spec_hash: job.hash.clone(),
         revision: facts.revision,
-        created_at: around.now,
-        started_at: None,
-        ended_at: None,
-        params: Map::new(),
         consumed: cause.consumed,
         retry_of: cause.repeats.map(|repeated| repeated.run),
-        wait_until: None,
-        reason: None,
+        ..RunRecord::queued(id, job.id.clone(), job.hash.clone(), cause.trigger, around.now)
     };
     match params {
         Ok(params) => Ok(RunRecord { params, ..record }),

@@ -12,7 +12,7 @@ use crate::{
             ActiveRecord, Actor, AttemptRecord, ChangeKind, FileChange, PauseRecord, ReconcileRecord, ReconcileResult,
             RunRecord, SlotRecord, SpecRecord, StretchRecord, TaskRecord,
         },
-        state::{RunStatus, SlotOutcome, SlotReason, TaskState, Trigger},
+        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
     },
     events::Fact,
 };
@@ -126,37 +126,11 @@ pub(crate) fn stretch(name: &str, from: i64, to: i64) -> StretchRecord {
 
 /// A run of the first version of a job.
 pub(crate) fn queued(n: u64, name: &str) -> RunRecord {
-    RunRecord {
-        id: run_id(n),
-        job: job(name),
-        status: RunStatus::Queued,
-        trigger: Trigger::Schedule,
-        slot: None,
-        scheduled_at: at(10),
-        spec_hash: spec(name, 1).hash,
-        revision: None,
-        created_at: at(10),
-        started_at: None,
-        ended_at: None,
-        params: serde_json::Map::new(),
-        consumed: Vec::new(),
-        retry_of: None,
-        wait_until: None,
-        reason: None,
-    }
+    RunRecord::queued(run_id(n), job(name), spec(name, 1).hash, Trigger::Schedule, at(10))
 }
 
 pub(crate) fn pending(n: u64, name: &str) -> TaskRecord {
-    TaskRecord {
-        run: run_id(n),
-        task: task_id(name),
-        state: TaskState::Pending,
-        attempts: 0,
-        retry_at: None,
-        outputs: std::collections::BTreeMap::new(),
-        reason: None,
-        reused_from: None,
-    }
+    TaskRecord::pending(run_id(n), task_id(name))
 }
 
 /// Creates a run with one task, `t`.
@@ -179,21 +153,8 @@ pub(crate) fn end(n: u64, status: RunStatus, second: i64) -> Change {
 
 pub(crate) fn launched(n: u64, task: &str, attempt: u32) -> AttemptRecord {
     AttemptRecord {
-        run: run_id(n),
-        task: task_id(task),
-        attempt,
         queued_at: at(11),
-        granted_at: at(12),
-        started_at: None,
-        ended_at: None,
-        ending: None,
-        pid: None,
-        pid_start: None,
-        cpu_user_ms: None,
-        cpu_system_ms: None,
-        max_rss_bytes: None,
-        bytes_out: None,
-        error: None,
+        ..AttemptRecord::granted(run_id(n), task_id(task), attempt, at(12))
     }
 }
 

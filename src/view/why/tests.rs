@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use serde_json::Map;
 
 use super::*;
 use crate::{
@@ -123,22 +122,14 @@ impl Ledger {
     fn create(&self, number: u128, trigger: Trigger, created: &str, change: impl FnOnce(&mut RunRecord)) -> RunId {
         let created_at = hour(created);
         let mut run = RunRecord {
-            id: RunId::from_parts(created_at, number),
-            job: self.entry.job.id.clone(),
-            status: RunStatus::Queued,
-            trigger,
             slot: (trigger == Trigger::Schedule).then_some(created_at),
-            scheduled_at: created_at,
-            spec_hash: self.entry.job.hash.clone(),
-            revision: None,
-            created_at,
-            started_at: None,
-            ended_at: None,
-            params: Map::new(),
-            consumed: Vec::new(),
-            retry_of: None,
-            wait_until: None,
-            reason: None,
+            ..RunRecord::queued(
+                RunId::from_parts(created_at, number),
+                self.entry.job.id.clone(),
+                self.entry.job.hash.clone(),
+                trigger,
+                created_at,
+            )
         };
         change(&mut run);
         let id = run.id;
