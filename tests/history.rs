@@ -16,8 +16,8 @@ use petit::{
     core::{
         ending::Ending,
         id::{JobId, RunId, SpecHash, TaskId},
-        record::{AttemptRecord, RunRecord, SlotRecord, SpecRecord, TaskRecord},
-        state::{RunStatus, SlotOutcome, SlotReason, Trigger},
+        record::{AttemptRecord, RunRecord, SpecRecord, TaskRecord},
+        state::{RunStatus, Trigger},
     },
     storage::{Change, Sqlite, Storage},
 };
@@ -139,7 +139,7 @@ fn what_is_wrong_with_a_question_is_said() {
 #[test]
 fn all_rows_of_a_query_are_written_into_a_file_that_gives_way_only_when_asked() {
     let place = Place::new();
-    fill(&place, 0, 2_000);
+    place.put_slots(0..2_000);
     let write = |args: &[&str]| place.run(&[&["sql", "SELECT job, slot FROM slots ORDER BY slot"], args].concat());
     let done = write(&["--output", "slots.csv"]);
     assert!(done.code == 0 && done.stdout.contains("all 2000 rows"), "{done:?}");
@@ -191,7 +191,7 @@ fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
         names.retain(|name| name.starts_with("history"));
         names
     };
-    fill(&place, 0, 10);
+    place.put_slots(0..10);
     // As a daemon does, whose journal others read beside it.
     let open = || Sqlite::open(&state.join("journal.db")).expect("a journal");
     let held = open();
@@ -209,7 +209,7 @@ fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
     let all = counted();
     assert!(all.stdout.contains("10") && all.stderr.is_empty(), "{all:?}");
 
-    fill(&place, 10, 5_000);
+    place.put_slots(10..5_010);
     let held = open();
     let filler = small.fill();
     for args in [
@@ -238,28 +238,6 @@ fn on_a_full_disk_what_is_there_can_be_asked_and_nothing_is_called_damaged() {
     assert_eq!(left(), ["history.duckdb"]);
 }
 
-/// Slots in a row, from `from` on.
-fn fill(place: &Place, from: i64, count: i64) {
-    let folder = place.path().join(".petit");
-    fs::create_dir_all(&folder).expect("a writable folder");
-    let journal = Sqlite::open(&folder.join("journal.db")).expect("a journal");
-    let begin: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("an instant");
-    let slot = |n: i64| {
-        Change::PutSlot(SlotRecord {
-            job: JobId::new("a").expect("a name"),
-            at: begin + TimeDelta::seconds(n),
-            outcome: Some(SlotOutcome::Skipped),
-            reason: Some(SlotReason::Overlap),
-            detail: None,
-            decided_at: Some(begin),
-            run: None,
-            spec_hash: SpecHash::of(b""),
-        })
-    };
-    let slots = (from..from + count).map(slot).collect();
-    journal.commit(slots).wait_blocking().expect("commits");
-}
-
 /// A question that holds the file for long.
 struct Holder(Child);
 
@@ -285,7 +263,7 @@ impl Drop for Holder {
 #[test]
 fn a_reader_holds_nobody_up_and_is_named() {
     let place = Place::new();
-    fill(&place, 0, 10);
+    place.put_slots(0..10);
     let counted = |place: &Place| place.json(&["sql", "SELECT count(*) AS n FROM slots"])[0]["n"].as_i64();
     assert_eq!(counted(&place), Some(10));
     let holder = Holder::new(&place);
@@ -293,7 +271,7 @@ fn a_reader_holds_nobody_up_and_is_named() {
     let mut filled = 10;
     let answer = wait_for("an answer beside the reader", || {
         // Whoever asks before the reader is there takes the new slots in.
-        fill(&place, filled, 1);
+        place.put_slots(filled..filled + 1);
         filled += 1;
         let done = place.run(&["sql", "SELECT count(*) AS n FROM slots", "--format", "json"]);
         assert_eq!(done.code, 0, "{done:?}");
@@ -320,7 +298,7 @@ fn each_fact_lands_once_whenever_a_catch_up_is_killed() {
     let place = Place::new();
     let (mut filled, mut interrupted) = (0, 0);
     for n in 0..kills() {
-        fill(&place, filled, 2_000);
+        place.put_slots(filled..filled + 2_000);
         filled += 2_000;
         let mut child = place
             .petit(&["sql", "SELECT 1"])
@@ -353,7 +331,7 @@ fn each_fact_lands_once_whenever_a_catch_up_is_killed() {
 fn a_daemon_has_a_child_catch_up_which_ends_soon_after_a_daemon_that_was_killed() {
     let place = Place::new();
     let (many, batch) = (40_000, 10_000);
-    fill(&place, 0, many);
+    place.put_slots(0..many);
     let daemon = place.daemon();
     let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let child = wait_for("a child that catches up", || {

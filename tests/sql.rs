@@ -15,41 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
-use petit::{
-    core::{
-        id::{JobId, SpecHash},
-        record::SlotRecord,
-        state::{SlotOutcome, SlotReason},
-    },
-    storage::{Change, Sqlite, Storage},
-};
 use support::{DEADLINE, Place};
 
 /// A history of so many slots.
 fn history(slots: i64) -> Place {
     let place = Place::new();
-    let folder = place.path().join(".petit");
-    fs::create_dir_all(&folder).expect("a writable folder");
-    let journal = Sqlite::open(&folder.join("journal.db")).expect("a journal");
-    let begin: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("an instant");
-    let slot = |n: i64| {
-        Change::PutSlot(SlotRecord {
-            job: JobId::new("a").expect("a name"),
-            at: begin + TimeDelta::seconds(n),
-            outcome: Some(SlotOutcome::Skipped),
-            reason: Some(SlotReason::Overlap),
-            detail: None,
-            decided_at: Some(begin),
-            run: None,
-            spec_hash: SpecHash::of(b""),
-        })
-    };
-    journal
-        .commit((0..slots).map(slot).collect())
-        .wait_blocking()
-        .expect("commits");
-    drop(journal);
+    place.put_slots(0..slots);
     let counted = place.json(&["sql", "SELECT count(*) AS n FROM slots"]);
     assert_eq!(counted[0]["n"], slots);
     place

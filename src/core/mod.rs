@@ -10,10 +10,12 @@
 //!   in it, [`job`] the checked whole, [`capacity`] what all jobs share, [`active`] the set of those that fire;
 //! - [`task`] is what a task written in Rust is and what it gets;
 //! - [`ending`], [`state`] and [`record`] say what became of it;
-//! - [`pattern`] picks several names at once, [`revision`] several versions; `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
-//!   act on a terminal, an error with its causes.
+//! - [`pattern`] picks several names at once, [`revision`] several versions;
+//! - `suggest`, `harmless` and `error_text` are how every room speaks to people: the name that was meant, text that cannot
+//!   act on a terminal, an error with its causes; `beside` is how it names a file that belongs to another.
 
 pub mod active;
+pub(crate) mod beside;
 pub mod capacity;
 pub mod dag;
 pub mod ending;

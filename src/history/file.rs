@@ -16,6 +16,7 @@ use std::{
 use duckdb::{AccessMode, Config, Connection};
 
 use super::{History, HistoryError, alone::Alone, room, schema};
+use crate::core::beside::beside;
 
 /// Who has the file open, as far as DuckDB could find out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,13 +120,12 @@ pub(super) fn move_aside(path: &Path, cause: &duckdb::Error) -> Result<Option<Da
         Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => {}
         Ok(_) | Err(_) => return Ok(None),
     }
-    let beside = |name: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", name.display()));
     let moved_to = (1_u32..)
         .map(|n| beside(path, &format!(".damaged-{n}")))
         .find(|name| !name.exists())
         .expect("there are more numbers than files");
     // The log goes first: were it left behind, the new file would take it for its own.
-    match fs::rename(beside(path, ".wal"), beside(&moved_to, ".wal")) {
+    match fs::rename(log_of(path), log_of(&moved_to)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
@@ -231,7 +231,7 @@ fn connect(path: &Path, mode: AccessMode, other: Option<&Path>) -> Result<Connec
 
 /// The write-ahead log of a history.
 pub(super) fn log_of(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.wal", path.display()))
+    beside(path, ".wal")
 }
 
 /// Whether the file is shorter than DuckDB believes. DuckDB itself would notice only when a question came to what is missing.

@@ -142,20 +142,6 @@ impl History {
             .collect()
     }
 
-    fn asked<T>(
-        &self,
-        sql: &str,
-        values: &[Stored],
-        read: impl FnMut(&duckdb::Row<'_>) -> duckdb::Result<T>,
-    ) -> Result<Vec<T>, HistoryError> {
-        let ask = || {
-            let mut statement = self.connection.prepare(sql)?;
-            let rows = statement.query_map(duckdb::params_from_iter(values), read)?;
-            rows.collect::<duckdb::Result<Vec<T>>>()
-        };
-        ask().map_err(self.failed("ask"))
-    }
-
     /// A name that is none, which only somebody else can have written.
     fn odd(&self, error: &dyn std::error::Error) -> HistoryError {
         HistoryError::System {

@@ -115,6 +115,21 @@ impl History {
             .map_err(self.failed("ask"))
     }
 
+    /// What a query gives, row by row.
+    fn asked<T>(
+        &self,
+        sql: &str,
+        values: &[duckdb::types::Value],
+        read: impl FnMut(&duckdb::Row<'_>) -> duckdb::Result<T>,
+    ) -> Result<Vec<T>, HistoryError> {
+        let ask = || {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map(duckdb::params_from_iter(values), read)?;
+            rows.collect::<duckdb::Result<Vec<T>>>()
+        };
+        ask().map_err(self.failed("ask"))
+    }
+
     fn begin(opened: Opened, path: &Path, alone: Option<Alone>) -> Result<Self, HistoryError> {
         let Opened {
             connection,

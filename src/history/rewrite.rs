@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use super::{
     alone::Alone,
     file::{config, log_of, until},
 };
+use crate::core::beside::beside;
 
 /// The share of dead blocks from which a rewrite is worth it.
 const DEAD: f64 = 0.3;
@@ -58,7 +59,7 @@ pub(super) fn rewrite(path: &Path, patience: Duration) -> Result<Option<Rewritte
         },
     })?;
     let failed = || HistoryError::failed("rewrite", path);
-    let copy = beside(path);
+    let copy = beside(path, ".rewritten");
     remove(&copy)?;
     // Both are attached to a database in memory: one that is opened for reading only could write no other.
     let connection = Connection::open_in_memory_with_flags(
@@ -146,10 +147,6 @@ fn remove(copy: &Path) -> Result<(), HistoryError> {
         }
     }
     Ok(())
-}
-
-fn beside(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.rewritten", path.display()))
 }
 
 fn quoted(path: &Path) -> String {

@@ -7,11 +7,21 @@ use std::{
     fs::{self, File},
     io::Write,
     iter,
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, TimeDelta, Utc};
+use petit::{
+    core::{
+        id::{JobId, SpecHash},
+        record::SlotRecord,
+        state::{SlotOutcome, SlotReason},
+    },
+    storage::{Change, Sqlite, Storage},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -36,6 +46,28 @@ impl Place {
             folder,
             env: Vec::new(),
         }
+    }
+
+    /// Slots of these seconds in the journal, which is made when it is missing.
+    pub fn put_slots(&self, seconds: Range<i64>) {
+        let folder = self.path().join(".petit");
+        fs::create_dir_all(&folder).expect("a writable folder");
+        let journal = Sqlite::open(&folder.join("journal.db")).expect("a journal");
+        let begin: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("an instant");
+        let slot = |second| {
+            Change::PutSlot(SlotRecord {
+                job: JobId::new("a").expect("a name"),
+                at: begin + TimeDelta::seconds(second),
+                outcome: Some(SlotOutcome::Skipped),
+                reason: Some(SlotReason::Overlap),
+                detail: None,
+                decided_at: Some(begin),
+                run: None,
+                spec_hash: SpecHash::of(b""),
+            })
+        };
+        let committed = journal.commit(seconds.map(slot).collect()).wait_blocking();
+        committed.expect("a journal that takes it");
     }
 
     pub fn path(&self) -> &Path {

@@ -64,13 +64,7 @@ pub(super) fn over_time(
 
 /// Instants that a chart marks, each with the value 1: a query for one column of them.
 pub(super) fn ticks(history: &History, label: &str, sql: &str, values: &[Value]) -> Result<Series, HistoryError> {
-    let ask = || -> duckdb::Result<Vec<Value>> {
-        let mut statement = history.connection.prepare(sql)?;
-        statement
-            .query_map(params_from_iter(values), |row| row.get(0))?
-            .collect()
-    };
-    let found = ask().map_err(history.failed("ask"))?;
+    let found: Vec<Value> = history.asked(sql, values, |row| row.get(0))?;
     Ok(Series {
         label: label.to_owned(),
         points: found.iter().filter_map(as_instant).map(|at| (at, 1.0)).collect(),

@@ -8,7 +8,6 @@
 //! that may not be read, a disk that fails or is full, and a file of a newer version are no damage.
 
 use std::{
-    ffi::OsString,
     fmt,
     fs::{self, File},
     io,
@@ -21,7 +20,7 @@ use super::{
     super::{Storage, StorageError},
     Sqlite, salvage,
 };
-use crate::core::Timestamp;
+use crate::core::{Timestamp, beside::beside};
 
 /// A damaged journal that was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,13 +174,6 @@ fn remove(path: &Path) -> Result<(), StorageError> {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StorageError::system("replace", path, source)),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// The path with something behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 impl fmt::Display for Salvage {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::core::{
     Timestamp,
+    beside::beside,
     id::{JobId, RunId, SpecHash},
 };
 
@@ -240,7 +241,7 @@ pub(super) fn size(connection: &Connection, path: &Path) -> rusqlite::Result<Jou
     let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     Ok(JournalSize {
         bytes: length(path),
-        log_bytes: length(Path::new(&format!("{}-wal", path.display()))),
+        log_bytes: length(&beside(path, "-wal")),
         free_bytes: pragma("freelist_count")? * pragma("page_size")?,
     })
 }

@@ -16,7 +16,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
-use super::{super::StorageError, damage::beside};
+use super::super::StorageError;
+use crate::core::beside::beside;
 
 /// How many pages the log may have before a commit moves it into the file: far more than gather until the writer's next lull,
 /// in which that costs nobody anything.

@@ -129,6 +129,14 @@ pub(crate) fn queued(n: u64, name: &str) -> RunRecord {
     RunRecord::queued(run_id(n), job(name), spec(name, 1).hash, Trigger::Schedule, at(10))
 }
 
+/// [`queued`] at another instant than the beginning.
+pub(crate) fn created(n: u64, job: &str, second: i64) -> RunRecord {
+    RunRecord {
+        created_at: at(second),
+        ..queued(n, job)
+    }
+}
+
 pub(crate) fn pending(n: u64, name: &str) -> TaskRecord {
     TaskRecord::pending(run_id(n), task_id(name))
 }

@@ -8,7 +8,7 @@ use super::{
     for_each_backend,
 };
 use crate::core::{
-    record::{RunRecord, TaskRecord},
+    record::TaskRecord,
     state::{RunStatus, TaskState},
 };
 
@@ -17,13 +17,6 @@ for_each_backend! {
     tasks_of_the_latest_runs_come_with_their_last_attempt,
     a_run_stands_between_its_neighbours,
     runs_are_counted_by_stretch_and_status,
-}
-
-fn created(n: u64, job: &str, second: i64) -> RunRecord {
-    RunRecord {
-        created_at: at(second),
-        ..queued(n, job)
-    }
 }
 
 fn a_busy_job_does_not_starve_the_others(journal: &dyn Storage) {

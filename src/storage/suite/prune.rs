@@ -77,13 +77,6 @@ fn ended_run(journal: &dyn Storage, run: RunRecord, status: RunStatus) {
     );
 }
 
-fn created(n: u64, job: &str, second: i64) -> RunRecord {
-    RunRecord {
-        created_at: at(second),
-        ..queued(n, job)
-    }
-}
-
 fn ids(runs: impl IntoIterator<Item = u64>) -> Vec<RunId> {
     runs.into_iter().map(run_id).collect()
 }
