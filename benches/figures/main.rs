@@ -12,6 +12,7 @@ mod files;
 #[cfg(feature = "history")]
 mod history;
 mod journal;
+mod neighbours;
 mod paired;
 mod place;
 
@@ -110,6 +111,11 @@ const FIGURES: &[Figure] = &[
         name: "crowd",
         about: "100 jobs on one second in a daemon, against as many spawns",
         measure: |arguments| daemon::crowd(arguments.lateness()),
+    },
+    Figure {
+        name: "neighbours",
+        about: "a chain of tasks beside a task that prints without end, against the chain alone",
+        measure: |_| neighbours::neighbours(),
     },
     Figure {
         name: "rest",

@@ -131,7 +131,7 @@ fn a_cap_keeps_head_and_tail_and_accounts_for_the_rest() {
     assert_eq!(numbers.len() + 1, kept.len(), "one marker");
     let expected: Vec<usize> = (0..marker).chain(lines - (numbers.len() - marker)..lines).collect();
     assert_eq!(numbers, expected, "an unbroken head and an unbroken tail");
-    assert!(marker > 500 && numbers.len() - marker > 250, "both worth their name");
+    assert!(marker > 250 && numbers.len() - marker > 250, "both worth their name");
     let kept_bytes: usize = numbers.iter().map(|n| format!("line {n}\n").len()).sum();
     let said = format!(
         "[petit: {} lines ({} bytes) cut here to keep this log within {cap} bytes]",

@@ -1,9 +1,9 @@
 //! Writes an attempt's output, and keeps the file within its cap whatever a task prints.
 //!
 //! The file is a whole CRI log at every instant, also after a crash. When it would outgrow the cap it is written anew
-//! beside itself and renamed over: the head (up to half the cap), one line that says how much was cut, and the latest
-//! quarter of the cap. Each rewrite makes room for another quarter, so a task that prints without end costs a constant
-//! factor, memory stays flat, and the disk holds at most one and three quarters of the cap, only while rewriting.
+//! beside itself and renamed over: the head (up to a quarter of the cap), one line that says how much was cut, and the
+//! latest quarter of the cap. Each rewrite copies as much as it makes room for, so a task that prints without end costs
+//! twice its output, memory stays flat, and the disk holds at most one and a half times the cap, only while rewriting.
 //! A ring of segment files was rejected: it is several files until the end, and needs mending after a crash.
 //!
 //! A write that fails never stops the task: what could not be written is counted and reported in the log once writing
@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::cri::{self, HEAD, MAX_TEXT, Stream};
+use super::cri::{self, HEAD, MAX_TEXT, Stamp, Stream};
 use super::mask::{Mask, Veil};
+use crate::core::beside::beside;
 
 /// The writer of one attempt's log. The file is created with the first bytes: a silent attempt has none.
 #[derive(Debug)]
@@ -34,7 +35,8 @@ pub struct LogWriter {
     cut: Option<Cut>,
     /// The unfinished line of each stream.
     open_lines: [Vec<u8>; 2],
-    last: DateTime<Utc>,
+    /// Of the latest entry: readers find their place by it.
+    last: Stamp,
     /// Entries that are not in the file yet; empty between calls.
     batch: Vec<u8>,
     bytes_in: u64,
@@ -73,7 +75,7 @@ impl LogWriter {
             length: 0,
             cut: None,
             open_lines: [Vec::new(), Vec::new()],
-            last: DateTime::UNIX_EPOCH,
+            last: Stamp::new(DateTime::UNIX_EPOCH),
             batch: Vec::new(),
             bytes_in: 0,
             lost: None,
@@ -103,7 +105,7 @@ impl LogWriter {
 
     fn lines(&mut self, stream: Stream, bytes: &[u8], now: DateTime<Utc>) {
         let mut open = std::mem::take(&mut self.open_lines[stream as usize]);
-        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+        for piece in cri::lines(bytes) {
             let (mut text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             // A full entry is only written when more text follows, so a line of exactly the limit is one entry.
             while open.len() + text.len() > MAX_TEXT {
@@ -164,13 +166,12 @@ impl LogWriter {
     }
 
     fn entry(&mut self, stream: Stream, partial: bool, text: &[u8], now: DateTime<Utc>) {
-        // Strictly later than the entry before, even when the clock was set back: readers find their place by it.
-        self.last = now.max(self.last + TimeDelta::nanoseconds(1));
+        self.last.advance(now);
         let chunk = BATCH.min(usize::try_from(self.cap / 8).unwrap_or(BATCH));
         if !self.batch.is_empty() && self.batch.len() + HEAD + text.len() + 1 > chunk {
             self.flush();
         }
-        cri::format(&mut self.batch, self.last, stream, partial, text);
+        cri::format(&mut self.batch, &self.last, stream, partial, text);
     }
 
     fn flush(&mut self) {
@@ -199,8 +200,8 @@ impl LogWriter {
             );
             // Between the last entry that was written and the first of this batch lie those that were lost.
             let first = cri::parse(batch.split(|&b| b == b'\n').next().unwrap_or_default());
-            let at = first.map_or(self.last, |entry| entry.at) - TimeDelta::nanoseconds(1);
-            cri::format(&mut note, at, Stream::Stderr, false, text.as_bytes());
+            let at = first.map_or(self.last.at(), |entry| entry.at) - TimeDelta::nanoseconds(1);
+            cri::format(&mut note, &Stamp::new(at), Stream::Stderr, false, text.as_bytes());
         }
         let more = (note.len() + batch.len()) as u64;
         if self.length + more > self.cap && self.length > 0 {
@@ -232,7 +233,7 @@ impl LogWriter {
         let (head_end, cut_from) = match self.cut {
             Some(cut) => (cut.head_end, cut.tail_start),
             None => {
-                let end = start_of_line(&mut old, (self.cap / 2).min(self.length))?;
+                let end = start_of_line(&mut old, (self.cap / 4).min(self.length))?;
                 (end, end)
             }
         };
@@ -240,33 +241,29 @@ impl LogWriter {
         let gone = survey(&mut old, cut_from, tail_from)?;
         let before = self.cut.map_or((0, 0), |cut| (cut.lines, cut.bytes));
         let (lines, bytes) = (before.0 + gone.lines, before.1 + gone.bytes);
-        let at = gone.last.or(self.cut.map(|cut| cut.at)).unwrap_or(self.last);
+        let at = gone.last.or(self.cut.map(|cut| cut.at)).unwrap_or(self.last.at());
         let text = format!(
             "[petit: {lines} lines ({bytes} bytes) cut here to keep this log within {} bytes]",
             self.cap
         );
         let mut marker = Vec::new();
         // With the instant of the last entry that was cut, a reader who has seen that one already skips the marker.
-        cri::format(&mut marker, at, Stream::Stderr, false, text.as_bytes());
+        cri::format(&mut marker, &Stamp::new(at), Stream::Stderr, false, text.as_bytes());
 
-        let beside = beside(&self.path);
-        let mut new = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .truncate(false)
-            .open(&beside)?;
-        new.set_len(0)?;
+        let copy = beside(&self.path, ".rewrite");
+        // Not for appending: the kernel copies by itself from file to file, but not into one that is.
+        let mut new = File::create(&copy)?;
         let copied = (|| {
             old.seek(SeekFrom::Start(0))?;
             io::copy(&mut (&old).take(head_end), &mut new)?;
             new.write_all(&marker)?;
             old.seek(SeekFrom::Start(tail_from))?;
             io::copy(&mut (&old).take(self.length - tail_from), &mut new)?;
-            fs::rename(&beside, &self.path)
+            fs::rename(&copy, &self.path)
         })();
         if let Err(error) = copied {
             // Half a copy only takes room on a disk that may be full.
-            let _ = fs::remove_file(&beside);
+            let _ = fs::remove_file(&copy);
             return Err(error);
         }
         let tail_start = head_end + marker.len() as u64;
@@ -281,12 +278,6 @@ impl LogWriter {
         self.file = Some(new);
         Ok(())
     }
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".rewrite");
-    name.into()
 }
 
 /// Opens for appending, without whatever a failed write may have left after the sound part.
@@ -331,7 +322,7 @@ fn survey(file: &mut File, from: u64, to: u64) -> io::Result<Survey> {
     };
     let (mut line, mut last) = (Vec::new(), Vec::new());
     while entries.read_until(b'\n', &mut line)? > 0 {
-        let (lines, bytes) = text_of(&line);
+        let (lines, bytes) = text_of_entry(&line);
         survey.lines += lines;
         survey.bytes += bytes;
         std::mem::swap(&mut line, &mut last);
@@ -343,11 +334,13 @@ fn survey(file: &mut File, from: u64, to: u64) -> io::Result<Survey> {
 
 /// How many lines, and bytes of the task, some whole entries hold.
 fn text_of(entries: &[u8]) -> (u64, u64) {
-    entries
-        .split_inclusive(|&b| b == b'\n')
-        .fold((0, 0), |(lines, bytes), entry| {
-            // The newline of a partial entry is the format's, not the task's.
-            let ends = u64::from(entry.get(HEAD - 2) == Some(&b'F'));
-            (lines + ends, bytes + entry.len().saturating_sub(HEAD + 1) as u64 + ends)
-        })
+    cri::lines(entries)
+        .map(text_of_entry)
+        .fold((0, 0), |(lines, bytes), (ends, text)| (lines + ends, bytes + text))
+}
+
+fn text_of_entry(entry: &[u8]) -> (u64, u64) {
+    // The newline of a partial entry is the format's, not the task's.
+    let ends = u64::from(entry.get(HEAD - 2) == Some(&b'F'));
+    (ends, entry.len().saturating_sub(HEAD + 1) as u64 + ends)
 }

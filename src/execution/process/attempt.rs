@@ -18,18 +18,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::capture::{Capture, Captures};
 use super::cgroup::{Cgroups, Group};
 use super::children::{self, Child, Command, ExitStatus, SpawnError, Usage};
-use super::procfs::{self, Mark, ProcessId};
+use super::procfs::{Mark, ProcessId};
 use super::scales::{self, Scales};
 use super::sys;
 use super::tree::{Claim, MarkClaim, Tree, cost_of_a_look};
 use crate::core::ending::Ending;
-use crate::execution::output::{LogWriter, Mask, Stream};
+use crate::execution::output::{LogWriter, Mask};
 
 /// What one attempt is to execute, and within which bounds.
 #[derive(Debug, Clone)]
@@ -51,11 +51,13 @@ pub struct AttemptSpec {
     pub mask: Arc<Mask>,
 }
 
-/// Where attempts are started. Clones share the looks for what short attempts left behind.
+/// Where attempts are started. Clones share the looks for what short attempts left behind, and the turns of those that print
+/// without end.
 #[derive(Debug, Clone, Default)]
 pub struct Processes {
     strays: Arc<Mutex<Strays>>,
     scales: Scales,
+    captures: Captures,
     cgroups: Option<Cgroups>,
 }
 
@@ -122,16 +124,6 @@ struct Order {
     at_once: bool,
 }
 
-/// Reads both streams into the log.
-#[derive(Debug)]
-struct Capture {
-    stdout: Option<pipe::Receiver>,
-    stderr: Option<pipe::Receiver>,
-    /// `None` only while a blocking thread has it, or after one panicked with it.
-    log: Option<LogWriter>,
-    buffer: Vec<u8>,
-}
-
 /// Trees of short attempts that nobody has looked for yet, and of attempts beside which others went on to which a stray may
 /// have belonged.
 #[derive(Debug, Default)]
@@ -151,8 +143,6 @@ const AFTERGLOW: Duration = Duration::from_millis(200);
 pub(super) const LOOK_SHARE: u32 = 20;
 /// The least time between two looks for strays.
 const STRAYS_PAUSE: Duration = Duration::from_millis(250);
-/// What one read takes at most: a pipe's default capacity.
-const READ: usize = 64 * 1024;
 
 impl Processes {
     /// Where nothing was started yet.
@@ -180,12 +170,9 @@ impl Processes {
             group,
             claim,
             child,
-            capture: Capture {
-                stdout: Some(output.stdout),
-                stderr: Some(output.stderr),
-                log: Some(LogWriter::new(spec.log, spec.log_size).masked(spec.mask)),
-                buffer: Vec::new(),
-            },
+            capture: self
+                .captures
+                .take(output, LogWriter::new(spec.log, spec.log_size).masked(spec.mask)),
             kill_grace: spec.kill_grace,
             timeout: spec.timeout,
             started: Instant::now(),
@@ -409,79 +396,6 @@ impl Running {
     }
 }
 
-impl Capture {
-    /// Which stream has something to read, or has ended. Never resolves once both have ended. Cancel safe.
-    async fn readable(&self) -> Stream {
-        tokio::select! {
-            () = ready(self.stdout.as_ref()) => Stream::Stdout,
-            () = ready(self.stderr.as_ref()) => Stream::Stderr,
-        }
-    }
-
-    /// Reads once. Not cancel safe: the log may be away in a blocking thread.
-    async fn read(&mut self, stream: Stream) {
-        let pipe = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        };
-        let Some(open) = pipe else { return };
-        self.buffer.clear();
-        self.buffer.reserve(READ);
-        match open.try_read_buf(&mut self.buffer) {
-            Ok(0) => *pipe = None,
-            Ok(_) => self.log(stream).await,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => *pipe = None,
-        }
-    }
-
-    async fn log(&mut self, stream: Stream) {
-        let Some(mut log) = self.log.take() else {
-            return;
-        };
-        if !log.may_rewrite(self.buffer.len()) {
-            log.write(stream, &self.buffer, Utc::now());
-            self.log = Some(log);
-            return;
-        }
-        let buffer = mem::take(&mut self.buffer);
-        let write = move || {
-            log.write(stream, &buffer, Utc::now());
-            (log, buffer)
-        };
-        if let Ok((log, buffer)) = tokio::task::spawn_blocking(write).await {
-            (self.log, self.buffer) = (Some(log), buffer);
-        }
-    }
-
-    /// Reads until both streams have ended, but not for longer than this. Says whether they have.
-    async fn drain(&mut self, patience: Duration) -> bool {
-        let mut over = pin!(sleep(patience));
-        while self.stdout.is_some() || self.stderr.is_some() {
-            tokio::select! {
-                biased;
-                () = &mut over => return false,
-                stream = self.readable() => self.read(stream).await,
-            }
-        }
-        true
-    }
-
-    /// What is still open, as the kernel names it.
-    fn names(&self) -> Vec<PathBuf> {
-        let open = [self.stdout.as_ref(), self.stderr.as_ref()].into_iter().flatten();
-        open.filter_map(procfs::name_of).collect()
-    }
-
-    fn finish(self, now: DateTime<Utc>) -> (u64, Option<String>) {
-        let Some(mut log) = self.log else {
-            return (0, Some("the log's writer failed".into()));
-        };
-        log.finish(now);
-        (log.bytes_in(), log.error())
-    }
-}
-
 fn claim(leader: ProcessId, command: &Command) -> Claim {
     let env = command
         .env
@@ -492,14 +406,6 @@ fn claim(leader: ProcessId, command: &Command) -> Claim {
     Claim {
         leader: Some(leader),
         mark: mark.map(MarkClaim::Attempt),
-    }
-}
-
-async fn ready(pipe: Option<&pipe::Receiver>) {
-    match pipe {
-        // An error shows itself again in the read that follows.
-        Some(pipe) => drop(pipe.readable().await),
-        None => pending().await,
     }
 }
 

@@ -4,7 +4,7 @@
 //! end, an [`Ended`] that names the ending and carries the kernel's accounting. This room does not know jobs, runs,
 //! retries or the journal; it never decides whether something should run.
 //!
-//! Four ideas carry it:
+//! Five ideas carry it:
 //!
 //! - **Each child is waited for through its own pidfd** ([`children`]), so nobody waits for "any child" and nobody can
 //!   steal an exit: not from `std::process`, not from tokio, not from a host that uses Petit as a library. Orphans that
@@ -12,6 +12,7 @@
 //! - **A leader stays uncollected while its tree is being ended** ([`tree`]), which pins its number, and with it the
 //!   numbers of its group and session, against reuse.
 //! - **Who shows no sign of anybody is told by exclusion** ([`strays`]), where Petit is the subreaper.
+//! - **Whoever prints without end is read at the reader's pace** ([`capture`]), so that its neighbours keep theirs.
 //! - **A look at the whole process table is rationed** ([`attempt`]): it costs about as much as starting a process,
 //!   so short attempts share one look, shortly after they ended.
 //!
@@ -21,6 +22,7 @@
 mod attempt;
 #[cfg(feature = "history")]
 mod background;
+mod capture;
 mod cgroup;
 mod children;
 mod lookup;

@@ -5,7 +5,7 @@
 //! registries; numbers go in, numbers and `io::Error`s come out.
 #![expect(
     unsafe_code,
-    reason = "posix_spawn, wait4, waitid, pidfds, prctl, setpriority, signal and getxattr have no safe interface in std"
+    reason = "posix_spawn, wait4, waitid, pidfds, prctl, setpriority, signal, fcntl and getxattr have no safe interface in std"
 )]
 
 use std::ffi::{CStr, CString};
@@ -251,6 +251,22 @@ pub(super) fn become_subreaper() -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn become_subreaper() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Lets a pipe hold so many bytes. Refused to a user whose pipes hold too much already.
+#[cfg(target_os = "linux")]
+pub(super) fn widen_pipe(pipe: BorrowedFd<'_>, bytes: c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as it is borrowed, and no memory is passed.
+    if unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) } < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn widen_pipe(_pipe: BorrowedFd<'_>, _bytes: c_int) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -252,6 +252,28 @@ async fn twenty_megabytes_stay_within_the_cap() {
 }
 
 #[tokio::test]
+async fn floods_side_by_side_can_each_be_ended() {
+    let rooms = [Room::new(), Room::new(), Room::new()];
+    let processes = Processes::new();
+    let floods = rooms.each_ref().map(|room| {
+        let spec = room.shell("yes 0123456789abcdef0123456789abcdef & yes out of turn >&2");
+        processes.start(spec).unwrap()
+    });
+    let cancellers = floods.each_ref().map(Running::canceller);
+    let floods = floods.map(|flood| tokio::spawn(flood.wait()));
+    for (room, canceller) in rooms.iter().zip(&cancellers) {
+        let printed = |room: &Room| fs::metadata(room.log()).map_or(0, |log| log.len());
+        until("much is printed", || printed(room) > 1 << 19).await;
+        canceller.stop(Stop::Cancelled);
+    }
+    for (flood, room) in floods.into_iter().zip(&rooms) {
+        let ended = within(flood).await.unwrap();
+        assert_eq!((ended.ending, ended.log_error), (Ending::Cancelled, None));
+        assert_eq!(room.left(), []);
+    }
+}
+
+#[tokio::test]
 async fn the_kernel_accounts_for_the_work() {
     let room = Room::new();
     let ended = room
