@@ -58,7 +58,7 @@ const SUITES: [Suite; 5] = [
     Suite {
         name: "edits",
         about: "1,000 random sequences of edits on a real folder, against a slower statement of the rules",
-        test: "test --no-default-features --test reconcile_edits",
+        test: "test --no-default-features --test reconcile_fs edits",
         environment: &[("PETIT_SEQUENCES", "1000")],
     },
     Suite {

@@ -32,10 +32,7 @@ use petit::{
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
-use self::slots::{EVERY_SECOND, Scheduling, check_every_second};
-
-#[path = "support/slots.rs"]
-mod slots;
+use crate::slots::{EVERY_SECOND, Scheduling, check_every_second};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// So many sequences are under way at a time: they mostly wait, and the kernel gives only so many watches.
@@ -446,7 +443,7 @@ impl Drop for Telling {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "PETIT_SEED={} cargo test --no-default-features --test reconcile_edits does this again:\n  {}",
+                "PETIT_SEED={} cargo test --no-default-features --test reconcile_fs edits does this again:\n  {}",
                 self.seed,
                 self.told.join("\n  ")
             );
