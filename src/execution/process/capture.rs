@@ -89,6 +89,10 @@ impl Capture {
             let _turn = self.turns.acquire().await;
             sleep(MOMENT).await;
         }
+        self.readable_at_once().await
+    }
+
+    async fn readable_at_once(&self) -> Stream {
         tokio::select! {
             () = ready(self.stdout.as_ref()) => Stream::Stdout,
             () = ready(self.stderr.as_ref()) => Stream::Stderr,
@@ -145,14 +149,15 @@ impl Capture {
         }
     }
 
-    /// Reads until both streams have ended, but not for longer than this. Says whether they have.
+    /// Reads until both streams have ended, but not for longer than this. Says whether they have. Who printed is gone, and
+    /// what it has left in the pipes is not worth a turn: waiting for one could take longer than the patience.
     pub async fn drain(&mut self, patience: Duration) -> bool {
         let mut over = pin!(sleep(patience));
         while self.stdout.is_some() || self.stderr.is_some() {
             tokio::select! {
                 biased;
                 () = &mut over => return false,
-                stream = self.readable() => self.read(stream).await,
+                stream = self.readable_at_once() => self.read(stream).await,
             }
         }
         true
