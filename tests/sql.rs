@@ -206,6 +206,24 @@ fn pressed(place: &Place, args: &[&str], at: impl Fn(&Going) -> bool, after: imp
 }
 
 #[test]
+fn every_build_knows_what_now_is_and_says_what_it_does_not_know() {
+    let place = history(3);
+    let asked = |now: &str| {
+        let query = format!("SELECT count(*) AS n FROM slots WHERE last_slot < {now} - INTERVAL 1 HOUR");
+        place.run(&["sql", &query, "--format", "json"])
+    };
+    let found = asked("now()::TIMESTAMP");
+    assert!(found.code == 0 && found.stdout.contains(r#""n": 3"#), "{found:?}");
+    let with_a_zone = asked("now()");
+    if cfg!(feature = "bundled") {
+        let hint = with_a_zone.stderr.contains("`now()::TIMESTAMP`");
+        assert!(with_a_zone.code == 1 && hint, "{with_a_zone:?}");
+    } else {
+        assert_eq!(with_a_zone.stdout, found.stdout, "{with_a_zone:?}");
+    }
+}
+
+#[test]
 fn ctrl_c_stops_a_question_at_once() {
     let place = history(1);
     let endless = [

@@ -78,8 +78,26 @@ impl From<SqlError> for CliError {
                 .hint("`petit sql` only reads; `petit sql .schema` lists what there is to read"),
             SqlError::TooLarge(_) => Self::new(Exit::Failed, "too_large", error.to_string())
                 .hint("ask for fewer rows or columns, or sum them up before they are sorted"),
-            SqlError::Refused(_) => Self::new(Exit::Negative, "refused", error.to_string())
-                .hint("`petit sql .schema` lists the tables and their columns"),
+            SqlError::Refused(_) => {
+                let refused = Self::new(Exit::Negative, "refused", error.to_string());
+                if wants_zones(&error.to_string()) {
+                    refused.hint(
+                        "this build knows no time zones: every instant in the tables is UTC without a zone, and so is \
+                         `now()::TIMESTAMP`",
+                    )
+                } else {
+                    refused.hint("`petit sql .schema` lists the tables and their columns")
+                }
+            }
         }
     }
+}
+
+/// Whether DuckDB lacks what it needs for zones, as far as its words tell. The sources that `bundled` compiles come without
+/// the extension that has them; the prebuilt library has it.
+fn wants_zones(refusal: &str) -> bool {
+    cfg!(feature = "bundled")
+        && ["icu", "TIMESTAMP WITH TIME ZONE"]
+            .iter()
+            .any(|word| refusal.contains(word))
 }

@@ -553,23 +553,24 @@ fn now_is_now_in_every_zone() {
     };
     let written = feed(&path, &some_journal()).unwrap();
     let nothing = History::of_nothing().unwrap();
-    for history in [&written, &nothing] {
-        for sql in [
-            "SELECT TIMESTAMP '2026-01-31 00:00:00' = TIMESTAMPTZ '2026-01-31 00:00:00+00'",
-            "SELECT abs(epoch(now()) - epoch(now()::TIMESTAMP)) < 1",
-            "SELECT current_date = to_timestamp(epoch(now()))::TIMESTAMP::DATE",
-        ] {
+    // The way that every build knows, and two that take DuckDB's zones, which the sources of `bundled` lack.
+    let same_now = "SELECT abs(epoch(now()) - epoch(now()::TIMESTAMP)) < 1";
+    let with_zones = [
+        "SELECT TIMESTAMP '2026-01-31 00:00:00' = TIMESTAMPTZ '2026-01-31 00:00:00+00'",
+        "SELECT current_date = to_timestamp(epoch(now()))::TIMESTAMP::DATE",
+    ];
+    let zones = with_zones.iter().filter(|_| !cfg!(feature = "bundled"));
+    for sql in zones.chain([&same_now]) {
+        for history in [&written, &nothing] {
             assert!(asked(&history.connection, sql), "{sql}");
         }
     }
     let reader = written.into_reader(Duration::ZERO).unwrap();
-    let rows = reader
-        .query(
-            "SELECT abs(epoch(now()) - epoch(now()::TIMESTAMP)) < 1, current_setting('TimeZone')",
-            1,
-        )
-        .unwrap();
-    assert_eq!(rows.rows[0], [serde_json::json!(true), serde_json::json!("UTC")]);
+    assert_eq!(reader.query(same_now, 1).unwrap().rows[0], [serde_json::json!(true)]);
+    if !cfg!(feature = "bundled") {
+        let zone = reader.query("SELECT current_setting('TimeZone')", 1).unwrap();
+        assert_eq!(zone.rows[0], [serde_json::json!("UTC")]);
+    }
 }
 
 #[test]
