@@ -97,7 +97,7 @@ impl From<SqlError> for CliError {
 /// the extension that has them; the prebuilt library has it.
 fn wants_zones(refusal: &str) -> bool {
     cfg!(feature = "bundled")
-        && ["icu", "TIMESTAMP WITH TIME ZONE"]
+        && ["icu extension", "extension 'icu'", "TIMESTAMP WITH TIME ZONE"]
             .iter()
             .any(|word| refusal.contains(word))
 }
