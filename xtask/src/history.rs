@@ -13,8 +13,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(workshop: &Workshop, arguments: &Arguments) -> Outcome {
-    // What takes time is DuckDB, which is linked as it was built, and SQLite, which is therefore compiled as for a release; a
-    // profile of releases for the rest would only cost its compilation.
-    let mut cargo = workshop.cargo("bench --profile dev --config profile.dev.package.libsqlite3-sys.opt-level=3 --features history --bench history --");
+    // What takes time is DuckDB, which is linked as it was built, and SQLite, which is compiled as for a release in every
+    // profile; a profile of releases for the rest would only cost its compilation.
+    let mut cargo = workshop.cargo("bench --profile dev --features history --bench history --");
     run_command(cargo.args(&arguments.passed_on))
 }
