@@ -263,8 +263,11 @@ impl Daemon {
             state_dir: state_dir.clone(),
             storage: Arc::clone(&storage),
             retention: settings.retention.clone().unwrap_or_default(),
+            clock: Arc::new(SystemClock),
             #[cfg(feature = "history")]
-            turn: turn.clone(),
+            beside: keeper::Beside::History(turn.clone()),
+            #[cfg(not(feature = "history"))]
+            beside: keeper::Beside::Nothing,
         });
         let files_seen = files.status();
         let info = DaemonInfo {

@@ -8,13 +8,13 @@ use std::{
 };
 
 use petit::{
-    CommandTask, DagBuilder, Event, JobId, Milestone, Petit, PetitError, RunStatus, Storage, TaskContext, TaskError,
-    TaskNode, TaskRegistry,
+    CommandTask, DagBuilder, Event, JobId, Milestone, Petit, PetitBuilder, PetitError, RunStatus, Storage, TaskContext,
+    TaskError, TaskNode, TaskRegistry,
     config::settings::Settings,
     daemon::{self, journal_path},
     reconcile::Trust,
-    storage::{RunFilter, Sqlite},
-    testing::{FakeCommand, TestHarness},
+    storage::{Memory, RunFilter, Sqlite},
+    testing::{FakeCommand, SimulatedClock, TestHarness},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -268,4 +268,48 @@ tasks:
     let again: Vec<String> = first[0].2.iter().map(|at| at.format("%T").to_string()).collect();
     assert_eq!(again, ["01:45:00"]);
     assert_eq!(night().await, first);
+}
+
+/// Starts a job that runs each minute, lets some hours pass, and says how many runs, facts and folders of logs are left.
+async fn left(petit: PetitBuilder, hours: u64) -> [usize; 3] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = DagBuilder::new("numbers")
+        .schedule("* * * * *")
+        .task("say", TaskNode::uses("say"));
+    let petit = petit
+        .clock(Arc::new(SimulatedClock::new(
+            "2026-01-01T00:00:00Z".parse().expect("an instant"),
+        )))
+        .task("say", async |context: TaskContext| {
+            context.log("so");
+            Ok::<_, TaskError>(())
+        })
+        .state_dir(folder.path())
+        .job(job.build().expect("valid"))
+        .start()
+        .await
+        .expect("it starts");
+    tokio::time::sleep(Duration::from_secs(hours * 3_600 + 30)).await;
+    let runs = petit.storage().runs(&RunFilter::default()).expect("readable").len();
+    let facts = petit.storage().facts(0, u32::MAX).expect("readable").len();
+    let folders = fs::read_dir(folder.path().join("runs")).expect("a folder").count();
+    petit.shutdown(Duration::ZERO).await;
+    [runs, facts, folders]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_goes_on_for_ever_does_not_grow_for_ever() {
+    // A look each five minutes leaves those of the last hour, and up to five that became too old since.
+    let [runs, facts, folders] = left(Petit::builder(), 3).await;
+    assert!((60..=66).contains(&runs), "{runs} runs");
+    assert!((60..=66).contains(&folders), "{folders} folders");
+    // Slot, run, task and attempt, and the version of the job.
+    assert!((4 * 60..=4 * 66 + 1).contains(&facts), "{facts} facts");
+    let settings: Settings = serde_json::from_str(r#"{"retention": {"runs": {"count": 25}}}"#).expect("valid");
+    let [runs, _, folders] = left(Petit::builder().settings(settings), 1).await;
+    assert!((25..=30).contains(&runs), "{runs} runs");
+    assert!((25..=30).contains(&folders), "{folders} folders");
+    let kept: Arc<dyn Storage> = Arc::new(Memory::default());
+    let [runs, _, folders] = left(Petit::builder().storage(kept), 3).await;
+    assert_eq!([runs, folders], [180, 180], "one that was given belongs to somebody");
 }

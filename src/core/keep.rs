@@ -20,6 +20,9 @@ pub struct Keep {
 }
 
 impl Keep {
+    /// No limit.
+    pub const FOR_EVER: Self = Self { age: None, count: None };
+
     /// A limit by age alone.
     pub const fn days(days: u64) -> Self {
         Self {

@@ -21,21 +21,24 @@ use tokio::sync::{broadcast::error::RecvError, watch};
 
 use super::{
     assembly::{self, Assembly, Going, Parts},
+    keeper::{self, Keeper},
     own_environment,
 };
 use crate::{
     config::{
         diagnostic::Diagnostic,
         set::{Member, check_capacity, check_uses},
-        settings::{Prune, Settings},
+        settings::{Prune, Retention, Settings},
     },
     core::{
         active::ActiveSet,
         capacity::SystemResources,
         id::{InvalidId, JobId, RunId, TaskId},
         job::Job,
+        keep::Keep,
         record::Actor,
         task::{RegistryError, Task, TaskRegistry},
+        units::HumanDuration,
     },
     events::{Event, EventBus, EventHandler, Listener, Subscription},
     execution::{
@@ -56,6 +59,12 @@ use crate::{
     },
     scheduler::{self, Clock, CommandError, SystemClock},
     storage::{Memory, RunDetail, Storage, StorageError},
+};
+
+/// How long runs stay in a journal that ends with the program: whoever wants them for longer gives one, or says so.
+const IN_MEMORY: Keep = Keep {
+    age: Some(HumanDuration::from_secs(3_600)),
+    count: None,
 };
 
 /// A Petit inside this program: its schedules fire and its runs go on until [`Self::shutdown`], in the Tokio runtime in
@@ -101,6 +110,8 @@ use crate::{
 pub struct Petit {
     going: Going,
     local: Option<LocalEngine>,
+    /// Missing where everything is kept.
+    keeper: Option<Keeper>,
     storage: Arc<dyn Storage>,
     bus: EventBus,
     subscriptions: Vec<Subscription>,
@@ -177,6 +188,7 @@ impl Petit {
             refused: None,
             handlers: Vec::new(),
             settings: Settings::default(),
+            retention: None,
             home: None,
             state_dir: None,
             storage: None,
@@ -275,6 +287,9 @@ impl Petit {
         if let Some(local) = &self.local {
             local.settle().await;
         }
+        if let Some(keeper) = self.keeper {
+            keeper.stop().await;
+        }
         if let Err(panic) = self.going.finish().await {
             tracing::error!("a part of Petit had panicked: {panic}");
         }
@@ -294,6 +309,8 @@ pub struct PetitBuilder {
     refused: Option<RegistryError>,
     handlers: Vec<Subscribe>,
     settings: Settings,
+    /// Counts where the settings say none.
+    retention: Option<Retention>,
     home: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     storage: Option<Arc<dyn Storage>>,
@@ -326,11 +343,27 @@ impl PetitBuilder {
         self
     }
 
-    /// How much may run at a time, which pools there are, how large a log may become, and what of this program's
-    /// environment commands see; as in `petit.yaml`. Folders, the socket and how files are followed mean nothing here.
+    /// How much may run at a time, which pools there are, how long runs and logs are kept, how large a log may become, and
+    /// what of this program's environment commands see; as in `petit.yaml`. Folders, the socket and how files are followed
+    /// mean nothing here.
+    ///
+    /// Without a word about `retention`, runs leave the journal 90 days after their end, and one that nobody gave and that
+    /// is in memory after an hour; logs go after 30 days, and with their runs. Of each job the latest 20 runs, the latest
+    /// success and what else dependencies are judged on stay whatever their age.
     #[must_use]
     pub fn settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    /// Keeps everything, unless the settings say otherwise.
+    #[must_use]
+    pub(crate) fn keeping_everything(self) -> Self {
+        let retention = Some(Retention {
+            runs: Keep::FOR_EVER,
+            logs: Keep::FOR_EVER,
+            ..Retention::default()
+        });
+        Self { retention, ..self }
     }
 
     /// The folder in which commands run; by default the current one.
@@ -383,6 +416,15 @@ impl PetitBuilder {
             return Err(error.into());
         }
         let clock = self.clock;
+        let retention = (self.settings.retention.clone())
+            .or(self.retention)
+            .unwrap_or_else(|| match self.storage {
+                Some(_) => Retention::default(),
+                None => Retention {
+                    runs: IN_MEMORY,
+                    ..Retention::default()
+                },
+            });
         let storage = self.storage.unwrap_or_else(|| {
             let clock = Arc::clone(&clock);
             Arc::new(Memory::with_clock(Box::new(move || clock.now())))
@@ -399,7 +441,7 @@ impl PetitBuilder {
                 (scratch.0.clone(), Some(scratch))
             }
         };
-        let log_size = self.settings.retention.clone().unwrap_or_default().log_size.as_bytes();
+        let log_size = retention.log_size.as_bytes();
         let environment = own_environment();
         let vault = Vault::new(environment.iter().cloned());
         let (local, commands): (_, Arc<dyn Engine>) = match self.commands {
@@ -414,6 +456,13 @@ impl PetitBuilder {
         let subscriptions = self.handlers.into_iter().map(|subscribe| subscribe(&bus)).collect();
         let (active_in, active) = watch::channel(Arc::new(active));
         let (revision_in, revision) = watch::channel(None);
+        let keeper = keeper::Place {
+            state_dir: state_dir.clone(),
+            storage: Arc::clone(&storage),
+            retention,
+            clock: Arc::clone(&clock),
+            beside: keeper::Beside::Nothing,
+        };
         let assembly = Assembly::new(Parts {
             clock,
             random: self.random,
@@ -436,6 +485,7 @@ impl PetitBuilder {
         Ok(Petit {
             going: assembly.begin(going, std::future::ready(())).await,
             local,
+            keeper: keeper.lets_go().then(|| Keeper::start(keeper)),
             storage,
             bus,
             subscriptions,

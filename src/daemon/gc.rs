@@ -199,31 +199,12 @@ pub(super) fn measured(journal: &mut FromJournal, size: &JournalSize, before: u6
 /// Lets go of what is too old in the history and among the logs, while `go_on` says so.
 pub(super) fn tidy(journal: &dyn Storage, order: &Order, go_on: &dyn Fn() -> bool) -> Result<Tidied, GcError> {
     let mut tidied = Tidied::default();
-    // What goes on refers to what it repeats and reuses.
-    let mut needed = HashSet::new();
-    for detail in journal.unfinished()? {
-        needed.insert(detail.run.id);
-        needed.extend(detail.run.retry_of);
-        needed.extend(detail.tasks.iter().filter_map(|task| task.reused_from));
-    }
+    let needed = needed(journal)?;
     #[cfg(feature = "history")]
     let counted = tidy_history(journal, order, &needed, go_on, &mut tidied)?;
     #[cfg(not(feature = "history"))]
-    let counted: HashSet<RunId> = HashSet::new();
-    let keep = order.retention.logs;
-    let mut runs = folders::of_runs(&order.state_dir)?;
-    runs.retain(|run| !counted.contains(run));
-    // A run that was made after the limit has ended after it too.
-    if let (None, Some(oldest)) = (keep.count, keep.oldest(order.now)) {
-        runs.retain(|run| run.created_at() < oldest);
-    }
-    let ended = known(journal, order, &runs)?;
-    for run in folders::may_go(&runs, &ended, &needed, keep, order.now) {
-        if !go_on() {
-            break;
-        }
-        remove_log(order, run, &mut tidied.logs)?;
-    }
+    let counted = HashSet::new();
+    remove_logs(journal, order, (&needed, &counted), go_on, &mut tidied.logs)?;
     #[cfg(feature = "history")]
     if let (Some(of_history), false, true) = (&mut tidied.history, order.dry_run, go_on()) {
         let path = history_path(&order.state_dir);
@@ -238,6 +219,55 @@ pub(super) fn tidy(journal: &dyn Storage, order: &Order, go_on: &dyn Fn() -> boo
         }
     }
     Ok(tidied)
+}
+
+/// The part of [`tidy`] that is about logs, for a journal of which nobody keeps a history.
+pub(super) fn tidy_logs(journal: &dyn Storage, order: &Order) -> Result<Tidied, GcError> {
+    let mut tidied = Tidied::default();
+    remove_logs(
+        journal,
+        order,
+        (&needed(journal)?, &HashSet::new()),
+        &|| true,
+        &mut tidied.logs,
+    )?;
+    Ok(tidied)
+}
+
+/// The runs that go on, and what they refer to: what they repeat and reuse.
+fn needed(journal: &dyn Storage) -> Result<HashSet<RunId>, StorageError> {
+    let mut needed = HashSet::new();
+    for detail in journal.unfinished()? {
+        needed.insert(detail.run.id);
+        needed.extend(detail.run.retry_of);
+        needed.extend(detail.tasks.iter().filter_map(|task| task.reused_from));
+    }
+    Ok(needed)
+}
+
+/// Removes the logs that are too old, but for those of runs that are needed and of those that are counted already.
+fn remove_logs(
+    journal: &dyn Storage,
+    order: &Order,
+    (needed, counted): (&HashSet<RunId>, &HashSet<RunId>),
+    go_on: &dyn Fn() -> bool,
+    logs: &mut FromLogs,
+) -> Result<(), GcError> {
+    let keep = order.retention.logs;
+    let mut runs = folders::of_runs(&order.state_dir)?;
+    runs.retain(|run| !counted.contains(run));
+    // A run that was made after the limit has ended after it too.
+    if let (None, Some(oldest)) = (keep.count, keep.oldest(order.now)) {
+        runs.retain(|run| run.created_at() < oldest);
+    }
+    let ended = known(journal, order, &runs)?;
+    for run in folders::may_go(&runs, &ended, needed, keep, order.now) {
+        if !go_on() {
+            break;
+        }
+        remove_log(order, run, logs)?;
+    }
+    Ok(())
 }
 
 /// Takes what is too old out of the history, each step in a file that is opened anew, so that others can ask in between.

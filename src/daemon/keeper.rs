@@ -1,12 +1,12 @@
-//! Keeps the journal short, and history and logs within what the settings allow, behind the daemon's back.
+//! Keeps the journal short, and history and logs within what the settings allow, behind everybody's back.
 //!
 //! The journal is looked at every few minutes if the history has taken something in since, because it is what the scheduler
-//! lives with; history and logs a few times a day, in a child process where the catch-up is one too. `petit gc` asks for all of it at once. Nothing depends on it: what
-//! it leaves undone the next look finds again. What goes, and how, is in [`super::gc`].
+//! lives with; history and logs a few times a day, in a child process where the catch-up is one too. `petit gc` asks for all
+//! of it at once. Nothing depends on it: what it leaves undone the next look finds again. A program that embeds Petit has a
+//! keeper as well, of a journal beside which there is no history. What goes, and how, is in [`super::gc`].
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use chrono::Utc;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -18,7 +18,8 @@ use super::gc::{self, GcError, Order, Tidied};
 use super::projector::Turn;
 use crate::{
     config::settings::Retention,
-    core::error_text::chain,
+    core::{error_text::chain, keep::Keep},
+    scheduler::Clock,
     storage::{Elsewhere, Storage},
     view::Collected,
 };
@@ -38,9 +39,19 @@ pub(super) struct Place {
     pub storage: Arc<dyn Storage>,
     /// How long things are kept.
     pub retention: Retention,
-    /// Whose turn with the history it is, and how far that has come.
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What has the runs that leave the journal.
+    pub beside: Beside,
+}
+
+/// What there is beside a journal.
+pub(super) enum Beside {
+    /// A history: whose turn with it it is, and how far it has come.
     #[cfg(feature = "history")]
-    pub turn: Turn,
+    History(Turn),
+    /// Nothing. What leaves is gone.
+    Nothing,
 }
 
 /// A running keeper.
@@ -138,12 +149,17 @@ fn tell(ended: Result<Vec<String>, GcError>) {
 }
 
 impl Place {
+    /// Whether anything ever becomes too old.
+    pub fn lets_go(&self) -> bool {
+        self.retention.runs != Keep::FOR_EVER || self.retention.logs != Keep::FOR_EVER
+    }
+
     fn order(&self, dry_run: bool) -> Order {
         Order {
             state_dir: self.state_dir.clone(),
             retention: self.retention.clone(),
             dry_run,
-            now: Utc::now(),
+            now: self.clock.now(),
         }
     }
 
@@ -163,25 +179,24 @@ impl Place {
         Ok(gc::collected(dry_run, journal, tidied))
     }
 
-    #[cfg(feature = "history")]
-    fn elsewhere(&self, cursor: Option<i64>) -> Elsewhere {
-        gc::elsewhere(cursor.max(self.turn.cursor()))
+    fn elsewhere(&self, #[cfg_attr(not(feature = "history"), expect(unused))] cursor: Option<i64>) -> Elsewhere {
+        match &self.beside {
+            // While nobody could ask it, nothing goes.
+            #[cfg(feature = "history")]
+            Beside::History(turn) => Elsewhere::History(cursor.max(turn.cursor()).unwrap_or(0)),
+            Beside::Nothing => Elsewhere::Nowhere,
+        }
     }
 
-    #[cfg(not(feature = "history"))]
-    fn elsewhere(&self, cursor: Option<i64>) -> Elsewhere {
-        gc::elsewhere(cursor)
-    }
-
-    #[cfg(feature = "history")]
-    async fn tidy(&self, order: Order) -> Result<Tidied, GcError> {
-        self.turn.tidy(Arc::clone(&self.storage), order).await
-    }
-
-    #[cfg(not(feature = "history"))]
     async fn tidy(&self, order: Order) -> Result<Tidied, GcError> {
         let storage = Arc::clone(&self.storage);
-        let tidied = tokio::task::spawn_blocking(move || gc::tidy(storage.as_ref(), &order, &|| true));
-        tidied.await.map_err(|panic| GcError::Elsewhere(panic.to_string()))?
+        match &self.beside {
+            #[cfg(feature = "history")]
+            Beside::History(turn) => turn.tidy(storage, order).await,
+            Beside::Nothing => {
+                let tidied = tokio::task::spawn_blocking(move || gc::tidy_logs(storage.as_ref(), &order));
+                tidied.await.map_err(|panic| GcError::Elsewhere(panic.to_string()))?
+            }
+        }
     }
 }

@@ -304,7 +304,6 @@ mod tests {
         assert_eq!(before(Elsewhere::History(9), Keep::days(90)), ago(24));
         assert_eq!(before(Elsewhere::History(9), hour), ago(1));
         assert_eq!(before(Elsewhere::Nowhere, Keep::days(90)), ago(24 * 90));
-        let for_ever = Keep { age: None, count: None };
-        assert_eq!(before(Elsewhere::Nowhere, for_ever), None);
+        assert_eq!(before(Elsewhere::Nowhere, Keep::FOR_EVER), None);
     }
 }

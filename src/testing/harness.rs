@@ -121,7 +121,7 @@ impl HarnessBuilder {
         self
     }
 
-    /// How much may run at a time, and which pools there are.
+    /// How much may run at a time, and which pools there are. Runs are kept for ever, unless these say otherwise.
     #[must_use]
     pub fn settings(self, settings: Settings) -> Self {
         let petit = self.petit.settings(settings);
@@ -183,7 +183,7 @@ impl TestHarness {
     /// A harness without jobs, to be given some.
     pub fn builder() -> HarnessBuilder {
         HarnessBuilder {
-            petit: Petit::builder(),
+            petit: Petit::builder().keeping_everything(),
             begins_at: Timestamp::from_timestamp(1_767_225_600, 0).expect("an instant of 2026"),
             commands: BTreeMap::new(),
         }

@@ -203,7 +203,7 @@ fn without_a_history_age_and_number_count(journal: &dyn Storage) {
         count: Some(3),
     };
     assert_eq!(found(journal, &rule(three)).runs, ids(1..=37));
-    assert!(found(journal, &rule(Keep { age: None, count: None })).is_empty());
+    assert!(found(journal, &rule(Keep::FOR_EVER)).is_empty());
 }
 
 fn the_ledger_keeps_its_last_rows_and_what_lies_beyond_the_watermark(journal: &dyn Storage) {
