@@ -61,7 +61,7 @@ mod beyond {
 
     use super::{Globals, RunId, RunView, RunsQuery, Why, WhyQuery};
     use crate::{
-        cli::{CliError, past, source::Stores},
+        cli::{CliError, interrupt::heeding, past, source::Stores},
         core::{Timestamp, error_text::chain},
         daemon::journal_path,
         history::{Archive, history_path},
@@ -109,7 +109,8 @@ mod beyond {
 
     /// The answer of journal and history in one; `None` if there is none, or no history.
     fn ask<T>(globals: &Globals, ask: impl FnOnce(&Sources<'_>) -> Result<T, ViewError>) -> Option<T> {
-        match answer(globals, ask) {
+        // Whoever asked the daemon before listens to Ctrl-C only while it waits for an answer of that.
+        match heeding(|_| answer(globals, ask)) {
             Ok(answer) => answer,
             Err(error) => {
                 let message = format!("this is what the journal still has: {}", error.message);

@@ -1,8 +1,11 @@
 //! Where a command that asks about the past gets its answer: the history, brought up to date from the journal first.
 //!
 //! A running daemon is not asked: the journal can be read beside it, and whoever opens the history brings it up to date.
+//! Beside somebody who reads the history it can be read as it is, and is soon. Beside somebody who writes to it nothing can
+//! be read at all; mostly that is a child of the daemon's, which lets it go in a moment, or in some seconds where all
+//! processors are busy, as it goes behind the tasks. So that one is waited for longer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
 
@@ -10,15 +13,55 @@ use super::{CliError, Exit, Globals, output::Output};
 use crate::{
     core::error_text::chain,
     daemon::journal_path,
-    history::{self, History, HistoryError, SqlError},
+    history::{self, History, HistoryError, Holder, Reader, SqlError},
     storage::{Sqlite, Storage},
 };
 
 /// How long to wait for another process that has the history open: longer than a catch-up or a question takes.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for one that writes.
+const PATIENCE_WITH_A_WRITER: Duration = Duration::from_secs(30);
+/// How long one attempt among several waits that is to hear Ctrl-C in between.
+pub const MOMENT: Duration = Duration::from_millis(100);
 
 /// Opens the history of the state folder that the options name, up to date.
 pub fn open(globals: &Globals) -> Result<History, CliError> {
+    opened(globals, Ok)
+}
+
+/// The same for a user's own query.
+pub fn reader(globals: &Globals) -> Result<Reader, CliError> {
+    opened(globals, |history| history.into_reader(PATIENCE))
+}
+
+/// Tries again while somebody writes to the history, and says whom it waits for when that takes longer than one expects.
+/// `attempt` waits a little itself; `holder` tells who was in its way, or nobody if that is not what is wrong.
+pub fn patiently<T, E>(
+    output: &Output,
+    holder: impl Fn(&E) -> Option<&Holder>,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        let error = match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let waited = begun.elapsed();
+        match holder(&error) {
+            Some(holder) if waited < PATIENCE_WITH_A_WRITER => {
+                if !told && waited >= PATIENCE {
+                    told = true;
+                    output.remark(&format!("waiting for {holder}, which writes to the history"));
+                }
+            }
+            Some(_) | None => return Err(error),
+        }
+    }
+}
+
+fn opened<T>(globals: &Globals, then: impl Fn(History) -> Result<T, HistoryError>) -> Result<T, CliError> {
     let place = globals.place()?;
     let output = globals.output();
     let (journal, file) = (journal_path(&place.state_dir), history::history_path(&place.state_dir));
@@ -37,10 +80,11 @@ pub fn open(globals: &Globals) -> Result<History, CliError> {
             "there is no history in {} yet: it begins when `petit run` has run a job",
             place.state_dir.display()
         ));
-        return Ok(History::of_nothing()?);
+        return Ok(then(History::of_nothing()?)?);
     }
     let journal = journal.as_ref().map(|journal| journal as &dyn Storage);
-    Ok(history::for_reading(&file, journal, PATIENCE, Utc::now())?)
+    let attempt = || then(history::for_reading(&file, journal, PATIENCE, Utc::now())?);
+    Ok(patiently(&output, HistoryError::holder, attempt)?)
 }
 
 /// Says what keeps answers from being complete, and how old they are then.

@@ -82,6 +82,19 @@ impl HistoryError {
         }
     }
 
+    /// Who is in the way, if that is all that is wrong. To one who only asks it is a process that writes, since readers go
+    /// side by side.
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::Held { holder, .. } => Some(holder),
+            Self::Newer { .. }
+            | Self::Damaged { .. }
+            | Self::System { .. }
+            | Self::Database { .. }
+            | Self::Journal(_) => None,
+        }
+    }
+
     /// Whether the disk is full, which says nothing about what is on it.
     pub(super) fn is_no_space(&self) -> bool {
         match self {

@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     History, HistoryError,
+    file::Holder,
     sql::SqlError,
     statement::{NotOneQuery, only_query},
 };
@@ -45,6 +46,16 @@ pub enum ExportError {
         #[source]
         source: io::Error,
     },
+}
+
+impl ExportError {
+    /// Who keeps the history from being read, if that is all that is wrong.
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::History(error) => error.holder(),
+            Self::UnknownForm(_) | Self::Exists(_) | Self::NotAFile(_) | Self::Query(_) | Self::Write { .. } => None,
+        }
+    }
 }
 
 impl From<NotOneQuery> for ExportError {

@@ -84,7 +84,7 @@ pub(super) mod files {
             past,
         },
         core::{error_text::chain, suggest::did_you_mean},
-        history::{ExportError, ExportOptions, History, TABLES, TableQuery, history_path},
+        history::{ExportError, ExportOptions, History, Holder, TABLES, TableQuery, history_path},
     };
 
     /// A table on its way into a file.
@@ -130,13 +130,16 @@ pub(super) mod files {
         interrupt.clears_away();
         for job in &mut jobs {
             let mut watch = |bytes| progress.draw(job.table, bytes);
-            let options = ExportOptions {
-                patience: past::PATIENCE,
-                replace: args.force,
-                watch: &mut watch,
-                go_on: &|| !interrupt.happened(),
+            let write = || {
+                let options = ExportOptions {
+                    patience: past::MOMENT,
+                    replace: args.force,
+                    watch: &mut watch,
+                    go_on: &|| !interrupt.happened(),
+                };
+                History::export_as(&path, &job.query.sql, &job.file, options)
             };
-            job.rows = History::export_as(&path, &job.query.sql, &job.file, options).map_err(failed)?;
+            job.rows = past::patiently(&output, in_the_way(interrupt), write).map_err(failed)?;
             progress.done += job.rows;
             progress.draw(job.table, 0);
         }
@@ -176,13 +179,16 @@ pub(super) mod files {
             let path = there_is(globals)?;
             let progress = Progress::new(None, output.quiet);
             interrupt.clears_away();
-            let options = ExportOptions {
-                patience: past::PATIENCE,
-                replace: force,
-                watch: &mut |bytes| progress.draw("the query", bytes),
-                go_on: &|| !interrupt.happened(),
+            let write = || {
+                let options = ExportOptions {
+                    patience: past::MOMENT,
+                    replace: force,
+                    watch: &mut |bytes| progress.draw("the query", bytes),
+                    go_on: &|| !interrupt.happened(),
+                };
+                History::export_as(&path, query, file, options)
             };
-            let written = History::export_as(&path, query, file, options);
+            let written = past::patiently(&output, in_the_way(interrupt), write);
             progress.clear();
             written.map_err(|error| match error {
                 ExportError::Exists(_) => failed(error).hint("`--force` writes over it"),
@@ -193,6 +199,11 @@ pub(super) mod files {
             format!("all {rows} rows are in {}\n", file.display())
         })?;
         Ok(Exit::Done)
+    }
+
+    /// Who is waited for, until Ctrl-C is pressed.
+    fn in_the_way(interrupt: &Interrupt) -> impl Fn(&ExportError) -> Option<&Holder> {
+        |error| error.holder().filter(|_| !interrupt.happened())
     }
 
     /// The file of the history, which a question may have begun.

@@ -86,7 +86,7 @@ mod rows {
     pub fn print(globals: &Globals, query: &str, limit: usize) -> Result<Exit, CliError> {
         let output = globals.output();
         let found = heeding(|interrupt| {
-            let reader = past::open(globals)?.into_reader(past::PATIENCE)?;
+            let reader = past::reader(globals)?;
             interrupt.stops(reader.history().stopper());
             past::tell_notes(&output, reader.history());
             Ok(reader.query(query, limit)?)

@@ -106,7 +106,7 @@ mod past_of_screens {
     use crate::{
         cli::{CliError, Globals, past},
         core::{error_text::chain, id::RunId},
-        history::{History, history_path},
+        history::{ExportError, History, history_path},
         tui,
         view::{Answer, Column, ColumnKind, Filter, FilterError, PickedRuns, Question, RunView, UnknownQuestion},
     };
@@ -142,10 +142,7 @@ mod past_of_screens {
         }
 
         fn query(&self, sql: &str) -> Result<Answer, String> {
-            let reader = self
-                .open()?
-                .into_reader(past::PATIENCE)
-                .map_err(|error| chain(&error))?;
+            let reader = past::reader(&self.0).map_err(|error| error.message)?;
             let found = reader.query(sql, MOST).map_err(|error| CliError::from(error).message)?;
             let column = |name: String| Column {
                 name,
@@ -173,7 +170,8 @@ mod past_of_screens {
             if !history.exists() {
                 return Err("there is no history yet: it begins when a run has ended".to_owned());
             }
-            History::export(&history, sql, file, past::PATIENCE).map_err(|error| chain(&error))
+            let write = || History::export(&history, sql, file, past::MOMENT);
+            past::patiently(&self.0.output(), ExportError::holder, write).map_err(|error| chain(&error))
         }
     }
 }
