@@ -17,14 +17,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chrono::Utc;
 use tokio::{
     sync::{broadcast::error::RecvError, oneshot},
     task::{JoinError, JoinHandle},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 pub(crate) use self::child::{catch_up_for_a_daemon, tidy_for_a_daemon};
@@ -46,7 +46,7 @@ const GATHER: Duration = Duration::from_secs(3);
 const REST: u32 = 20;
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(15);
-/// How long the last catch-up of a daemon that stops may take.
+/// How long the last catch-ups of a daemon that stops may take.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// A running projector.
@@ -160,7 +160,11 @@ async fn project(work: Work, turn: Turn, mut events: Listener, mut stopped: ones
         let report = tokio::select! {
             ended = &mut going.ended => reported(ended),
             _ = &mut stopped => {
-                going.finish().await;
+                let last_call = Instant::now() + LAST_CALL;
+                // It may have read the journal before the last facts were there.
+                if going.finish(last_call).await {
+                    work.begin().finish(last_call).await;
+                }
                 return;
             }
         };
@@ -183,7 +187,7 @@ async fn project(work: Work, turn: Turn, mut events: Listener, mut stopped: ones
             _ = &mut stopped => break,
         }
     }
-    work.begin().finish().await;
+    work.begin().finish(Instant::now() + LAST_CALL).await;
 }
 
 impl Work {
@@ -221,19 +225,21 @@ impl Work {
 }
 
 impl Going {
-    /// Waits for a catch-up of a daemon that stops, for a while; then only for the end of its batch. A child that does not
-    /// end then is killed, which costs nothing but its batch.
-    async fn finish(self) {
+    /// Waits for a catch-up of a daemon that stops, until its last call is over; then only for the end of its batch. A child
+    /// that does not end then is killed, which costs nothing but its batch. Says whether it came to its own end.
+    async fn finish(self, last_call: Instant) -> bool {
         let Self { mut ended, hurry } = self;
-        if timeout(LAST_CALL, &mut ended).await.is_err() {
-            match hurry {
-                Hurry::Flag(hurry) => hurry.store(true, Ordering::Relaxed),
-                Hurry::Input(input) => drop(input),
-            }
-            if timeout(LAST_CALL, &mut ended).await.is_err() {
-                ended.abort();
-            }
+        if timeout_at(last_call, &mut ended).await.is_ok() {
+            return true;
         }
+        match hurry {
+            Hurry::Flag(hurry) => hurry.store(true, Ordering::Relaxed),
+            Hurry::Input(input) => drop(input),
+        }
+        if timeout(LAST_CALL, &mut ended).await.is_err() {
+            ended.abort();
+        }
+        false
     }
 }
 
@@ -292,5 +298,56 @@ async fn ended(events: &mut Listener) {
             Ok(Event::Run { .. } | Event::Task { .. }) => {}
             Err(RecvError::Closed) => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::storage::Memory;
+
+    /// Lets the runtime attend to processes until something is so. The clock stands still meanwhile.
+    async fn until(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(300);
+        while !is_so() {
+            assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_during_a_catch_up_is_taken_in_by_a_last_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // The shell takes the command's name for that of a script.
+        let script = r#"echo once >> begun; until [ -e go ]; do sleep 0.01; done
+            echo '{"outcome":"caught_up","facts":0,"cursor":0,"notes":[]}'"#;
+        fs::write(folder.path().join(child::COMMAND), script).expect("a writable folder");
+        let begun = || {
+            let lines = fs::read_to_string(folder.path().join("begun")).unwrap_or_default();
+            lines.lines().count()
+        };
+        let place = Place {
+            state_dir: folder.path().to_owned(),
+            journal: Arc::new(Memory::default()),
+            catch_up: CatchUpIn::Child("/bin/sh".into()),
+            environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        };
+        let turn = Turn::new(&place);
+        let projector = Projector::start(place, turn, &EventBus::default());
+        tokio::task::yield_now().await;
+        tokio::time::advance(GATHER).await;
+        until("a catch-up", || begun() == 1).await;
+        let stopping = tokio::spawn(projector.stop());
+        for _ in 0..100 {
+            // It has heard by then that it is to stop.
+            tokio::task::yield_now().await;
+        }
+        assert!(!stopping.is_finished());
+        fs::write(folder.path().join("go"), "").expect("a writable folder");
+        until("the end", || stopping.is_finished()).await;
+        stopping.await.expect("no panic");
+        assert_eq!(begun(), 2);
     }
 }

@@ -202,7 +202,7 @@ mod tests {
 
     /// Starts it until it can be: another test's fork may hold the script open for writing for a moment.
     async fn start(recipe: &Recipe) -> Started {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(300);
         loop {
             match recipe.start() {
                 Ok(started) => return started,
