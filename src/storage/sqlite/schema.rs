@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior, ffi};
 
 use super::super::StorageError;
 use crate::core::beside::beside;
@@ -259,14 +259,15 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StorageError> 
         if format > FORMAT {
             return Ok(Err(format));
         }
-        check(&connection, path)?;
+        check(&connection, path).map_err(misfit)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        // Before anything else is written: where it does not fit, the file stays as it is.
+        migrate(&mut connection).map_err(misfit)?;
         // FULL: an acknowledged commit survives a power cut, not only a crash of Petit.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "wal_autocheckpoint", LONGEST_LOG)?;
         connection.pragma_update(None, "journal_size_limit", USUAL_LOG)?;
-        migrate(&mut connection)?;
         Ok(Ok(connection))
     };
     open()
@@ -359,10 +360,41 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 fn format(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    match found.map_err(misfit)? {
+        found if found < 0 => Err(corrupt(format!("its format is {found}"))),
+        found => Ok(found),
+    }
+}
+
+/// An error of a journal's file: what SQLite calls an error of the statement is damage where the statement is one of ours
+/// that every sound journal understands. The file's head says of itself then what is not so.
+fn misfit(error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(error, said) if error.extended_code == ffi::SQLITE_ERROR => {
+            corrupt(said.unwrap_or_else(|| error.to_string()))
+        }
+        rusqlite::Error::SqlInputError { error, msg, .. } if error.extended_code == ffi::SQLITE_ERROR => corrupt(msg),
+        other => other,
+    }
+}
+
+fn corrupt(said: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        ffi::Error {
+            code: ErrorCode::DatabaseCorrupt,
+            extended_code: ffi::SQLITE_CORRUPT,
+        },
+        Some(said),
+    )
 }
 
 fn check(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    // One whose head names a version of SQLite's that nobody knows is opened for reading only, and so is one that its owner
+    // has protected.
+    if connection.is_readonly(MAIN_DB)? && OpenOptions::new().write(true).open(path).is_ok() {
+        return Err(corrupt("its head says that it may only be read".to_owned()));
+    }
     if fs::metadata(path).is_ok_and(|file| file.len() > CHECKED_SIZE) {
         return Ok(());
     }
@@ -370,13 +402,7 @@ fn check(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     if verdict == "ok" {
         return Ok(());
     }
-    Err(rusqlite::Error::SqliteFailure(
-        ffi::Error {
-            code: ErrorCode::DatabaseCorrupt,
-            extended_code: ffi::SQLITE_CORRUPT,
-        },
-        Some(verdict),
-    ))
+    Err(corrupt(verdict))
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

@@ -337,6 +337,44 @@ fn what_cannot_be_opened_is_no_damage_and_stays_where_it_is() {
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
 
+/// In its head the file says which versions of SQLite may read and write it, how its texts are encoded, and Petit's format.
+#[test]
+fn a_head_that_is_not_true_is_damage() {
+    for (field, byte, cause) in [
+        (18..19, 0x80, "may only be read"),
+        (44..48, 0xff, "unsupported file format"),
+        (47..48, 0x80, "unsupported file format"),
+        (56..60, 0xff, "malformed"),
+        (60..64, 0xff, "its format is -1"),
+        (60..61, 0x80, "its format is -"),
+        (60..64, 0, "already exists"),
+        (63..64, 1, "duplicate column"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = journal(&folder);
+        let mut bytes = fs::read(&path).expect("a file");
+        bytes[field.clone()].fill(byte);
+        fs::write(&path, &bytes).expect("writes");
+        let salvage = salvaged(&path);
+        assert!(salvage.cause.contains(cause), "{field:?} {salvage}");
+        let moved = fs::read(&salvage.moved_to).expect("it is there");
+        assert!(moved == bytes, "{field:?}: nothing was written to it");
+    }
+}
+
+#[test]
+fn a_journal_that_its_owner_has_protected_is_no_damage() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = journal(&folder);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("a file of ours");
+    match Sqlite::open_or_salvage(&path, at(500)) {
+        // For root nothing is protected.
+        Ok((_, salvage)) => assert_eq!(salvage, None),
+        Err(error) => assert!(!error.is_damage(), "{error}"),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
