@@ -117,7 +117,7 @@ mod tests {
                 }
             }
         };
-        let both = timeout(Duration::from_secs(10), async {
+        let both = timeout(Duration::from_secs(300), async {
             tokio::join!(standing.accept(), client)
         });
         both.await.expect("a connection");

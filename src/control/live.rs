@@ -228,7 +228,7 @@ mod tests {
         let mut events = Client::new(folder.path()).events().await.unwrap();
         bus.publish(event(1));
         bus.publish(event(2));
-        let deadline = Duration::from_secs(30);
+        let deadline = Duration::from_secs(300);
         for n in [1, 2] {
             let live = tokio::time::timeout(deadline, events.next()).await.unwrap().unwrap();
             assert_eq!(live, Some(Live::Event(event(n))));

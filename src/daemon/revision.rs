@@ -206,6 +206,13 @@ mod tests {
             ])
             .args(args)
             .current_dir(folder)
+            // What a hook of git's has in its environment leads elsewhere.
+            .env_clear()
+            .envs(
+                ["PATH", "HOME"]
+                    .into_iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null")
             .output()
@@ -274,7 +281,7 @@ mod tests {
         let (asked, mut found) = follow(temp.path());
         git(temp.path(), &["commit", "-q", "--allow-empty", "-m", "one"]);
         asked.changed();
-        let known = timeout(Duration::from_secs(30), found.wait_for(Option::is_some)).await;
+        let known = timeout(Duration::from_secs(300), found.wait_for(Option::is_some)).await;
         let known = known.expect("in time").expect("a follower").clone();
         let now = tokio::task::spawn_blocking(move || {
             // One that was slow on a busy machine is asked in the background.
