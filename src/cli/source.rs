@@ -1,8 +1,13 @@
 //! Where a command that only reads gets its answer: the daemon, or the stores when none runs.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::{Future, poll_fn},
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+};
 
 use chrono::Utc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Exit, Globals, globals::Place};
 use crate::{
@@ -31,18 +36,44 @@ pub fn user() -> String {
         .unwrap_or_else(|| "someone".to_owned())
 }
 
-/// Waits for an answer; Ctrl-C ends the wait.
+/// What hears Ctrl-C, from the first wait of a command to its end. Were each wait to listen anew, one that is heard together
+/// with an answer would be lost, and the next wait would go on as if nobody had pressed it.
+static INTERRUPTS: Mutex<Option<Signal>> = Mutex::new(None);
+
+/// Waits for an answer; Ctrl-C ends the wait, or the next one if the answer is there already.
 pub fn block_on<T, E: Into<CliError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::failed("could not start", &error))?;
     runtime.block_on(async {
+        listen().map_err(|error| CliError::failed("could not listen for signals", &error))?;
         tokio::select! {
+            biased;
+            // First, since what it says may have to be known: a run that was made, to end it.
             answer = answer => answer.map_err(Into::into),
-            _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted", "interrupted")),
+            () = interrupted() => Err(CliError::new(Exit::Interrupted, "interrupted", "interrupted")),
         }
     })
+}
+
+/// Begins to listen for Ctrl-C, unless that was done already. Must be called within a tokio runtime.
+fn listen() -> std::io::Result<()> {
+    let mut interrupts = INTERRUPTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if interrupts.is_none() {
+        *interrupts = Some(signal(SignalKind::interrupt())?);
+    }
+    Ok(())
+}
+
+/// Waits for a Ctrl-C that nobody was told of yet.
+async fn interrupted() {
+    poll_fn(|context| {
+        let mut interrupts = INTERRUPTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = interrupts.as_mut().map(|signal| signal.poll_recv(context));
+        heard.map_or(Poll::Pending, |heard| heard.map(|_| ()))
+    })
+    .await;
 }
 
 /// What whoever waits for a run gets when the daemon goes away: the run, if it was let end before that. Otherwise the run is
