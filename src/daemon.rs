@@ -32,7 +32,7 @@ pub use self::foreground::{Ended, Foreground, ForegroundError};
 pub use self::gc::{GcError, collect};
 #[cfg(feature = "history")]
 pub(crate) use self::projector::{catch_up_for_a_daemon, tidy_for_a_daemon};
-pub use self::state_dir::{StateDir, StateDirError, journal_path};
+pub use self::state_dir::{StateDir, StateDirError, is_held, journal_path};
 use self::{
     assembly::{Assembly, Going, Parts, ended_early},
     backend::Backend,

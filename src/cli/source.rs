@@ -89,9 +89,21 @@ pub async fn last_word(place: &Place, error: CliError, run: RunId) -> Result<Run
         return Ok(view);
     }
     let message = format!("the daemon went away before run {run} had ended: {}", error.message);
-    Err(CliError::new(Exit::NoDaemon, "no_daemon", message)
+    Err(unfinished(run, message))
+}
+
+/// What whoever follows a run gets that nobody carries out.
+pub fn left_behind(run: RunId) -> CliError {
+    unfinished(
+        run,
+        format!("no daemon runs, and the last one went away before run {run} had ended"),
+    )
+}
+
+fn unfinished(run: RunId, message: String) -> CliError {
+    CliError::new(Exit::NoDaemon, "no_daemon", message)
         .hint("a daemon that comes back goes on with it, as far as the `retry` of its tasks allows: `petit run` starts one")
-        .hint(format!("`petit show {run}` says how it stands")))
+        .hint(format!("`petit show {run}` says how it stands"))
 }
 
 /// Who answers.

@@ -166,6 +166,15 @@ fn lock_while(lock: &File, mut pause: impl FnMut() -> bool) -> Result<(), TryLoc
     }
 }
 
+/// Whether a Petit holds a state folder: a daemon, or a run in the foreground, which answers nobody. One that holds it only in
+/// order to look can keep nobody from it, since whoever starts tries for longer than a look takes.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(lock) = File::open(path.join(LOCK)) else {
+        return false;
+    };
+    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 /// The journal of a state folder.
 pub fn journal_path(state_dir: &Path) -> PathBuf {
     state_dir.join("journal.db")
@@ -189,8 +198,22 @@ mod tests {
             matches!(&error, StateDirError::Held { pid: Some(pid), .. } if *pid == std::process::id()),
             "{error}"
         );
+        assert!(is_held(&path));
         drop(held);
-        StateDir::hold(&path).expect("free again");
+        free_again(&path);
+        assert!(!is_held(folder.path()), "nobody ever held it");
+    }
+
+    /// Holds a folder that was just let go. A child of another test's, which has not yet become its program, may share the
+    /// lock for a moment.
+    fn free_again(path: &Path) -> StateDir {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        loop {
+            match StateDir::hold(path) {
+                Err(StateDirError::Held { .. }) if Instant::now() < deadline => {}
+                held => return held.expect("free again"),
+            }
+        }
     }
 
     #[test]
@@ -200,7 +223,8 @@ mod tests {
         let next = File::open(folder.path().join(LOCK)).expect("the lock's file");
         let error = lock_while(&next, || false).expect_err("it is held");
         assert!(matches!(error, TryLockError::WouldBlock), "{error}");
-        lock_while(&next, || held.take().is_some()).expect("free after a pause");
+        let deadline = Instant::now() + Duration::from_secs(300);
+        lock_while(&next, || held.take().is_some() || Instant::now() < deadline).expect("free after a pause");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     cli::{
         CliError, Exit, Format, Globals,
         globals::{Place, Reader},
-        source::{Source, block_on, last_word},
+        source::{Source, block_on, last_word, left_behind},
     },
     control::RunsQuery,
     core::{
@@ -17,6 +17,7 @@ use crate::{
         harmless::harmless,
         id::{JobId, RunId, TaskId},
     },
+    daemon::is_held,
     execution::{
         folders, log_path,
         output::{Entry, LogReader, Stream},
@@ -126,7 +127,8 @@ pub fn follow(globals: &Globals, run: RunId, task: Option<&TaskId>) -> Result<Ex
     Ok(Exit::Done)
 }
 
-/// The same for whoever waits already, and knows who answers.
+/// The same for whoever waits already, and knows who answers. Where that is the journal alone, the run comes to its end only
+/// as long as somebody carries it out, in the foreground or as a daemon that came meanwhile.
 pub async fn until_its_end(
     globals: &Globals,
     source: &Source,
@@ -135,6 +137,8 @@ pub async fn until_its_end(
 ) -> Result<(), CliError> {
     let mut logs = Logs::new(globals, task)?;
     loop {
+        // Looked at before the run: whoever lets the folder go has recorded every end before.
+        let goes_on = matches!(source, Source::Daemon(_)) || is_held(&logs.place.state_dir);
         // The run is looked at before its logs: once it has ended, everything it said is in them.
         let view = match source.run_now(run).await {
             Ok(view) => view,
@@ -148,6 +152,9 @@ pub async fn until_its_end(
         let reader = globals.print_text(&shown)?;
         if view.status.is_finished() || reader == Reader::Gone {
             return Ok(());
+        }
+        if !goes_on {
+            return Err(left_behind(run));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
