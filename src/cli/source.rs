@@ -177,14 +177,18 @@ impl Source {
 
     /// One run, whole.
     pub fn run(&self, id: RunId) -> Result<RunView, CliError> {
-        block_on(self.run_now(id))
+        match self {
+            Self::Daemon(client) => block_on(client.run(id, false)),
+            // Nobody is waited for. Screens ask so, which may have heard a Ctrl-C that was meant for a pager.
+            Self::Stores(stores) => stores.run(id),
+        }
     }
 
     /// The same for a command that asks again and again.
     pub async fn run_now(&self, id: RunId) -> Result<RunView, CliError> {
         match self {
             Self::Daemon(client) => Ok(client.run(id, false).await?),
-            Self::Stores(stores) => Ok(stores.sources()?.run(id)?),
+            Self::Stores(stores) => stores.run(id),
         }
     }
 
@@ -231,6 +235,10 @@ impl Stores {
             .map_err(|error| CliError::new(Exit::Failed, "unavailable", chain(&error)))
     }
 
+    fn run(&self, id: RunId) -> Result<RunView, CliError> {
+        Ok(self.sources()?.run(id)?)
+    }
+
     fn sources(&self) -> Result<Sources<'_>, CliError> {
         self.sources_over(self.storage.as_ref())
     }
@@ -250,5 +258,41 @@ impl Stores {
             pauses: storage.pauses()?,
             now: Utc::now(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, time::Duration};
+
+    use super::*;
+
+    /// Runs twice: once as the test, and once more in a process of its own, as the one that gets the signal.
+    #[test]
+    fn a_ctrl_c_that_comes_with_an_answer_ends_the_next_wait() {
+        const INNER: &str = "PETIT_TEST_IS_INNER";
+        const NAME: &str = "cli::source::tests::a_ctrl_c_that_comes_with_an_answer_ends_the_next_wait";
+        if std::env::var_os(INNER).is_none() {
+            let binary = std::env::current_exe().expect("a running program");
+            let inner = Command::new(binary).args(["--exact", NAME]).env(INNER, "1").output();
+            let inner = inner.expect("it starts");
+            assert!(inner.status.success(), "{inner:?}");
+            return;
+        }
+        let answered = block_on(async {
+            let mut heard = signal(SignalKind::interrupt()).expect("a signal that can be heard");
+            let sent = Command::new("/bin/kill")
+                .args(["-s", "INT", &std::process::id().to_string()])
+                .status();
+            assert!(sent.expect("kill is everywhere").success());
+            heard.recv().await;
+            Ok::<_, CliError>("an answer")
+        });
+        assert_eq!(answered, Ok("an answer"));
+        let next = block_on(async {
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            Ok::<_, CliError>("nothing was heard")
+        });
+        assert_eq!(next.map_err(|error| error.exit), Err(Exit::Interrupted));
     }
 }
