@@ -2,14 +2,10 @@
 
 mod support;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    process::{Child, Command, Stdio},
-};
+use std::{fs, io::Write, process::Stdio};
 
 use serde_json::Value;
-use support::{Place, wait_for};
+use support::Place;
 
 const GOOD: &str = "schedule: '* * * * *'\ntasks: {main: {command: [echo, hello]}}\n";
 const BAD: &str = "tasks:\n  main:\n    comand: [echo]\n";
@@ -65,18 +61,6 @@ fn feed(place: &Place, args: &[&str], input: &str) -> (i32, String) {
         output.status.code().expect("an exit code"),
         String::from_utf8(output.stdout).expect("UTF-8"),
     )
-}
-
-fn interrupt(child: &Child) {
-    let status = Command::new("/bin/kill")
-        .args(["-s", "INT", &child.id().to_string()])
-        .status();
-    assert!(status.expect("kill is everywhere").success());
-}
-
-fn exit_code(what: &str, child: &mut Child) -> i32 {
-    let status = wait_for(what, || child.try_wait().expect("a child of ours"));
-    status.code().unwrap_or_else(|| panic!("{what}: {status}"))
 }
 
 #[test]
@@ -423,29 +407,23 @@ fn ctrl_c_ends_a_wait_and_not_the_run() {
     place.save("endless.yaml", ENDLESS);
     place.wait_synced("endless");
 
-    let mut waiting = place
-        .petit(&["trigger", "endless", "--wait"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
+    let waiting = place.start(&["trigger", "endless", "--wait"]);
+    // It knows of its run once it has printed the id.
+    waiting.prints("\n");
     let run = place.wait_run("endless", "runs", |run| run["status"] == "running");
     let id = run["id"].as_str().expect("an id");
-    interrupt(&waiting);
-    assert_eq!(exit_code("the waiting command to end", &mut waiting), 130);
-    let said = std::io::read_to_string(waiting.stderr.take().expect("a pipe")).expect("UTF-8");
-    assert!(said.contains("the run goes on"), "{said}");
+    waiting.signal("INT");
+    let waited = waiting.ended();
+    assert!(
+        waited.code == 130 && waited.stderr.contains("the run goes on"),
+        "{waited:?}"
+    );
+    assert_eq!(waited.stdout, format!("{id}\n"));
 
-    let mut following = place
-        .petit(&["logs", "-f", "endless"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut line = String::new();
-    let mut said = BufReader::new(following.stdout.take().expect("a pipe"));
-    said.read_line(&mut line).expect("the log");
-    assert_eq!(line, "begun\n");
-    interrupt(&following);
-    assert_eq!(exit_code("the following command to end", &mut following), 130);
+    let following = place.start(&["logs", "-f", "endless"]);
+    assert_eq!(following.prints("\n"), "begun\n");
+    following.signal("INT");
+    assert_eq!(following.ended().code, 130);
 
     assert_eq!(place.json(&["show", id])["status"], "running");
     assert_eq!(place.run(&["cancel", "endless"]).code, 0);
@@ -453,6 +431,25 @@ fn ctrl_c_ends_a_wait_and_not_the_run() {
     let again = place.run(&["cancel", id]);
     assert!(again.code == 1 && again.stderr.contains("ended already"), "{again:?}");
     assert_eq!(place.run(&["trigger", "endless", "--param", "x=1"]).code, 64);
+}
+
+#[test]
+fn a_run_in_the_foreground_is_followed_from_elsewhere() {
+    let place = Place::new();
+    place.save(
+        "long.yaml",
+        "tasks: {main: {command: 'echo begun; until [ -e go ]; do sleep 0.05; done; echo over'}}\n",
+    );
+    let running = place.start(&["trigger", "long", "--local", "--follow"]);
+    running.prints("begun\n");
+    let following = place.start(&["logs", "-f", "long"]);
+    following.prints("begun\n");
+    fs::write(place.path().join("go"), "").expect("a writable folder");
+    for going in [following, running] {
+        let done = going.ended();
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(done.stdout.starts_with("begun\nover\n"), "{done:?}");
+    }
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn a_damaged_journal_is_set_aside_and_everything_goes_on() {
     // A run that the history has not heard of.
     let daemon = place.daemon();
     assert_eq!(place.run(&["trigger", "a", "--wait"]).code, 0);
-    daemon.kill();
+    // Were the journal still open somewhere, its log would stay and cover what is damaged.
+    daemon.kill_and_wait();
     damage(&journal(&place), "runs");
     let bytes = fs::read(journal(&place)).expect("a file");
 
@@ -158,7 +159,7 @@ fn a_torn_log_is_no_damage() {
     let place = lived_in();
     let daemon = place.daemon();
     assert_eq!(place.run(&["trigger", "a", "--wait"]).code, 0);
-    daemon.kill();
+    daemon.kill_and_wait();
     let log = place.path().join(".petit/journal.db-wal");
     let bytes = fs::read(&log).expect("a killed daemon leaves it");
     fs::write(&log, &bytes[..bytes.len() - 1_000]).expect("writes");

@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::Command,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::Duration,
@@ -215,9 +215,20 @@ fn a_sync_that_waits_names_what_is_not_so_and_why() {
     );
     assert_eq!(place.run(&["sync", "--wait", "/elsewhere.yaml"]).code, 64);
 
-    // An empty file may be the beginning of a save for two seconds.
-    fs::write(place.job_file("empty.yaml"), "").expect("written");
-    let soon = place.run(&["sync", "--wait", "--timeout", "200ms", "--format", "json"]);
+    // An empty file may be the beginning of a save until it has stood still for two seconds.
+    let write = || fs::write(place.job_file("empty.yaml"), "").expect("written");
+    write();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let soon = thread::scope(|scope| {
+        scope.spawn(move || {
+            while stopped.recv_timeout(Duration::from_millis(40)) == Err(RecvTimeoutError::Timeout) {
+                write();
+            }
+        });
+        // Held to the end of the command, also by a panic.
+        let _stop = stop;
+        place.run(&["sync", "--wait", "--timeout", "200ms", "--format", "json"])
+    });
     assert_eq!(soon.code, 1, "{soon:?}");
     let outcome = soon.json();
     assert_eq!(outcome["timed_out"], true);
@@ -241,7 +252,12 @@ fn git(place: &Place, args: &[&str]) -> String {
         ])
         .args(args)
         .current_dir(place.path())
+        // What a hook of git's has in its environment leads elsewhere.
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", place.path())
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
         .output()
         .expect("git is there");
     assert!(output.status.success(), "{args:?}: {output:?}");
@@ -253,18 +269,13 @@ fn whoever_waits_is_told_which_run_goes_on_when_the_daemon_goes_away() {
     let place = Place::new();
     place.save(
         "long.yaml",
-        "overlap: allow\ntasks: {only: {command: [sleep, '600']}}\n",
+        "overlap: allow\ntasks: {only: {command: 'echo on; sleep 600'}}\n",
     );
     let daemon = place.daemon();
     place.wait_synced("long");
-    let start = |args: &[&str]| {
-        let mut command = place.petit(args);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().expect("the binary starts")
-    };
     let waits = [
-        start(&["trigger", "long", "--wait"]),
-        start(&["trigger", "long", "--follow"]),
+        place.start(&["trigger", "long", "--wait"]),
+        place.start(&["trigger", "long", "--follow"]),
     ];
     let runs = wait_for("both runs to go", || {
         let runs = place.runs("long");
@@ -273,35 +284,34 @@ fn whoever_waits_is_told_which_run_goes_on_when_the_daemon_goes_away() {
     });
     let ids = texts(&Value::Array(runs.clone()), "id").join(" ");
     let followed = runs[0]["id"].as_str().expect("an id");
-    let mut logs = start(&["logs", followed, "-f"]);
-    // It asks again and again, and so can be seen to be connected.
-    wait_for("the log to be followed", || {
-        let folder = format!("/proc/{}/fd", logs.id());
-        let open = fs::read_dir(folder).ok()?.flatten();
-        let mut links = open.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-        links
-            .any(|link| link.to_string_lossy().starts_with("socket:"))
-            .then_some(())
-    });
-    assert_eq!(logs.try_wait().expect("a child of ours"), None);
+    let logs = place.start(&["logs", followed, "-f"]);
+    // Each has been answered once it has printed the id, or what the run says.
+    let [waited, follows] = &waits;
+    waited.prints("\n");
+    for following in [follows, &logs] {
+        following.prints("on\n");
+    }
     daemon.kill();
-    for (waiting, first) in waits.into_iter().chain([logs]).zip([true, false, false]) {
-        let done = waiting.wait_with_output().expect("a child of ours");
-        let (said, error) = (
-            String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr),
-        );
-        assert_eq!(done.status.code(), Some(3), "{error}");
-        let id = error
+    // The last begins to follow when there is no daemon any more.
+    let late = place.start(&["logs", followed, "-f"]);
+    for (waiting, first) in waits.into_iter().chain([logs, late]).zip([true, false, false, false]) {
+        let done = waiting.ended();
+        assert_eq!(done.code, 3, "{done:?}");
+        let id = done
+            .stderr
             .split("before run ")
             .nth(1)
             .and_then(|rest| rest.split(' ').next());
-        let id = id.unwrap_or_else(|| panic!("no run: {error}"));
+        let id = id.unwrap_or_else(|| panic!("no run: {done:?}"));
         assert!(
-            ids.contains(id) && error.contains(&format!("petit show {id}")),
-            "{error}"
+            ids.contains(id) && done.stderr.contains(&format!("petit show {id}")),
+            "{done:?}"
         );
-        assert_eq!(said.lines().next() == Some(id), first, "{said}");
+        assert_eq!(
+            done.stdout.lines().next(),
+            Some(if first { id } else { "on" }),
+            "{done:?}"
+        );
     }
     // The next daemon ends what the first left behind.
     let next = place.daemon();

@@ -5,11 +5,13 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
-    iter,
+    io::{Read, Write},
+    iter, mem,
     ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -26,7 +28,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long a test waits for anything: far longer than it takes, so that a busy machine fails nothing.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A folder with `jobs.d` and `.petit` below it.
 pub struct Place {
@@ -106,6 +108,22 @@ impl Place {
     pub fn run(&self, args: &[&str]) -> Done {
         let output = self.petit(args).output().expect("the binary starts");
         Done::new(args, output)
+    }
+
+    /// Starts a command that goes on for a while.
+    pub fn start(&self, args: &[&str]) -> Going {
+        let mut child = self
+            .petit(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        Going {
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            stdout: Heard::from(child.stdout.take().expect("a pipe")),
+            stderr: Heard::from(child.stderr.take().expect("a pipe")),
+            child,
+        }
     }
 
     /// What a command prints with `--format json`; it must succeed.
@@ -204,6 +222,95 @@ impl Done {
     }
 }
 
+/// A command under way, whose output is read as it comes; killed when dropped.
+pub struct Going {
+    args: Vec<String>,
+    child: Child,
+    stdout: Heard,
+    stderr: Heard,
+}
+
+impl Going {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has printed a text, such as the end of a line; everything that it has printed by then.
+    pub fn prints(&self, text: &str) -> String {
+        self.stdout.wait(text)
+    }
+
+    /// The same of what it says on standard error.
+    pub fn says(&self, text: &str) -> String {
+        self.stderr.wait(text)
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> Done {
+        let what = format!("the end of {:?}", self.args);
+        let status = wait_for(&what, || self.child.try_wait().expect("a child of ours"));
+        Done {
+            args: mem::take(&mut self.args),
+            code: status.code().unwrap_or(-1),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
+        }
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What comes out of a pipe, read on a thread.
+struct Heard {
+    text: Arc<Mutex<Vec<u8>>>,
+    reading: Option<JoinHandle<()>>,
+}
+
+impl Heard {
+    fn from(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let heard = Arc::clone(&text);
+        let reading = thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut bytes) {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self {
+            text,
+            reading: Some(reading),
+        }
+    }
+
+    fn so_far(&self) -> String {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn wait(&self, text: &str) -> String {
+        wait_for(&format!("the text {text:?}"), || {
+            Some(self.so_far()).filter(|heard| heard.contains(text))
+        })
+    }
+
+    fn whole(&mut self) -> String {
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("no panic");
+        }
+        self.so_far()
+    }
+}
+
 /// A running daemon; killed when dropped.
 pub struct Daemon<'a> {
     place: &'a Place,
@@ -217,14 +324,9 @@ impl Daemon<'_> {
 
     /// Whether it has a file open whose path begins so, or has a child that does.
     pub fn has_open(&self, path: &Path) -> bool {
-        let begins = path.to_string_lossy().into_owned();
-        let descriptors = |pid| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
         iter::once(self.pid())
             .chain(self.children())
-            .flat_map(descriptors)
-            .flatten()
-            .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
-            .any(|open| open.to_string_lossy().starts_with(&begins))
+            .any(|pid| has_open(pid, path))
     }
 
     /// Its direct children at this moment.
@@ -245,11 +347,20 @@ impl Daemon<'_> {
         self.child.wait().expect("a child of ours");
     }
 
+    /// The same, and waits until nobody has its files open any more: a child of its own may outlive it for a moment.
+    pub fn kill_and_wait(self) {
+        // One that stands still starts no more children.
+        stop(self.pid());
+        let children = self.children();
+        let files = self.place.path().join(".petit");
+        self.kill();
+        wait_for("the daemon's children to let its files go", || {
+            (!children.iter().any(|pid| has_open(*pid, &files))).then_some(())
+        });
+    }
+
     pub fn signal(&self, name: &str) {
-        let status = Command::new("/bin/kill")
-            .args(["-s", name, &self.pid().to_string()])
-            .status();
-        assert!(status.expect("kill is everywhere").success());
+        signal(self.pid(), name);
     }
 
     /// SIGTERM; the daemon's exit code.
@@ -273,6 +384,30 @@ impl Drop for Daemon<'_> {
             eprintln!("the daemon's log:\n{}", self.place.daemon_log());
         }
     }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("/bin/kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(status.expect("kill is everywhere").success());
+}
+
+/// SIGSTOP, and waits until the process stands still.
+pub fn stop(pid: u32) {
+    signal(pid, "STOP");
+    wait_for("the process to stand still", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.starts_with('T').then_some(())
+    });
+}
+
+/// Whether a process has a file open whose path begins so.
+fn has_open(pid: u32, path: &Path) -> bool {
+    let begins = path.to_string_lossy().into_owned();
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    descriptors
+        .flatten()
+        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
+        .any(|open| open.to_string_lossy().starts_with(&begins))
 }
 
 /// A mounted file system of 8 MB; unmounted when dropped.

@@ -18,7 +18,7 @@ use petit::{
 
 use crate::{
     ledger, processes,
-    support::{DEADLINE, Daemon, Place, wait_for},
+    support::{DEADLINE, Daemon, Place, stop, wait_for},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,11 +121,7 @@ fn await_window(window: Window, which: u32, place: &Place, daemon: &Daemon<'_>, 
             // What is before the end of the wait for further writes is not of interest.
             park_timeout(Duration::from_millis(120));
         }
-        daemon.signal("STOP");
-        wait_for("the daemon to stand still", || {
-            let stands = processes::about(daemon.pid()).is_some_and(|(state, _)| state == 'T');
-            stands.then_some(())
-        });
+        stop(daemon.pid());
         let open = match window {
             Window::ClaimToSpawn => unfinished(place).iter().any(is_claimed),
             Window::SpawnToRecord => is_unrecorded(place, daemon),
