@@ -117,7 +117,7 @@ fn what_is_more_than_a_question_is_refused_and_does_nothing() {
     assert_eq!(place.json(&["sql", "SELECT count(*) AS n FROM slots"])[0]["n"], 3);
 }
 
-/// A command under way.
+/// A command under way; killed when dropped.
 struct Going(Child);
 
 impl Going {
@@ -179,16 +179,20 @@ impl Going {
     }
 }
 
-/// Sends a signal, as Ctrl-C does, at a point of a command, again with a new one until the command was still there to hear it. The shortest of
-/// some times that it took to end is what it takes on a machine that does nothing else.
+impl Drop for Going {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends a signal, as Ctrl-C does, at a point of a command, again with a new one until some were still there to hear it. The
+/// shortest of the times that they took to end is about what it takes on a machine that does nothing else.
 fn signalled(place: &Place, signal: &str, args: &[&str], at: impl Fn(&Going) -> bool, after: impl Fn()) -> Duration {
     let deadline = Instant::now() + DEADLINE * 2;
     let mut times = Vec::new();
-    while times.len() < 3 || times.iter().min() > Some(&Duration::from_millis(200)) {
-        assert!(
-            Instant::now() < deadline,
-            "{args:?} was to end at once, and took {times:?}"
-        );
+    while times.len() < 3 {
+        assert!(Instant::now() < deadline, "{args:?} did not hear it, but {times:?}");
         let mut going = Going::new(place, args);
         if going.comes_to(&at) {
             // Stopped, so that it cannot end by itself meanwhile.
