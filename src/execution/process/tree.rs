@@ -210,16 +210,19 @@ impl Tree {
     }
 
     async fn kill(&mut self) -> Vec<ProcessId> {
-        let patience = Instant::now() + KILL_PATIENCE;
+        // Begins with the first SIGKILL: on a busy machine it may take longer than this to freeze a tree.
+        let mut patience = None;
         let mut pause = Duration::from_millis(1);
         loop {
             let members = self.freeze().await;
             self.signal(&members, libc::SIGKILL);
-            if members.is_empty() || Instant::now() >= patience {
+            let now = Instant::now();
+            if members.is_empty() || patience.is_some_and(|patience| now >= patience) {
                 let survivors: Vec<ProcessId> = members.into_iter().map(|p| p.id).collect();
                 children::give_up(&survivors);
                 return survivors;
             }
+            patience.get_or_insert(now + KILL_PATIENCE);
             sleep(pause).await;
             pause = (pause * 2).min(FIRST_LOOK * 8);
         }
@@ -458,6 +461,29 @@ mod tests {
             start_time: StartTime::new(1, 69),
         }]);
         assert_eq!(found(&table, &[leader(100, 50)], &seen), [101]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn who_was_frozen_slowly_is_no_survivor_before_sigkill_had_its_time() {
+        let command = children::Command {
+            argv: vec!["sleep".into(), "600".into()],
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            working_dir: "/".into(),
+        };
+        let (child, _output) = children::spawn(&command).expect("every system sleeps");
+        let claim = Claim {
+            leader: Some(child.id()),
+            mark: None,
+        };
+        let mut tree = Tree::new(vec![claim], Some(child.id().pid));
+        // Polled while the first look is under way. What follows takes the time that it takes.
+        let stall = async {
+            tokio::time::advance(KILL_PATIENCE * 2).await;
+            tokio::time::resume();
+        };
+        let (survivors, ()) = tokio::join!(tree.kill(), stall);
+        assert_eq!(survivors, []);
     }
 
     #[test]
