@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::procfs::{self, Process, ProcessId, StartTime};
 use super::strays::{Census, Fate, Kin};
+use super::tree::pause_after;
 use super::{lookup, sys};
 use crate::core::ending::Ending;
 
@@ -263,9 +264,10 @@ pub fn collect_strangers() -> io::Result<JoinHandle<()>> {
     Ok(tokio::spawn(async move {
         loop {
             // The signal says "look again" and nothing more: signals merge, and this look collects whatever is there.
-            let looked = Instant::now();
+            let before = sys::thread_time();
             collect_exited_strangers();
-            tokio::time::sleep(STRANGERS_PAUSE.max(looked.elapsed() * 20)).await;
+            let cost = sys::thread_time().saturating_sub(before);
+            tokio::time::sleep(STRANGERS_PAUSE.max(pause_after(cost))).await;
             if exits.recv().await.is_none() {
                 return;
             }
