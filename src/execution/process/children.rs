@@ -306,6 +306,19 @@ pub(super) fn fates_of_strays(table: &[Process]) -> Vec<(ProcessId, Fate)> {
     fates
 }
 
+/// Of processes that were found to have a file of Petit's open, those that Petit did not start itself. Until its `exec` a
+/// child has a copy of every descriptor of Petit's, in a session of its own already, and holds none of them beyond that.
+pub(super) fn not_started_here(mut found: Vec<ProcessId>) -> Vec<ProcessId> {
+    if found.is_empty() {
+        return found;
+    }
+    // Whoever was found and is being started at this moment becomes known first.
+    let _alone = CHILDREN.spawning.write().unwrap_or_else(PoisonError::into_inner);
+    let census = CHILDREN.census();
+    found.retain(|id| !census.known.contains_key(&id.pid));
+    found
+}
+
 /// The tree of an attempt is being ended from now on, and has to be gone by then.
 pub(super) fn being_ended(leader: u32, by: Instant) {
     if let Some(Kin::Attempt { ends_by, .. }) = CHILDREN.census().known.get_mut(&leader) {

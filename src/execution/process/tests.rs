@@ -449,6 +449,17 @@ async fn what_an_attempt_leaves_behind_is_ended() {
 }
 
 #[tokio::test]
+async fn a_child_of_petits_is_nobodys_holder() {
+    let room = Room::new();
+    let (child, _output) = spawn(&room.spec(&["sleep", "619"]).command).unwrap();
+    let stranger = ProcessId {
+        pid: 1,
+        start_time: StartTime::from_u64(1),
+    };
+    assert_eq!(children::not_started_here(vec![child.id(), stranger]), [stranger]);
+}
+
+#[tokio::test]
 async fn strays_are_ended_without_being_asked_for() {
     let room = Room::new();
     let processes = Processes::new();

@@ -262,6 +262,7 @@ impl Tree {
             LOOK_MICROS.store(cost.as_micros() as u64, Ordering::Relaxed);
             let strays = children::fates_of_strays(&table);
             let holders = since.map_or_else(Vec::new, |since| holders(&table, &output, since));
+            let holders = children::not_started_here(holders);
             (table, strays, holders)
         };
         let Ok((table, strays, holders)) = tokio::task::spawn_blocking(look).await else {
