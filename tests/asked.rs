@@ -3,6 +3,7 @@
 
 mod support;
 
+use chrono::{TimeDelta, Timelike, Utc};
 use support::Place;
 
 const HOURLY: &str = "schedule: {cron: '0 * * * *', timezone: Asia/Kolkata}\ntasks: {main: {command: ['true']}}\n";
@@ -22,7 +23,9 @@ fn says(place: &Place, args: &[&str], parts: &[&str]) {
 fn a_pause_is_told_of_by_whom_when_and_why_wherever_it_matters() {
     let place = Place::new();
     let _daemon = place.daemon();
-    place.save("etl.yaml", HOURLY);
+    // Half a day from now, so that no slot is due while the job is paused.
+    let hour = (Utc::now() + TimeDelta::minutes(17 * 60 + 30)).hour();
+    place.save("etl.yaml", &HOURLY.replace("0 * * * *", &format!("0 {hour} * * *")));
     place.wait_synced("etl");
     assert_eq!(place.run(&["pause", "etl", "--reason", "moving disks"]).code, 0);
     let (who, why) = ("tester paused etl at ", "moving disks");
@@ -38,7 +41,7 @@ fn a_pause_is_told_of_by_whom_when_and_why_wherever_it_matters() {
     }
     says(
         &place,
-        &["why", "etl", "tomorrow 03:00"],
+        &["why", "etl", &format!("tomorrow {hour:02}:00")],
         &["will not fire at", "IST", who, why, "`petit resume etl`"],
     );
     let entry = &place.json(&["next"])[0];

@@ -148,7 +148,10 @@ fn kill_dash_nine_interrupts_an_attempt_which_its_policy_retries_or_not() {
             .contains("attempt 2")
             .then_some(())
     });
-    assert_eq!(sleeping_shells(&marker), 1, "only the second attempt's process is left");
+    // A shell that forks is two until the `exec`.
+    wait_for("only the second attempt's process to be left", || {
+        (sleeping_shells(&marker) == 1).then_some(())
+    });
     fs::write(&marker, "").expect("a writable folder");
     let ended = place.wait_run("retried", "ended", |run| run["ended_at"].is_string());
     assert_eq!(

@@ -90,8 +90,10 @@ impl Place {
     }
 
     fn spec(&self, name: &str, argv: &[&str]) -> AttemptSpec {
+        // One of the scripts needs Python, which is not everywhere in the same folder.
+        let path = std::env::var("PATH").unwrap();
         let env = [
-            ("PATH", "/usr/bin:/bin"),
+            ("PATH", path.as_str()),
             ("PETIT_RUN_ID", "strays"),
             ("PETIT_TASK", name),
             ("PETIT_ATTEMPT", "1"),
@@ -124,6 +126,7 @@ impl Place {
         fs::write(&seen, "").unwrap();
         let ended = running.await.unwrap();
         fs::remove_file(seen).unwrap();
+        assert_eq!(ended.survivors, []);
         ended
     }
 
@@ -174,9 +177,14 @@ async fn what_shows_no_sign_of_its_attempt_ends_with_it() {
     let place = Place::new();
 
     let one = sleep(792);
-    let mut timed = place.shell("timed", &format!("{}; sleep 600", stray(&one)));
-    timed.timeout = Some(Duration::from_secs(2));
-    assert_eq!(place.run_with(timed, &one).await.ending, Ending::TimedOut);
+    let timed = place.shell("timed", &format!("{}; sleep 600", stray(&one)));
+    let timed = place.processes.start(timed).unwrap();
+    let canceller = timed.canceller();
+    let timed = tokio::spawn(timed.wait());
+    eventually("the stray is there", || lives(&one)).await;
+    // As when a timeout passes, but not before the stray is there.
+    canceller.stop(Stop::TimedOut);
+    assert_eq!(timed.await.unwrap().ending, Ending::TimedOut);
     assert!(!lives(&one), "on timeout");
 
     let two = sleep(793);
@@ -185,7 +193,7 @@ async fn what_shows_no_sign_of_its_attempt_ends_with_it() {
         place.run_with(place.shell("ends", &script), &two).await.ending,
         Ending::Exited(0)
     );
-    assert!(!lives(&two), "after an attempt that can afford a look of its own");
+    eventually("after an attempt that can afford a look of its own", || !lives(&two)).await;
 
     let three = sleep(794);
     assert_eq!(
@@ -219,8 +227,8 @@ async fn what_may_belong_to_an_attempt_that_goes_on_is_left_alone_until_that_end
     eventually("the older one's stray is adopted", || adopted(&older).is_some()).await;
 
     let younger = sleep(802);
-    let script = format!("{}; sleep 0.7", stray(&younger));
-    let ended = place.run(place.shell("ends", &script)).await;
+    let script = format!("{}; {UNTIL_SEEN}; sleep 0.7", stray(&younger));
+    let ended = place.run_with(place.shell("ends", &script), &younger).await;
     assert_eq!(ended.ending, Ending::Exited(0));
     place.processes.settle().await;
     assert!(lives(&older), "its attempt runs");
@@ -280,7 +288,7 @@ fn children() -> Vec<(u32, String)> {
 }
 
 async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(300);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}: {:?}", children());
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -6,9 +6,9 @@
 //! The rules. A content counts when two looks at least `debounce` apart saw the same stamp and the same bytes. What is
 //! ready waits for what still changes, so that files saved together become one plan, but no longer than
 //! [`PATIENCE`]. An empty file is the middle of a save until it has been empty for [`EMPTY`]. A removal counts when the
-//! file was missing in looks [`REMOVAL`] apart, and together with those of files that went right after it. In the very
-//! first look, a file that the kernel saw change longer than `debounce` ago counts at once, because a second look could
-//! tell no more than its time does.
+//! file was missing in two looks with [`REMOVAL`] between them, and together with those of files that went right after
+//! it. In the very first look, a file that the kernel saw change longer than `debounce` ago counts at once, because a
+//! second look could tell no more than its time does.
 
 use std::{
     collections::BTreeMap,
@@ -265,7 +265,8 @@ impl Settle {
                 return true;
             }
             changed |= file.missing_since.is_none();
-            let since = *file.missing_since.get_or_insert(now);
+            // The folder may have been listed at the very end of this look, and may be at the very beginning of the next.
+            let since = *file.missing_since.get_or_insert(now + look.took);
             let since = after_git(since);
             let is_last = next.is_none_or(|next| next - since >= TOGETHER);
             let gone = now - since >= REMOVAL && is_last && !git_busy;

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{FakeCommand, SimulatedClock, commands::FakeCommands};
 use crate::{
@@ -148,7 +148,7 @@ impl HarnessBuilder {
 
     /// As [`Self::start`], for tests of jobs that are refused.
     pub async fn try_start(self) -> Result<TestHarness, PetitError> {
-        assert_paused().await;
+        assert_paused();
         let clock = Arc::new(SimulatedClock::new(self.begins_at));
         let commands = {
             let clock = Arc::clone(&clock);
@@ -169,12 +169,12 @@ impl HarnessBuilder {
     }
 }
 
-/// Tokio does not say whether its timer is paused, but a paused one makes nothing of ten seconds.
-async fn assert_paused() {
-    let began = std::time::Instant::now();
-    sleep(Duration::from_secs(10)).await;
+/// Tokio does not say whether its timer is paused, but the hands of a paused one stand still while nobody awaits anything.
+fn assert_paused() {
+    let before = Instant::now();
+    std::thread::sleep(Duration::from_millis(1));
     assert!(
-        began.elapsed() < Duration::from_secs(9),
+        before == Instant::now(),
         "a TestHarness needs simulated time: write #[tokio::test(start_paused = true)] above the test"
     );
 }
@@ -371,5 +371,16 @@ impl Ran<'_> {
     fn task(&self, task: &str) -> &TaskRecord {
         let found = self.detail.tasks.iter().find(|record| record.task.as_str() == task);
         found.unwrap_or_else(|| panic!("the job `{}` has no task `{task}`", self.detail.run.job))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "start_paused = true")]
+    async fn real_time_is_refused() {
+        TestHarness::builder().start().await;
     }
 }

@@ -27,30 +27,32 @@ use petit::{
     },
     events::EventBus,
     execution::capacity,
-    reconcile::{Options, PlanId, Reconciler, SyncOutcome, SyncState, load_active},
+    reconcile::{Options, PlanId, Reconciler, SyncOutcome, SyncState, load_active, plan::GUARD_MEMORY},
     storage::{Memory, Storage},
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use crate::slots::{EVERY_SECOND, Scheduling, check_every_second};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a sequence waits for anything: far longer than it takes, so that a busy machine fails nothing.
+const DEADLINE: Duration = Duration::from_secs(300);
 /// So many sequences are under way at a time: they mostly wait, and the kernel gives only so many watches.
 const AT_ONCE: usize = 40;
-/// The prune guard remembers for a minute; a sequence ends well before that, so that the model needs no clock.
+/// The prune guard forgets after [`GUARD_MEMORY`]; a sequence ends well before that, so that the model needs no clock.
 const LONGEST: Duration = Duration::from_secs(40);
 
 /// The job that fires every second and is the same all along.
 const BEACON: &str = "beacon";
+/// Below a folder of their own, which can go away in one step.
 const PLAIN: [&str; 8] = [
-    "a.yaml",
-    "b.yaml",
-    "c.yaml",
-    "d.yaml",
-    "e.yaml",
-    "f.yml",
-    "sub/g.yaml",
-    "sub/h.yaml",
+    "all/a.yaml",
+    "all/b.yaml",
+    "all/c.yaml",
+    "all/d.yaml",
+    "all/e.yaml",
+    "all/f.yml",
+    "all/sub/g.yaml",
+    "all/sub/h.yaml",
 ];
 /// Links into `..data`, which flip together.
 const LINKED: [&str; 2] = ["m.yaml", "n.yaml"];
@@ -324,6 +326,20 @@ struct Folder {
 }
 
 impl Folder {
+    /// Makes the folders of [`PLAIN`].
+    fn make_folders(&self) {
+        fs::create_dir_all(self.root.join("all/sub")).expect("folders");
+    }
+
+    /// Takes all of [`PLAIN`] away at once: a removal that is half seen is two removals.
+    fn remove_all(&mut self) {
+        let away = self.root.with_file_name("away");
+        fs::rename(self.root.join("all"), &away).expect("moved away");
+        fs::remove_dir_all(&away).expect("removed");
+        self.make_folders();
+        self.files.retain(|file, _| !PLAIN.contains(&file.as_str()));
+    }
+
     fn write(&mut self, file: &str, content: Content, in_place: bool) {
         let path = self.root.join(file);
         if in_place {
@@ -414,15 +430,7 @@ impl Folder {
                 format!("delete {file}")
             }
             88..92 => {
-                let all: Vec<String> = self
-                    .files
-                    .keys()
-                    .filter(|file| PLAIN.contains(&file.as_str()))
-                    .cloned()
-                    .collect();
-                for file in &all {
-                    self.remove(file);
-                }
+                self.remove_all();
                 "delete all".to_owned()
             }
             _ => {
@@ -464,12 +472,12 @@ async fn sequence(seed: u64) -> Tally {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9));
     let temp = tempfile::tempdir().expect("a folder");
     let root = temp.path().join("jobs.d");
-    fs::create_dir_all(root.join("sub")).expect("folders");
     let mut folder = Folder {
         root: root.clone(),
         files: BTreeMap::new(),
         flips: 0,
     };
+    folder.make_folders();
     folder.flip([Content::roll(&mut dice), Content::roll(&mut dice)]);
     for file in LINKED {
         symlink(Path::new("..data").join(file), root.join(file)).expect("a link");
@@ -500,6 +508,10 @@ async fn sequence(seed: u64) -> Tally {
     let mut restarted = true;
     loop {
         let outcome = following.sync(None).await;
+        if began.elapsed() >= GUARD_MEMORY {
+            println!("seed {seed} was held up for so long that the model knows no more");
+            break;
+        }
         model.follow(folder.files.clone(), restarted);
         check(&model, &following, &outcome, &mut hashes, &telling);
         tally.held += u64::from(!model.held.is_empty());
@@ -510,6 +522,9 @@ async fn sequence(seed: u64) -> Tally {
         if !model.held.is_empty() && dice.chance(40) {
             telling.told.push("approve".to_owned());
             let outcome = following.sync(outcome.status.waiting_plan).await;
+            if began.elapsed() >= GUARD_MEMORY {
+                continue;
+            }
             model.reconcile(true);
             check(&model, &following, &outcome, &mut hashes, &telling);
         }

@@ -18,7 +18,10 @@ use petit::{
 };
 use tokio::{task::JoinHandle, time::timeout};
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a test waits for anything: far longer than it takes, so that a busy machine fails nothing.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
+/// No test gets this old: what is seen was told of, and not found by the regular look that makes up for lost events.
+const NEVER: Duration = Duration::from_secs(86_400);
 
 /// A folder of jobs that is followed, and every active set that was published.
 pub(crate) struct Followed {
@@ -46,6 +49,7 @@ impl Followed {
         }
         let settings = Settings::default();
         let mut options = Options::from_settings(root, &settings, capacity::of_machine(&settings));
+        options.resync = NEVER;
         adjust(&mut options);
         let storage = Arc::new(Memory::default());
         let (reconciler, published, listener) = start(&options, &storage);
@@ -110,18 +114,9 @@ impl Followed {
     }
 
     /// Waits until the active set is as described.
-    pub(crate) async fn until_active(&self, what: &str, condition: impl FnMut(&ActiveSet) -> bool) {
-        self.until_active_within(DEADLINE, what, condition).await;
-    }
-
-    pub(crate) async fn until_active_within(
-        &self,
-        deadline: Duration,
-        what: &str,
-        mut condition: impl FnMut(&ActiveSet) -> bool,
-    ) {
+    pub(crate) async fn until_active(&self, what: &str, mut condition: impl FnMut(&ActiveSet) -> bool) {
         let mut active = self.handle.active();
-        let waited = timeout(deadline, active.wait_for(|active| condition(active))).await;
+        let waited = timeout(DEADLINE, active.wait_for(|active| condition(active))).await;
         if !matches!(waited, Ok(Ok(_))) {
             let status = self.handle.status().borrow().clone();
             let SyncStatus {
@@ -223,13 +218,17 @@ pub(crate) fn with_jobs(names: &'static [&'static str]) -> impl FnOnce(&Path) {
 
 pub(crate) const TEN: &[&str] = &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 
-/// Runs git in the folder above the jobs, with nobody's settings.
+/// Runs git in the folder above the jobs, with nobody's settings: what runs the tests may be git itself, and then its
+/// variables name the repository that it works on.
 pub(crate) fn git(folder: &Path, arguments: &[&str]) {
     let who = ["-c", "user.name=petit", "-c", "user.email=petit@localhost"];
     let status = Command::new("git")
         .args(who)
         .args(arguments)
         .current_dir(folder)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_SYSTEM", "/dev/null")
         .output();

@@ -5,21 +5,24 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use chrono::Utc;
 use petit::{
+    core::Timestamp,
     events::EventBus,
-    reconcile::{Source, SyncStatus},
+    reconcile::{Source, SyncStatus, settle::REMOVAL},
+    storage::Storage,
 };
 
 use crate::{
-    followed::{Followed, save, with_jobs, yaml},
+    followed::{DEADLINE, Followed, save, with_jobs, yaml},
     slots::{EVERY_SECOND, Scheduling, check_every_second},
 };
 
 /// Longer than a file must be missing to count as removed.
-const IN_VAIN: Duration = Duration::from_secs(4);
+const IN_VAIN: Duration = Duration::from_secs(REMOVAL.as_secs() + 1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_that_is_gone_or_replaced_is_unavailable_and_removes_nothing() {
@@ -59,11 +62,25 @@ async fn a_folder_that_is_moved_away_and_back_costs_no_slot() {
     fs::rename(&away, followed.root()).expect("moved back");
     followed.until("all well", SyncStatus::is_synced).await;
     assert!(followed.sync(None).await.synced);
+    until_scheduled(&followed, "tick", Utc::now()).await;
     scheduling.stop().await;
     assert!(Arc::ptr_eq(&before, &followed.active()), "nothing was changed");
     assert!(["a", "b", "tick"].iter().all(|job| followed.always_had(job)));
     let seconds = check_every_second(&followed.storage, "tick");
-    assert!(seconds >= 4, "{seconds}");
+    assert!(seconds >= IN_VAIN.as_secs(), "{seconds}");
+}
+
+/// Waits until the slots of a job are recorded up to this instant.
+async fn until_scheduled(followed: &Followed, job: &str, until: Timestamp) {
+    let began = Instant::now();
+    let is_recorded = || {
+        let watermarks = followed.storage.watermarks().expect("rows");
+        watermarks.iter().any(|(of, at)| of.as_str() == job && *at >= until)
+    };
+    while !is_recorded() {
+        assert!(began.elapsed() < DEADLINE, "nobody schedules {job}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,7 +106,7 @@ async fn a_folder_whose_file_system_is_unmounted_is_unavailable_and_removes_noth
         |options| {
             options.jobs_dir.clone_from(&disk);
             // Of a mount that comes or goes the kernel tells nobody, so that the next regular look finds it.
-            options.resync = Duration::from_secs(1);
+            options.resync = Duration::from_millis(250);
         },
     )
     .await;

@@ -10,7 +10,7 @@ fn tasks_wait_for_descriptors_and_then_run() {
     std::fs::write(place.path().join("petit.yaml"), "max_concurrency: 100\n").expect("a writable folder");
     let daemon = place.daemon();
     let tasks: String = (0..40)
-        .map(|task| format!("  t{task}: {{command: [sleep, '1']}}\n"))
+        .map(|task| format!("  t{task}: {{command: 'until [ -e go ]; do sleep 0.05; done'}}\n"))
         .collect();
     place.save("wide.yaml", &format!("tasks:\n{tasks}"));
     place.wait_synced("wide");
@@ -38,6 +38,8 @@ fn tasks_wait_for_descriptors_and_then_run() {
         conditions.contains("cannot be started for now").then_some(conditions)
     });
     assert!(said.contains("open files"), "{said}");
+    // Those that run hold what the others wait for until this was seen, however slowly they started.
+    std::fs::write(place.path().join("go"), "").expect("a writable folder");
     let status = wait_for("the run to end", || {
         let done = place.run(&["show", &run, "--format", "json"]);
         let shown = (done.code == 0).then(|| done.json())?;

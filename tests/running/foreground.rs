@@ -20,28 +20,60 @@ tasks:
     command: [echo, "goodbye ${{ tasks.greet.outputs.name }}"]
 "#;
 
+/// A run in the foreground. Neither it nor its task outlives a test that fails.
+struct Foreground {
+    petit: Child,
+    /// The task's process, which leads a group, once it is on.
+    task: Option<String>,
+}
+
+impl Foreground {
+    fn task(&self) -> &str {
+        self.task.as_deref().expect("it is on")
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("/bin/kill")
+            .args(["-s", name, &self.petit.id().to_string()])
+            .status();
+        assert!(status.expect("kill is everywhere").success());
+    }
+
+    /// Waits for its exit code.
+    fn ended(&mut self) -> Option<i32> {
+        let status = wait_for("the end", || self.petit.try_wait().expect("a child of ours"));
+        status.code()
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        let _ = self.petit.kill();
+        let _ = self.petit.wait();
+        if let Some(task) = self.task.as_ref().filter(|_| std::thread::panicking()) {
+            let group = format!("-{task}");
+            let _ = Command::new("/bin/kill").args(["-s", "KILL", "--", &group]).status();
+        }
+    }
+}
+
 /// Starts a run that sleeps, and waits until its task is on.
-fn sleeping(place: &Place, first: &str) -> (Child, String) {
+fn sleeping(place: &Place, first: &str) -> Foreground {
     let script = format!("{first}; echo $$ > pid.new; mv pid.new pid; sleep 600");
     let job = format!("tasks: {{sleep: {{kill_grace: 10m, command: \"{script}\"}}}}\n");
     place.save("sleeps.yaml", &job);
-    let child = place
+    let petit = place
         .petit(&["trigger", "sleeps", "--local"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary starts");
+    let mut foreground = Foreground { petit, task: None };
     let pid = wait_for("the task to be on", || {
         fs::read_to_string(place.path().join("pid")).ok()
     });
-    (child, pid.trim().to_owned())
-}
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("/bin/kill")
-        .args(["-s", name, &child.id().to_string()])
-        .status();
-    assert!(status.expect("kill is everywhere").success());
+    foreground.task = Some(pid.trim().to_owned());
+    foreground
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -113,28 +145,26 @@ fn what_cannot_be_run_is_refused_in_words() {
 #[test]
 fn ctrl_c_ends_the_run_and_a_second_one_does_not_wait() {
     let place = Place::new();
-    let (mut child, pid) = sleeping(&place, "true");
-    signal(&child, "INT");
-    let status = wait_for("the end", || child.try_wait().expect("a child of ours"));
-    assert_eq!(status.code(), Some(130));
-    assert!(!is_alive(&pid));
+    let mut run = sleeping(&place, "true");
+    run.signal("INT");
+    assert_eq!(run.ended(), Some(130));
+    assert!(!is_alive(run.task()));
     assert_eq!(place.runs("sleeps")[0]["status"], "cancelled");
     fs::remove_file(place.path().join("pid")).expect("written by the task");
-    let (mut child, pid) = sleeping(&place, "trap '' TERM");
-    signal(&child, "INT");
-    signal(&child, "TERM");
-    let status = wait_for("the end", || child.try_wait().expect("a child of ours"));
-    assert_eq!(status.code(), Some(130));
-    assert!(!is_alive(&pid));
+    let mut run = sleeping(&place, "trap '' TERM");
+    run.signal("INT");
+    run.signal("TERM");
+    assert_eq!(run.ended(), Some(130));
+    assert!(!is_alive(run.task()));
 }
 
 #[test]
 fn a_crash_in_the_foreground_is_recovered_by_the_next_daemon() {
     let place = Place::new();
-    let (mut child, pid) = sleeping(&place, "true");
+    let mut foreground = sleeping(&place, "true");
     let run = place.runs("sleeps")[0]["id"].as_str().expect("an id").to_owned();
-    child.kill().expect("a child of ours");
-    child.wait().expect("a child of ours");
+    foreground.petit.kill().expect("a child of ours");
+    foreground.petit.wait().expect("a child of ours");
     let again = place.run(&["trigger", "sleeps", "--local"]);
     assert_eq!(again.code, 1, "{again:?}");
     assert!(
@@ -145,6 +175,6 @@ fn a_crash_in_the_foreground_is_recovered_by_the_next_daemon() {
     place.wait_run("sleeps", "is over", |run| {
         run["status"] == "failed" || run["status"] == "interrupted"
     });
-    assert!(!is_alive(&pid), "nothing of it is left");
+    assert!(!is_alive(foreground.task()), "nothing of it is left");
     assert_eq!(daemon.stop(), 0);
 }

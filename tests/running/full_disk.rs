@@ -7,6 +7,8 @@ use std::{
     process::{Child, Stdio},
 };
 
+use serde_json::Value;
+
 use crate::support::{Place, Small, wait_for};
 
 const BEFORE: usize = 30;
@@ -48,7 +50,7 @@ fn what_was_acknowledged_outlives_a_full_disk() {
         for child in asked {
             let output = child.wait_with_output().expect("a child of ours");
             if output.status.success() {
-                let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
                 acknowledged.insert(said["run"].as_str().expect("an id").to_owned());
             }
         }
@@ -71,19 +73,18 @@ fn what_was_acknowledged_outlives_a_full_disk() {
     ask(stuck);
     let before_the_rest = ask(Vec::new());
     assert_eq!(ask(some(AFTER)), before_the_rest + AFTER, "work goes on");
+    let runs = || place.json(&["runs", "one", "-n", "1000"]);
+    let all = |listed: &Value| listed.as_array().expect("a listing").clone();
     wait_for("every run of the job to end", || {
-        let runs = place.runs("one");
-        runs.iter().all(|run| !run["ended_at"].is_null()).then_some(())
+        let listed = all(&runs());
+        listed.iter().all(|run| !run["ended_at"].is_null()).then_some(())
     });
     wait_for("the condition to pass", || {
         let conditions = place.json(&["status"])["conditions"].to_string();
         (!conditions.contains("full")).then_some(())
     });
-    let args = ["runs", "one", "-n", "1000"];
-    let listed = place.json(&args);
-    let succeeded: BTreeSet<String> = listed
-        .as_array()
-        .expect("a listing")
+    let listed = runs();
+    let succeeded: BTreeSet<String> = all(&listed)
         .iter()
         .filter(|run| run["status"] == "succeeded")
         .map(|run| run["id"].as_str().expect("an id").to_owned())

@@ -82,7 +82,8 @@ fn hostile_texts_end_soon() {
         let _ = parse(format!("a: {text}").as_bytes());
         let _ = parse(format!("a: \"{text}").as_bytes());
     }
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    // Seconds, where a parser that takes the square of a text's length takes hours.
+    assert!(began.elapsed() < Duration::from_secs(600), "{:?}", began.elapsed());
 }
 
 #[test]

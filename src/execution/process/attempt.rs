@@ -27,7 +27,7 @@ use super::children::{self, Child, Command, ExitStatus, SpawnError, Usage};
 use super::procfs::{Mark, ProcessId};
 use super::scales::{self, Scales};
 use super::sys;
-use super::tree::{Claim, MarkClaim, Tree, cost_of_a_look};
+use super::tree::{Claim, MarkClaim, Tree, pause_between_looks};
 use crate::core::ending::Ending;
 use crate::execution::output::{LogWriter, Mask};
 
@@ -139,8 +139,6 @@ struct Strays {
 const HELD_OPEN: Duration = Duration::from_secs(2);
 /// How long the output is read on after the tree is gone. Only somebody who escaped can still hold it then, and is ended.
 const AFTERGLOW: Duration = Duration::from_millis(200);
-/// A look may take one part of this many of the time it serves.
-pub(super) const LOOK_SHARE: u32 = 20;
 /// The least time between two looks for strays.
 const STRAYS_PAUSE: Duration = Duration::from_millis(250);
 
@@ -216,7 +214,7 @@ impl Processes {
 
     async fn settle_until_empty(self) {
         loop {
-            sleep(STRAYS_PAUSE.max(cost_of_a_look() * LOOK_SHARE)).await;
+            sleep(STRAYS_PAUSE.max(pause_between_looks())).await;
             self.settle().await;
             let mut strays = self.strays();
             if strays.claims.is_empty() {
@@ -285,10 +283,8 @@ impl Running {
         let mut survivors = Vec::new();
         let mut left_strays = false;
         // Whoever is left in a control group would be killed with it, without a grace.
-        let look = stopped.is_some()
-            || held_open
-            || self.group.is_some()
-            || self.started.elapsed() >= cost_of_a_look() * LOOK_SHARE;
+        let look =
+            stopped.is_some() || held_open || self.group.is_some() || self.started.elapsed() >= pause_between_looks();
         if look {
             let mut tree = self.tree();
             if held_open {

@@ -55,6 +55,8 @@ struct Pace {
 const READ: usize = 64 * 1024;
 /// The same of one that prints without end.
 const WIDE: usize = 4 * READ;
+/// So many reads empty a pipe of any size and find its end. A program may widen its own up to a megabyte.
+const LAST_READS: usize = (1 << 20) / READ + 1;
 /// How long a wide pipe is left to fill. With it some thirty megabytes a second are read of all floods together.
 const MOMENT: Duration = Duration::from_millis(8);
 
@@ -101,24 +103,36 @@ impl Capture {
 
     /// Reads once. Not cancel safe: the log may be away in a blocking thread.
     pub async fn read(&mut self, stream: Stream) {
+        self.read_some(stream).await;
+    }
+
+    /// Reads once, and says whether there was something.
+    async fn read_some(&mut self, stream: Stream) -> bool {
         let pipe = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        let Some(open) = pipe else { return };
+        let Some(open) = pipe else { return false };
         self.buffer.clear();
         self.buffer.reserve(if self.is_wide { WIDE } else { READ });
         match open.try_read_buf(&mut self.buffer) {
-            Ok(0) => *pipe = None,
+            Ok(0) => {
+                *pipe = None;
+                false
+            }
             Ok(bytes) => {
                 self.pace.read(bytes, Instant::now());
                 if self.pace.is_a_flood() && !mem::replace(&mut self.is_wide, true) {
                     self.widen();
                 }
                 self.log(stream).await;
+                true
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => *pipe = None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) => {
+                *pipe = None;
+                false
+            }
         }
     }
 
@@ -153,14 +167,33 @@ impl Capture {
     /// what it has left in the pipes is not worth a turn: waiting for one could take longer than the patience.
     pub async fn drain(&mut self, patience: Duration) -> bool {
         let mut over = pin!(sleep(patience));
-        while self.stdout.is_some() || self.stderr.is_some() {
+        while self.is_open() {
             tokio::select! {
                 biased;
-                () = &mut over => return false,
+                () = &mut over => {
+                    self.read_the_rest().await;
+                    break;
+                }
                 stream = self.readable_at_once() => self.read(stream).await,
             }
         }
-        true
+        !self.is_open()
+    }
+
+    /// Reads what is in the pipes, without waiting. This process may have been held up for the whole patience, and then ends
+    /// that came in good time are still to be read. Who goes on writing is not followed.
+    async fn read_the_rest(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            for _ in 0..LAST_READS {
+                if !self.read_some(stream).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.stdout.is_some() || self.stderr.is_some()
     }
 
     /// What is still open, as the kernel names it.
@@ -215,7 +248,52 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{PipeReader, PipeWriter, Write};
+
     use super::*;
+    use crate::execution::output::LogReader;
+
+    /// A capture into this log, and what writes to its two pipes.
+    fn captured(log: PathBuf) -> (Capture, [PipeWriter; 2]) {
+        let receiver = |pipe: PipeReader| pipe::Receiver::from_owned_fd(pipe.into()).expect("a pipe");
+        let [(stdout, to_stdout), (stderr, to_stderr)] = [(); 2].map(|()| io::pipe().expect("descriptors"));
+        let output = Output {
+            stdout: receiver(stdout),
+            stderr: receiver(stderr),
+        };
+        let capture = Captures::default().take(output, LogWriter::new(log, 1 << 20));
+        (capture, [to_stdout, to_stderr])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_that_came_while_this_process_was_held_up_count() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("log");
+        let (mut capture, [mut stdout, mut stderr]) = captured(log.clone());
+        let begun = Instant::now();
+        let patience = Duration::from_secs(2);
+        let stall = async {
+            stdout.write_all(&[b'o'; 4000]).expect("a pipe holds more");
+            stderr.write_all(b"e\n").expect("an open pipe");
+            drop((stdout, stderr));
+            tokio::time::advance(patience).await;
+        };
+        let (closed, ()) = tokio::join!(capture.drain(patience), stall);
+        assert!(closed && begun.elapsed() >= patience, "{:?}", begun.elapsed());
+        assert_eq!(capture.finish(DateTime::UNIX_EPOCH), (4002, None));
+        assert_eq!(LogReader::new(log).count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_the_output_open_is_not_waited_for_beyond_the_patience() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut capture, [mut stdout, stderr]) = captured(folder.path().join("log"));
+        drop(stderr);
+        stdout.write_all(b"a line\n").expect("an open pipe");
+        assert!(!capture.drain(Duration::from_secs(2)).await);
+        assert_eq!(capture.names().len(), 1, "the other one has ended");
+        assert_eq!(capture.finish(DateTime::UNIX_EPOCH), (7, None));
+    }
 
     /// Reads so much every so often, for a minute. Says after how many bytes it was a flood, if it ever was.
     fn flood_after(bytes: usize, every: Duration) -> Option<usize> {

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::procfs::{self, Process, ProcessId, StartTime};
 use super::strays::{Census, Fate, Kin};
+use super::tree::pause_after;
 use super::{lookup, sys};
 use crate::core::ending::Ending;
 
@@ -263,9 +264,10 @@ pub fn collect_strangers() -> io::Result<JoinHandle<()>> {
     Ok(tokio::spawn(async move {
         loop {
             // The signal says "look again" and nothing more: signals merge, and this look collects whatever is there.
-            let looked = Instant::now();
+            let before = sys::thread_time();
             collect_exited_strangers();
-            tokio::time::sleep(STRANGERS_PAUSE.max(looked.elapsed() * 20)).await;
+            let cost = sys::thread_time().saturating_sub(before);
+            tokio::time::sleep(STRANGERS_PAUSE.max(pause_after(cost))).await;
             if exits.recv().await.is_none() {
                 return;
             }
@@ -302,6 +304,19 @@ pub(super) fn fates_of_strays(table: &[Process]) -> Vec<(ProcessId, Fate)> {
     // A child that was collected since the table was read is not known any more, and no stray either.
     fates.retain(|(id, _)| procfs::is_alive(*id));
     fates
+}
+
+/// Of processes that were found to have a file of Petit's open, those that Petit did not start itself. Until its `exec` a
+/// child has a copy of every descriptor of Petit's, in a session of its own already, and holds none of them beyond that.
+pub(super) fn not_started_here(mut found: Vec<ProcessId>) -> Vec<ProcessId> {
+    if found.is_empty() {
+        return found;
+    }
+    // Whoever was found and is being started at this moment becomes known first.
+    let _alone = CHILDREN.spawning.write().unwrap_or_else(PoisonError::into_inner);
+    let census = CHILDREN.census();
+    found.retain(|id| !census.known.contains_key(&id.pid));
+    found
 }
 
 /// The tree of an attempt is being ended from now on, and has to be gone by then.

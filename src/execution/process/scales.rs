@@ -2,8 +2,8 @@
 //!
 //! One look at the process table serves all attempts. How often it comes depends on who is on the scales: attempts with a
 //! limit are weighed twenty times a second; for the others a first figure soon, and then ever more seldom ones, since the
-//! kernel remembers the peak of each process. However many there are, looking takes a twentieth of one processor at most.
-//! Nobody looks while nothing runs.
+//! kernel remembers the peak of each process. However many there are, looking takes a twentieth of one processor at most, as
+//! long as a look costs less than a quarter of a second. Nobody looks while nothing runs.
 //!
 //! It does not know what an attempt is. In go a claim to a tree, a limit and what ends the attempt; out comes the peak.
 
@@ -19,10 +19,10 @@ use tokio::{
 };
 
 use super::{
-    attempt::{Canceller, LOOK_SHARE, Stop},
+    attempt::{Canceller, Stop},
     memory::{fair, weigh},
     procfs::Marks,
-    tree::{Claim, cost_of_a_look},
+    tree::{Claim, pause_between_looks},
 };
 
 /// The pause between two looks while an attempt with a limit runs. What a tree can take in this time beyond its limit is
@@ -126,7 +126,7 @@ impl Scales {
         let now = Instant::now();
         let mut state = self.state();
         let pause = state.weighed.values().map(|weighed| weighed.pause(now)).min();
-        state.planned = pause.map(|pause| now + pause.max(cost_of_a_look() * LOOK_SHARE));
+        state.planned = pause.map(|pause| now + pause.max(pause_between_looks()));
         state.planned
     }
 

@@ -5,7 +5,7 @@
 //! registries; numbers go in, numbers and `io::Error`s come out.
 #![expect(
     unsafe_code,
-    reason = "posix_spawn, wait4, waitid, pidfds, prctl, setpriority, signal, fcntl and getxattr have no safe interface in std"
+    reason = "posix_spawn, wait4, waitid, pidfds, prctl, setpriority, signal, fcntl, clock_gettime and getxattr have no safe interface in std"
 )]
 
 use std::ffi::{CStr, CString};
@@ -217,6 +217,17 @@ pub(super) fn own_max_rss_bytes() -> u64 {
         usage.assume_init()
     };
     rss_bytes(usage.ru_maxrss)
+}
+
+/// How much processor time the calling thread has had.
+pub(super) fn thread_time() -> Duration {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: `time` is valid for writing; it is zeroed, so that it is initialised even if the call were to fail.
+    let time = unsafe {
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, time.as_mut_ptr());
+        time.assume_init()
+    };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What a file system says of a file under this name; at most 64 bytes of it.

@@ -62,12 +62,23 @@ const FREEZE_ROUNDS: usize = 32;
 /// After this long a process that survives SIGKILL is stuck in the kernel, or another user's.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the last look at the process table took, in microseconds; it grows with the machine's processes.
+/// A look may take one part of this many of a processor.
+const LOOK_SHARE: u32 = 20;
+/// However many processes a machine has, nobody waits longer than this for the next look.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the last look at the process table cost, in microseconds of processor time; it grows with the machine's processes.
 static LOOK_MICROS: AtomicU64 = AtomicU64::new(2_000);
 
-/// How long one look at the process table takes on this machine.
-pub(super) fn cost_of_a_look() -> Duration {
-    Duration::from_micros(LOOK_MICROS.load(Ordering::Relaxed))
+/// How long to pause between two looks at the process table of this machine. What lasted as long is worth a look of its own.
+pub(super) fn pause_between_looks() -> Duration {
+    pause_after(Duration::from_micros(LOOK_MICROS.load(Ordering::Relaxed)))
+}
+
+/// The same after a look that cost so much processor time. How long it took is another matter: on a busy machine a look waits
+/// for its turn, or for processes that are within `exec`, and that burdens nobody.
+pub(super) fn pause_after(cost: Duration) -> Duration {
+    cost.saturating_mul(LOOK_SHARE).min(LONGEST_PAUSE)
 }
 
 /// Ends what outlived a Petit that died: the recorded processes with their sessions and groups, and whatever carries
@@ -210,16 +221,19 @@ impl Tree {
     }
 
     async fn kill(&mut self) -> Vec<ProcessId> {
-        let patience = Instant::now() + KILL_PATIENCE;
+        // Begins with the first SIGKILL: on a busy machine it may take longer than this to freeze a tree.
+        let mut patience = None;
         let mut pause = Duration::from_millis(1);
         loop {
             let members = self.freeze().await;
             self.signal(&members, libc::SIGKILL);
-            if members.is_empty() || Instant::now() >= patience {
+            let now = Instant::now();
+            if members.is_empty() || patience.is_some_and(|patience| now >= patience) {
                 let survivors: Vec<ProcessId> = members.into_iter().map(|p| p.id).collect();
                 children::give_up(&survivors);
                 return survivors;
             }
+            patience.get_or_insert(now + KILL_PATIENCE);
             sleep(pause).await;
             pause = (pause * 2).min(FIRST_LOOK * 8);
         }
@@ -242,11 +256,13 @@ impl Tree {
     async fn look(&mut self) -> Vec<Process> {
         let (marks, since, output) = (self.marks(), self.since(), self.output.clone());
         let look = move || {
-            let start = std::time::Instant::now();
+            let before = sys::thread_time();
             let table = procfs::table(marks);
-            LOOK_MICROS.store(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+            let cost = sys::thread_time().saturating_sub(before);
+            LOOK_MICROS.store(cost.as_micros() as u64, Ordering::Relaxed);
             let strays = children::fates_of_strays(&table);
             let holders = since.map_or_else(Vec::new, |since| holders(&table, &output, since));
+            let holders = children::not_started_here(holders);
             (table, strays, holders)
         };
         let Ok((table, strays, holders)) = tokio::task::spawn_blocking(look).await else {
@@ -458,6 +474,44 @@ mod tests {
             start_time: StartTime::new(1, 69),
         }]);
         assert_eq!(found(&table, &[leader(100, 50)], &seen), [101]);
+    }
+
+    #[test]
+    fn looks_take_a_twentieth_of_a_processor_and_are_never_far_apart() {
+        let (micros, millis) = (Duration::from_micros, Duration::from_millis);
+        for (cost, pause) in [
+            (Duration::ZERO, Duration::ZERO),
+            (micros(800), millis(16)),
+            (millis(100), millis(2_000)),
+            (millis(250), millis(5_000)),
+            (millis(251), millis(5_000)),
+            (Duration::MAX, millis(5_000)),
+        ] {
+            assert_eq!(pause_after(cost), pause, "{cost:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn who_was_frozen_slowly_is_no_survivor_before_sigkill_had_its_time() {
+        let command = children::Command {
+            argv: vec!["sleep".into(), "600".into()],
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            working_dir: "/".into(),
+        };
+        let (child, _output) = children::spawn(&command).expect("every system sleeps");
+        let claim = Claim {
+            leader: Some(child.id()),
+            mark: None,
+        };
+        let mut tree = Tree::new(vec![claim], Some(child.id().pid));
+        // Polled while the first look is under way. What follows takes the time that it takes.
+        let stall = async {
+            tokio::time::advance(KILL_PATIENCE * 2).await;
+            tokio::time::resume();
+        };
+        let (survivors, ()) = tokio::join!(tree.kill(), stall);
+        assert_eq!(survivors, []);
     }
 
     #[test]

@@ -260,7 +260,8 @@ fn number_in(file: &Path) -> Option<u32> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// One thread for the task and one for Petit, however many processors there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_holds_its_thread_does_not_hold_up_its_end() {
     let release = Arc::new(AtomicBool::new(false));
     let held = Arc::clone(&release);

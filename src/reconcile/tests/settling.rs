@@ -28,6 +28,8 @@ struct Folder {
     blind: bool,
     git_busy: bool,
     fresh: bool,
+    /// How long each look takes.
+    took: Duration,
 }
 
 impl Folder {
@@ -39,6 +41,7 @@ impl Folder {
             blind: false,
             git_busy: false,
             fresh: true,
+            took: Duration::ZERO,
         }
     }
 
@@ -85,7 +88,7 @@ impl Folder {
                 .into_iter()
                 .collect(),
             watch: WatchList::default(),
-            took: Duration::ZERO,
+            took: self.took,
         };
         self.settle.observe(&look, self.start + millis(at), wall)
     }
@@ -196,6 +199,17 @@ fn a_removal_counts_after_two_seconds_of_looks() {
     assert_eq!(text(&folder.look(2_999), "a.yaml"), Some("good"));
     let gone = folder.look(3_000);
     assert!(gone.files.is_empty() && gone.changed && gone.is_quiet());
+}
+
+#[test]
+fn two_slow_looks_that_miss_a_file_in_the_same_moment_do_not_remove_it() {
+    let mut folder = Folder::with(&[("a.yaml", "good")]);
+    folder.took = millis(2_500);
+    folder.files.clear();
+    // The first may have missed it at its end, at 3.5 s, and the second at its beginning.
+    folder.look(1_000);
+    assert_eq!(text(&folder.look(3_600), "a.yaml"), Some("good"));
+    assert!(folder.look(6_100).files.is_empty());
 }
 
 #[test]
